@@ -1,0 +1,1 @@
+//! Public SDK: HTTP (manager, worker, unified) and NATS.

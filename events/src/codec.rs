@@ -1,0 +1,257 @@
+//! The one place where types become bytes: MessagePack with named fields, or JSON.
+//!
+//! Never positional MessagePack (`rmp_serde::to_vec`): a field could then neither be added nor left out.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::commit::Commit;
+use crate::hash::Hash;
+use crate::outcome::{FieldError, Problem};
+use crate::upcast;
+
+/// How a payload is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encoding {
+    /// MessagePack, structs as maps from names.
+    #[default]
+    MessagePack,
+    /// JSON.
+    Json,
+}
+
+/// The media type of [`Encoding::MessagePack`].
+pub const MESSAGE_PACK: &str = "application/msgpack";
+/// The media type of [`Encoding::Json`].
+pub const JSON: &str = "application/json";
+
+/// What could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    /// A value that has no MessagePack form.
+    #[error("cannot be written as MessagePack: {0}")]
+    Encode(#[from] rmp_serde::encode::Error),
+    /// Bytes that are not what they should be.
+    #[error("is not valid MessagePack of the expected form: {0}")]
+    Decode(#[from] rmp_serde::decode::Error),
+    /// JSON either way.
+    #[error("is not valid JSON of the expected form: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Written by a later build.
+    #[error(
+        "was written in form {found}, this build reads up to {known}; use a build of muster that knows form {found}"
+    )]
+    Newer {
+        /// The commit's version.
+        found: u16,
+        /// What this build knows.
+        known: u16,
+    },
+}
+
+impl Encoding {
+    /// By the `Content-Type`, or without one by the first byte: `{` is JSON, anything else MessagePack. The error is
+    /// the 415 the publisher gets.
+    pub fn of(content_type: Option<&str>, payload: &[u8]) -> Result<Self, Problem> {
+        let essence = content_type.map(|t| t.split(';').next().unwrap_or(t).trim().to_ascii_lowercase());
+        match essence.as_deref() {
+            None => Ok(if payload.first() == Some(&b'{') { Self::Json } else { Self::MessagePack }),
+            Some(JSON) => Ok(Self::Json),
+            Some(MESSAGE_PACK | "application/x-msgpack" | "application/vnd.msgpack") => Ok(Self::MessagePack),
+            Some(other) => Err(Problem::new(
+                415,
+                format!("Content-Type `{other}` is unknown; use {MESSAGE_PACK} or {JSON}"),
+            )),
+        }
+    }
+
+    /// Its media type.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::MessagePack => MESSAGE_PACK,
+            Self::Json => JSON,
+        }
+    }
+}
+
+/// `value` as bytes.
+pub fn encode<T: Serialize>(encoding: Encoding, value: &T) -> Result<Vec<u8>, CodecError> {
+    Ok(match encoding {
+        Encoding::MessagePack => rmp_serde::to_vec_named(value)?,
+        Encoding::Json => serde_json::to_vec(value)?,
+    })
+}
+
+/// The value that `bytes` say. Bytes after it are an error.
+pub fn decode<T: DeserializeOwned>(encoding: Encoding, bytes: &[u8]) -> Result<T, CodecError> {
+    Ok(match encoding {
+        Encoding::MessagePack => rmp_serde::from_slice(bytes)?,
+        Encoding::Json => serde_json::from_slice(bytes)?,
+    })
+}
+
+/// Like [`decode`], for what comes from outside: the error names the field and is the 400 its sender gets.
+pub fn decode_request<T: DeserializeOwned>(encoding: Encoding, bytes: &[u8]) -> Result<T, Problem> {
+    match encoding {
+        Encoding::MessagePack => {
+            let mut d = rmp_serde::Deserializer::from_read_ref(bytes);
+            serde_path_to_error::deserialize(&mut d)
+                .map_err(|e| malformed(&e.path().to_string(), &e.inner().to_string(), "MessagePack"))
+        }
+        Encoding::Json => {
+            let mut d = serde_json::Deserializer::from_slice(bytes);
+            let value = serde_path_to_error::deserialize(&mut d)
+                .map_err(|e| malformed(&e.path().to_string(), &e.inner().to_string(), "JSON"))?;
+            d.end().map_err(|e| malformed(".", &e.to_string(), "JSON"))?;
+            Ok(value)
+        }
+    }
+}
+
+fn malformed(path: &str, message: &str, form: &str) -> Problem {
+    if path == "." {
+        return Problem::new(400, format!("the payload is not the {form} this command takes: {message}"));
+    }
+    Problem::invalid(vec![FieldError::new(path, "", message)])
+}
+
+/// The BLAKE3 hash of `value`'s MessagePack form, written straight into the hasher.
+pub fn hash<T: Serialize>(value: &T) -> Result<Hash, CodecError> {
+    Hash::stream(|mut sink| Ok(rmp_serde::encode::write_named(&mut sink, value)?))
+}
+
+/// A commit as it is stored.
+pub fn encode_commit(commit: &Commit) -> Result<Vec<u8>, CodecError> {
+    encode(Encoding::MessagePack, commit)
+}
+
+/// A commit as this build understands it; see [`upcast`].
+pub fn decode_commit(bytes: &[u8]) -> Result<Commit, CodecError> {
+    // A later form may have events this build cannot name, so the version is looked at first.
+    #[derive(serde::Deserialize)]
+    struct Version {
+        version: u16,
+    }
+    match decode::<Commit>(Encoding::MessagePack, bytes) {
+        Ok(commit) => upcast::commit(commit),
+        Err(error) => match decode::<Version>(Encoding::MessagePack, bytes) {
+            Ok(Version { version }) if version > crate::commit::VERSION => {
+                Err(CodecError::Newer { found: version, known: crate::commit::VERSION })
+            }
+            _ => Err(error),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{Command, Opened};
+    use crate::commit::{Cause, CommandCause, Entry, VERSION};
+    use crate::event::{Event, TaskSubmitted};
+    use crate::id::{Actor, CommandId, NodeName, TaskId};
+    use crate::spec::TaskDefinition;
+    use crate::time::Timestamp;
+    use std::sync::Arc;
+
+    fn definition() -> TaskDefinition {
+        TaskDefinition {
+            id: Some("67e55044-10b1-426f-9247-bb680e5fe0c8".parse().unwrap()),
+            name: "hello".into(),
+            command: vec!["echo".into(), "hello".into()],
+            cpu: 0.5,
+            memory: 1 << 20,
+            ..TaskDefinition::default()
+        }
+    }
+
+    fn commit() -> Commit {
+        let id = CommandId::new("c-1").unwrap();
+        let spec = Some(Arc::new(definition().check().unwrap()));
+        Commit {
+            version: VERSION,
+            first: 1,
+            at: Timestamp::from_micros(1_795_232_486_000_123),
+            leader: NodeName::new("m1").unwrap(),
+            prev: Hash::of(b"before"),
+            entries: vec![Entry {
+                cause: Cause {
+                    command: Some(CommandCause {
+                        seq: 9,
+                        index: 0,
+                        more: false,
+                        id: id.clone(),
+                        verb: "task.submit".into(),
+                    }),
+                    actor: Actor::new("alice").unwrap(),
+                    trace: None,
+                },
+                events: vec![Event::TaskSubmitted(TaskSubmitted {
+                    task: TaskId::derived(&id, 0),
+                    job: None,
+                    index: 0,
+                    spec,
+                    like: None,
+                })],
+            }],
+        }
+    }
+
+    #[test]
+    fn a_commit_survives_the_codec() {
+        let bytes = encode_commit(&commit()).unwrap();
+        assert_eq!(decode_commit(&bytes).unwrap(), commit());
+        let json = encode(Encoding::Json, &commit()).unwrap();
+        assert_eq!(decode::<Commit>(Encoding::Json, &json).unwrap(), commit());
+    }
+
+    #[test]
+    fn a_later_form_is_named() {
+        let newer = Commit { version: VERSION + 1, ..commit() };
+        let error = decode_commit(&encode_commit(&newer).unwrap()).unwrap_err();
+        assert!(matches!(error, CodecError::Newer { found, .. } if found == VERSION + 1));
+    }
+
+    #[test]
+    fn a_later_form_with_an_unknown_event_is_named_too() {
+        let text = r#"{"version":2,"first":1,"at":0,"leader":"m","prev":"","entries":[{"cause":{"actor":"a"},"events":[{"task.teleported":{}}]}]}"#;
+        let value: serde_json::Value = serde_json::from_str(text).unwrap();
+        let error = decode_commit(&rmp_serde::to_vec_named(&value).unwrap()).unwrap_err();
+        assert!(matches!(error, CodecError::Newer { found: 2, .. }), "{error}");
+    }
+
+    #[test]
+    fn unknown_fields_do_no_harm() {
+        let mut value = serde_json::to_value(commit()).unwrap();
+        value["novelty"] = serde_json::json!({ "x": 1 });
+        assert_eq!(decode_commit(&rmp_serde::to_vec_named(&value).unwrap()).unwrap(), commit());
+    }
+
+    #[test]
+    fn foreign_messagepack_with_text_ids_is_understood() {
+        let value = serde_json::to_value(definition()).unwrap();
+        let bytes = rmp_serde::to_vec_named(&value).unwrap();
+        let opened = Opened::decode("task.submit", Encoding::MessagePack, &bytes).unwrap();
+        let Opened::One(command) = opened else { panic!("one command") };
+        let Command::TaskSubmit(submission) = *command else { panic!("a submit") };
+        assert_eq!(submission.tasks, [definition()]);
+    }
+
+    #[test]
+    fn malformed_requests_name_the_field() {
+        for (json, field) in [
+            (r#"{"name":"x","command":"true"}"#, "command"),
+            (r#"{"name":"x","command":["true"],"env":{"A":3}}"#, "env.A"),
+            (r#"{"name":"x","memory":-5}"#, "memory"),
+            (r#"{"name":"x","nosuchfield":1}"#, "nosuchfield"),
+            (r#"{"name":"x","id":"not-a-uuid"}"#, "id"),
+            (r#"{"tasks":[{"name":"x","cpu":"much"}]}"#, "tasks[0].cpu"),
+        ] {
+            let problem = Command::decode("task.submit", Encoding::Json, json.as_bytes()).unwrap_err();
+            assert_eq!(problem.code, 400);
+            assert!(problem.message.contains(field), "{json}: {problem:?}");
+        }
+        let problem = Command::decode("task.submit", Encoding::MessagePack, b"\xc1\xc1 no").unwrap_err();
+        assert_eq!(problem.code, 400);
+    }
+}

@@ -1,0 +1,307 @@
+//! Commands: what somebody asks for, and how a message on `…cmd.<actor>.<entity>.<verb>` is opened.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{self, Encoding};
+use crate::id::{Actor, CommandId, JobId, TaskId, WorkerId};
+use crate::outcome::{FieldError, Problem};
+use crate::report::{REPORTS_MAX, Reports};
+use crate::spec::{TaskDefinition, limit};
+use crate::worker::{Heartbeat, Register};
+
+/// A command, typed. Its tag is the verb that stands in the subject.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub enum Command {
+    /// Run tasks.
+    #[serde(rename = "task.submit")]
+    TaskSubmit(Submission),
+    /// End a task: one that waits at once, one that runs by stopping it.
+    #[serde(rename = "task.cancel")]
+    TaskCancel(TaskCancel),
+    /// Run a task that has ended once more.
+    #[serde(rename = "task.start")]
+    TaskStart(TaskStart),
+    /// A worker announces itself.
+    #[serde(rename = "worker.register")]
+    WorkerRegister(Register),
+    /// Forget a worker; what it ran is placed elsewhere.
+    #[serde(rename = "worker.unregister")]
+    WorkerUnregister(WorkerName),
+    /// Place nothing new on a worker.
+    #[serde(rename = "worker.drain")]
+    WorkerDrain(WorkerDrain),
+    /// Place on a drained worker again.
+    #[serde(rename = "worker.activate")]
+    WorkerActivate(WorkerName),
+    /// A sign of life. Muster's own workers send it on the heartbeat subject; a foreign one may send it as a command.
+    #[serde(rename = "worker.heartbeat")]
+    WorkerHeartbeat(Heartbeat),
+    /// A worker tells what became of its attempts.
+    #[serde(rename = "attempt.report")]
+    AttemptReport(Reports),
+}
+
+/// The verbs there are, as `<entity>.<verb>`; [`GROUP_VERB`] apart.
+pub const VERBS: [&str; 9] = [
+    "task.submit",
+    "task.cancel",
+    "task.start",
+    "worker.register",
+    "worker.unregister",
+    "worker.drain",
+    "worker.activate",
+    "worker.heartbeat",
+    "attempt.report",
+];
+
+/// The verb of a message that holds a list of commands: a [`Group`].
+pub const GROUP_VERB: &str = "group.apply";
+
+/// The most commands in one group.
+pub const GROUP_MAX: usize = 4096;
+
+/// Tasks to run. On the wire also a bare [`TaskDefinition`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Submission {
+    /// The job these tasks form; derived from the command's id when absent and there is more than one task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobId>,
+    /// The tasks. All are accepted or none.
+    pub tasks: Vec<TaskDefinition>,
+}
+
+impl Submission {
+    /// How many tasks this makes, copies counted.
+    pub fn total(&self) -> u64 {
+        self.tasks.iter().map(|t| u64::from(t.count.unwrap_or(1))).sum()
+    }
+}
+
+/// Payload of `task.cancel`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TaskCancel {
+    /// The task.
+    pub task_id: TaskId,
+    /// Why, for the record; at most 1,000 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Payload of `task.start`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TaskStart {
+    /// The task.
+    pub task_id: TaskId,
+}
+
+/// Payload of `worker.activate` and `worker.unregister`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerName {
+    /// The worker.
+    pub worker_id: WorkerId,
+}
+
+/// Payload of `worker.drain`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerDrain {
+    /// The worker.
+    pub worker_id: WorkerId,
+    /// Seconds its tasks may still run; then they are stopped and placed elsewhere. Absent: until they end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_s: Option<f64>,
+}
+
+/// Many commands in one message, each with its own id and outcome. A gateway may name the caller of each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// In the order in which they are decided.
+    pub commands: Vec<GroupEntry>,
+}
+
+/// One command of a [`Group`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GroupEntry {
+    /// Its id.
+    pub id: CommandId,
+    /// On whose behalf; believed only from a gateway, else the message's own actor counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<Actor>,
+    /// What is asked.
+    pub command: Command,
+}
+
+/// What a message on a command subject asks, taken apart.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Opened {
+    /// One command.
+    One(Box<Command>),
+    /// A list of them.
+    Group(Group),
+}
+
+impl Command {
+    /// Its verb, as in the subject.
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::TaskSubmit(_) => "task.submit",
+            Self::TaskCancel(_) => "task.cancel",
+            Self::TaskStart(_) => "task.start",
+            Self::WorkerRegister(_) => "worker.register",
+            Self::WorkerUnregister(_) => "worker.unregister",
+            Self::WorkerDrain(_) => "worker.drain",
+            Self::WorkerActivate(_) => "worker.activate",
+            Self::WorkerHeartbeat(_) => "worker.heartbeat",
+            Self::AttemptReport(_) => "attempt.report",
+        }
+    }
+
+    /// Decodes the payload of a command with this verb. The error is the 400 (or 404 for a verb that is none) the
+    /// publisher gets, naming the field.
+    pub fn decode(verb: &str, encoding: Encoding, payload: &[u8]) -> Result<Self, Problem> {
+        Ok(match verb {
+            "task.submit" => Self::TaskSubmit(decode_submission(encoding, payload)?),
+            "task.cancel" => Self::TaskCancel(codec::decode_request(encoding, payload)?),
+            "task.start" => Self::TaskStart(codec::decode_request(encoding, payload)?),
+            "worker.register" => Self::WorkerRegister(codec::decode_request(encoding, payload)?),
+            "worker.unregister" => Self::WorkerUnregister(codec::decode_request(encoding, payload)?),
+            "worker.drain" => Self::WorkerDrain(codec::decode_request(encoding, payload)?),
+            "worker.activate" => Self::WorkerActivate(codec::decode_request(encoding, payload)?),
+            "worker.heartbeat" => Self::WorkerHeartbeat(codec::decode_request(encoding, payload)?),
+            "attempt.report" => Self::AttemptReport(codec::decode_request(encoding, payload)?),
+            other => {
+                return Err(Problem::new(
+                    404,
+                    format!("no command is named `{other}`; there are {} and {GROUP_VERB}", VERBS.join(", ")),
+                ));
+            }
+        })
+    }
+
+    /// The payload alone, as it would stand under this verb's subject.
+    pub fn encode(&self, encoding: Encoding) -> Result<Vec<u8>, codec::CodecError> {
+        match self {
+            Self::TaskSubmit(v) => match v.tasks.as_slice() {
+                [one] if v.job.is_none() => codec::encode(encoding, one),
+                _ => codec::encode(encoding, v),
+            },
+            Self::TaskCancel(v) => codec::encode(encoding, v),
+            Self::TaskStart(v) => codec::encode(encoding, v),
+            Self::WorkerRegister(v) => codec::encode(encoding, v),
+            Self::WorkerUnregister(v) | Self::WorkerActivate(v) => codec::encode(encoding, v),
+            Self::WorkerDrain(v) => codec::encode(encoding, v),
+            Self::WorkerHeartbeat(v) => codec::encode(encoding, v),
+            Self::AttemptReport(v) => codec::encode(encoding, v),
+        }
+    }
+
+    /// Checks what can be checked without the state: sizes, ranges, lengths.
+    pub fn check(&self) -> Result<(), Problem> {
+        match self {
+            Self::TaskSubmit(submission) => check_submission(submission),
+            Self::TaskCancel(cancel) => match &cancel.reason {
+                Some(r) if r.chars().count() > 1000 => Err(Problem::invalid(vec![FieldError::new(
+                    "reason",
+                    r,
+                    "may have 1000 characters at most",
+                )])),
+                _ => Ok(()),
+            },
+            Self::WorkerRegister(register) => register.check().map_err(Problem::invalid),
+            Self::WorkerDrain(drain) => match drain.deadline_s {
+                Some(s) if !s.is_finite() || !(0.0..=limit::TIMEOUT_S).contains(&s) => {
+                    Err(Problem::invalid(vec![FieldError::new(
+                        "deadline_s",
+                        &s.to_string(),
+                        "must be seconds from 0 to a year (31536000)",
+                    )]))
+                }
+                _ => Ok(()),
+            },
+            Self::AttemptReport(reports) if reports.reports.len() > REPORTS_MAX => {
+                Err(Problem::invalid(vec![FieldError::new(
+                    "reports",
+                    &reports.reports.len().to_string(),
+                    "may have 4096 entries at most",
+                )]))
+            }
+            Self::TaskStart(_)
+            | Self::WorkerUnregister(_)
+            | Self::WorkerActivate(_)
+            | Self::WorkerHeartbeat(_)
+            | Self::AttemptReport(_) => Ok(()),
+        }
+    }
+}
+
+impl Opened {
+    /// Decodes a message's payload by the verb of its subject.
+    pub fn decode(verb: &str, encoding: Encoding, payload: &[u8]) -> Result<Self, Problem> {
+        if verb != GROUP_VERB {
+            return Command::decode(verb, encoding, payload).map(|c| Self::One(Box::new(c)));
+        }
+        let group: Group = codec::decode_request(encoding, payload)?;
+        if group.commands.is_empty() || group.commands.len() > GROUP_MAX {
+            return Err(Problem::invalid(vec![FieldError::new(
+                "commands",
+                &group.commands.len().to_string(),
+                format!("must have 1 to {GROUP_MAX} entries"),
+            )]));
+        }
+        Ok(Self::Group(group))
+    }
+}
+
+/// A submission is a bare task or `{job?, tasks}`; which it is shows in whether there is a field `tasks`. Looking
+/// first keeps the error's path exact, which an untagged enum would lose.
+pub fn decode_submission(encoding: Encoding, payload: &[u8]) -> Result<Submission, Problem> {
+    #[derive(Deserialize)]
+    struct Probe {
+        #[serde(default)]
+        tasks: Option<serde::de::IgnoredAny>,
+    }
+    let probe: Probe = codec::decode_request(encoding, payload)?;
+    if probe.tasks.is_some() {
+        codec::decode_request(encoding, payload)
+    } else {
+        let task = codec::decode_request(encoding, payload)?;
+        Ok(Submission { job: None, tasks: vec![task] })
+    }
+}
+
+fn check_submission(submission: &Submission) -> Result<(), Problem> {
+    let mut wrong = Vec::new();
+    if submission.tasks.is_empty() {
+        wrong.push(FieldError::new("tasks", "[]", "must have at least one task"));
+    }
+    if submission.total() > u64::from(limit::COUNT) {
+        wrong.push(FieldError::new(
+            "tasks",
+            &submission.total().to_string(),
+            "may make 1000000 tasks at most",
+        ));
+    }
+    let single = submission.tasks.len() == 1 && submission.job.is_none();
+    for (index, task) in submission.tasks.iter().enumerate() {
+        // A hundred thousand tasks that are all wrong need not all be told.
+        if wrong.len() >= 100 {
+            break;
+        }
+        if let Err(faults) = task.check() {
+            wrong.extend(faults.into_iter().map(|mut fault| {
+                if !single {
+                    fault.field = format!("tasks[{index}].{}", fault.field);
+                }
+                fault
+            }));
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(Problem::invalid(wrong)) }
+}

@@ -1,0 +1,427 @@
+//! Events: what was decided. An event is a fact in the past tense, never taken back; its tag is its type.
+//!
+//! Each event's `seq` is its running number in the log, from 1 and without gaps; it is not in the event but follows
+//! from its place in the commit.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{AttemptRef, Incarnation, Installation, JobId, NodeName, TaskId, WorkerId};
+use crate::outcome::Problem;
+use crate::report::Ending;
+use crate::spec::TaskSpec;
+use crate::time::Timestamp;
+use crate::worker::WorkerInfo;
+
+/// One fact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Event {
+    /// A manager took the lead.
+    #[serde(rename = "leader.elected")]
+    LeaderElected(LeaderElected),
+    /// A command was refused.
+    #[serde(rename = "command.rejected")]
+    CommandRejected(CommandRejected),
+    /// A task is known and waits.
+    #[serde(rename = "task.submitted")]
+    TaskSubmitted(TaskSubmitted),
+    /// No worker can take tasks of this kind at present. Said once for a kind until the cause changes.
+    #[serde(rename = "task.waiting")]
+    TaskWaiting(TaskWaiting),
+    /// A task was placed: an attempt begins.
+    #[serde(rename = "task.assigned")]
+    TaskAssigned(TaskAssigned),
+    /// The worker says it runs.
+    #[serde(rename = "task.started")]
+    TaskStarted(TaskStarted),
+    /// It shall stop.
+    #[serde(rename = "task.stopping")]
+    TaskStopping(TaskStopping),
+    /// It ended well: exit code 0.
+    #[serde(rename = "task.completed")]
+    TaskCompleted(TaskEnded),
+    /// It ended badly.
+    #[serde(rename = "task.failed")]
+    TaskFailed(TaskEnded),
+    /// It was cancelled.
+    #[serde(rename = "task.cancelled")]
+    TaskCancelled(TaskCancelled),
+    /// Its attempt is lost or was moved away; it waits to be placed again.
+    #[serde(rename = "task.rescheduled")]
+    TaskRescheduled(TaskRescheduled),
+    /// It had ended and was asked to run once more.
+    #[serde(rename = "task.restarted")]
+    TaskRestarted(TaskRestarted),
+    /// A report about an attempt that is not the task's present one was refused.
+    #[serde(rename = "report.refused")]
+    ReportRefused(ReportRefused),
+    /// A worker announced itself.
+    #[serde(rename = "worker.registered")]
+    WorkerRegistered(WorkerRegistered),
+    /// A worker missed its heartbeats.
+    #[serde(rename = "worker.offline")]
+    WorkerOffline(WorkerOffline),
+    /// Nothing new is placed on a worker.
+    #[serde(rename = "worker.draining")]
+    WorkerDraining(WorkerDraining),
+    /// A draining worker holds nothing any more.
+    #[serde(rename = "worker.drained")]
+    WorkerDrained(WorkerGone),
+    /// A worker takes work again.
+    #[serde(rename = "worker.activated")]
+    WorkerActivated(WorkerGone),
+    /// A worker is forgotten.
+    #[serde(rename = "worker.unregistered")]
+    WorkerUnregistered(WorkerGone),
+}
+
+/// Data of `leader.elected`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LeaderElected {
+    /// Which manager.
+    pub leader: NodeName,
+    /// How many leaders there have been, this one counted.
+    pub epoch: u64,
+}
+
+/// The most bytes of a refused payload that the event keeps.
+pub const REJECTED_PAYLOAD_MAX: usize = 1024;
+
+/// Data of `command.rejected`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CommandRejected {
+    /// `<entity>.<verb>` of the subject.
+    pub verb: String,
+    /// Why.
+    pub problem: Problem,
+    /// The beginning of the payload where it could not be read, as text; 1 KiB at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<String>,
+}
+
+/// Data of `task.submitted`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskSubmitted {
+    /// The task.
+    pub task: TaskId,
+    /// The job it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobId>,
+    /// Which copy of its definition it is, from 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub index: u32,
+    /// What to run; absent when `like` names a task with the same spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<Arc<TaskSpec>>,
+    /// The task, submitted earlier by the same command, whose spec this one shares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub like: Option<TaskId>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+/// Why workers were passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Filter {
+    /// It is offline.
+    Offline,
+    /// It is draining.
+    Draining,
+    /// It lacks the runtime.
+    Runtime,
+    /// A constraint does not hold.
+    Constraint,
+    /// It could not hold the task even when empty.
+    TooSmall,
+    /// Not enough processors free.
+    Cpu,
+    /// Not enough memory free.
+    Memory,
+    /// Not enough disk free.
+    Disk,
+    /// No slot free.
+    Slots,
+}
+
+impl Filter {
+    /// The word in events and explanations.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Offline => "offline",
+            Self::Draining => "draining",
+            Self::Runtime => "runtime",
+            Self::Constraint => "constraint",
+            Self::TooSmall => "too_small",
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+            Self::Slots => "slots",
+        }
+    }
+}
+
+/// Why a placement came out as it did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Why {
+    /// Workers looked at.
+    pub considered: u32,
+    /// How many each filter removed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub filtered: BTreeMap<Filter, u32>,
+    /// The best candidates with their scores (0 to 10000; higher wins), at most five.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub best: Vec<Candidate>,
+}
+
+/// A worker that could have taken the task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Candidate {
+    /// The worker.
+    pub worker: WorkerId,
+    /// Its score, 0 to 10000: how full (best fit) or how empty (spread) it would be with the task.
+    pub score: u32,
+}
+
+/// Data of `task.waiting`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskWaiting {
+    /// The first task in line of those that are alike in all that placement looks at; the others wait for the same.
+    pub task: TaskId,
+    /// How many wait alike.
+    pub count: u64,
+    /// In words.
+    pub reason: String,
+    /// By the numbers.
+    pub why: Why,
+}
+
+/// Data of `task.assigned`. The event's own `seq` is the attempt's fence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskAssigned {
+    /// The task.
+    pub task: TaskId,
+    /// Which attempt this is, from 1.
+    pub number: u32,
+    /// Where.
+    pub worker: WorkerId,
+    /// Why there; absent when `why_seq` says where it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Arc<Why>>,
+    /// The `seq` of the `task.assigned` that tells why, for the whole group of alike tasks placed with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why_seq: Option<u64>,
+}
+
+/// Data of `task.started`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskStarted {
+    /// Which attempt.
+    pub attempt: AttemptRef,
+    /// When, by the worker's clock.
+    pub at: Timestamp,
+    /// Container id or process id.
+    pub handle: String,
+}
+
+/// Why an attempt shall stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StopCause {
+    /// The task is cancelled.
+    Cancel,
+    /// Its worker's drain deadline has passed; the task is placed elsewhere.
+    Drain,
+}
+
+/// Data of `task.stopping`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskStopping {
+    /// Which attempt.
+    pub attempt: AttemptRef,
+    /// Why.
+    pub cause: StopCause,
+    /// In the words of who asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Data of `task.completed` and `task.failed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskEnded {
+    /// Which attempt.
+    pub attempt: AttemptRef,
+    /// When, by the worker's clock.
+    pub at: Timestamp,
+    /// How.
+    pub ending: Ending,
+}
+
+/// Data of `task.cancelled`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskCancelled {
+    /// The task.
+    pub task: TaskId,
+    /// The attempt that was stopped, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<AttemptRef>,
+    /// How that attempt ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Ending>,
+    /// In the words of who asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Data of `task.rescheduled`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskRescheduled {
+    /// The attempt that no longer counts.
+    pub attempt: AttemptRef,
+    /// Why.
+    pub reason: String,
+}
+
+/// Data of `task.restarted`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskRestarted {
+    /// The task.
+    pub task: TaskId,
+}
+
+/// Data of `report.refused`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReportRefused {
+    /// The attempt it spoke of.
+    pub attempt: AttemptRef,
+    /// Who reported.
+    pub worker: WorkerId,
+    /// Why it does not count.
+    pub reason: String,
+    /// Whether the attempt may still run there and has to be stopped.
+    pub stop: bool,
+}
+
+/// Data of `worker.registered`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkerRegistered {
+    /// The worker.
+    pub worker: WorkerId,
+    /// Which life of it.
+    pub incarnation: Incarnation,
+    /// Which data folder.
+    pub installation: Installation,
+    /// What it is.
+    pub info: WorkerInfo,
+    /// Attempts it said it holds that are not its own any more: to be stopped there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stale: Vec<AttemptRef>,
+}
+
+/// Data of `worker.offline`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkerOffline {
+    /// The worker.
+    pub worker: WorkerId,
+    /// When it was last heard.
+    pub last_seen: Timestamp,
+}
+
+/// Data of `worker.draining`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkerDraining {
+    /// The worker.
+    pub worker: WorkerId,
+    /// When what still runs is stopped and placed elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
+}
+
+/// Data of `worker.drained`, `worker.activated` and `worker.unregistered`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkerGone {
+    /// The worker.
+    pub worker: WorkerId,
+}
+
+impl Event {
+    /// Its type, as in the log: `task.submitted`.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::LeaderElected(_) => "leader.elected",
+            Self::CommandRejected(_) => "command.rejected",
+            Self::TaskSubmitted(_) => "task.submitted",
+            Self::TaskWaiting(_) => "task.waiting",
+            Self::TaskAssigned(_) => "task.assigned",
+            Self::TaskStarted(_) => "task.started",
+            Self::TaskStopping(_) => "task.stopping",
+            Self::TaskCompleted(_) => "task.completed",
+            Self::TaskFailed(_) => "task.failed",
+            Self::TaskCancelled(_) => "task.cancelled",
+            Self::TaskRescheduled(_) => "task.rescheduled",
+            Self::TaskRestarted(_) => "task.restarted",
+            Self::ReportRefused(_) => "report.refused",
+            Self::WorkerRegistered(_) => "worker.registered",
+            Self::WorkerOffline(_) => "worker.offline",
+            Self::WorkerDraining(_) => "worker.draining",
+            Self::WorkerDrained(_) => "worker.drained",
+            Self::WorkerActivated(_) => "worker.activated",
+            Self::WorkerUnregistered(_) => "worker.unregistered",
+        }
+    }
+
+    /// The task it is about, if it is about one.
+    pub fn task(&self) -> Option<TaskId> {
+        match self {
+            Self::TaskSubmitted(e) => Some(e.task),
+            Self::TaskWaiting(e) => Some(e.task),
+            Self::TaskAssigned(e) => Some(e.task),
+            Self::TaskStarted(e) => Some(e.attempt.task),
+            Self::TaskStopping(e) => Some(e.attempt.task),
+            Self::TaskCompleted(e) | Self::TaskFailed(e) => Some(e.attempt.task),
+            Self::TaskCancelled(e) => Some(e.task),
+            Self::TaskRescheduled(e) => Some(e.attempt.task),
+            Self::TaskRestarted(e) => Some(e.task),
+            Self::ReportRefused(e) => Some(e.attempt.task),
+            Self::LeaderElected(_)
+            | Self::CommandRejected(_)
+            | Self::WorkerRegistered(_)
+            | Self::WorkerOffline(_)
+            | Self::WorkerDraining(_)
+            | Self::WorkerDrained(_)
+            | Self::WorkerActivated(_)
+            | Self::WorkerUnregistered(_) => None,
+        }
+    }
+
+    /// The worker it names, if it names one.
+    pub const fn worker(&self) -> Option<&WorkerId> {
+        match self {
+            Self::TaskAssigned(e) => Some(&e.worker),
+            Self::ReportRefused(e) => Some(&e.worker),
+            Self::WorkerRegistered(e) => Some(&e.worker),
+            Self::WorkerOffline(e) => Some(&e.worker),
+            Self::WorkerDraining(e) => Some(&e.worker),
+            Self::WorkerDrained(e) | Self::WorkerActivated(e) | Self::WorkerUnregistered(e) => {
+                Some(&e.worker)
+            }
+            Self::LeaderElected(_)
+            | Self::CommandRejected(_)
+            | Self::TaskSubmitted(_)
+            | Self::TaskWaiting(_)
+            | Self::TaskStarted(_)
+            | Self::TaskStopping(_)
+            | Self::TaskCompleted(_)
+            | Self::TaskFailed(_)
+            | Self::TaskCancelled(_)
+            | Self::TaskRescheduled(_)
+            | Self::TaskRestarted(_) => None,
+        }
+    }
+}

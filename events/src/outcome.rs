@@ -1,0 +1,125 @@
+//! What a publisher hears back, and the one error body of the product.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::id::CommandId;
+
+/// The most characters of a value that an error repeats.
+const VALUE_CHARS_MAX: usize = 120;
+
+/// One wrong field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FieldError {
+    /// The field's path: `env.A`, `constraints[0].operator`.
+    pub field: String,
+    /// The value that was given, shortened to 120 characters.
+    pub value: String,
+    /// What is wrong with it and what would be right.
+    pub message: String,
+}
+
+impl FieldError {
+    /// Makes one, shortening `value`.
+    pub fn new(field: impl Into<String>, value: &str, message: impl Into<String>) -> Self {
+        let mut short: String = value.chars().take(VALUE_CHARS_MAX).collect();
+        if short.len() < value.len() {
+            short.push('…');
+        }
+        Self { field: field.into(), value: short, message: message.into() }
+    }
+}
+
+/// More about an error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Details {
+    /// Fields that did not pass.
+    Fields(Vec<FieldError>),
+    /// Anything else worth knowing.
+    Text(String),
+}
+
+/// The error body under `/api/v1`, in outcomes and in the event `command.rejected`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
+#[error("{message}")]
+pub struct Problem {
+    /// The reason phrase of the status: `Not Found`.
+    pub error: String,
+    /// What was wrong, with which value, and what to do.
+    pub message: String,
+    /// The HTTP status.
+    pub code: u16,
+    /// Field by field, or a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Details>,
+}
+
+impl Problem {
+    /// A problem with status `code`.
+    pub fn new(code: u16, message: impl Into<String>) -> Self {
+        Self { error: reason_phrase(code).to_owned(), message: message.into(), code, details: None }
+    }
+
+    /// 400 for a request that says something impossible.
+    pub fn invalid(fields: Vec<FieldError>) -> Self {
+        let list: Vec<_> = fields.iter().map(|f| format!("{} {}", f.field, f.message)).collect();
+        let message = format!("invalid: {}", list.join("; "));
+        Self { details: Some(Details::Fields(fields)), ..Self::new(400, message) }
+    }
+
+    /// 404 in the documented words: `Worker not found: worker-99`.
+    pub fn not_found(what: &str, id: impl std::fmt::Display) -> Self {
+        Self::new(404, format!("{what} not found: {id}"))
+    }
+
+    /// 409 for what the present state does not allow.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(409, message)
+    }
+}
+
+/// The standard reason phrase of the statuses muster answers with.
+pub const fn reason_phrase(code: u16) -> &'static str {
+    match code {
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        413 => "Payload Too Large",
+        415 => "Unsupported Media Type",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "Error",
+    }
+}
+
+/// What became of one command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Outcome {
+    /// The command's id.
+    pub id: CommandId,
+    /// Whether it was carried out (or had been before).
+    pub accepted: bool,
+    /// The `seq` of the last event it caused, or of the newest event there was if it caused none.
+    pub seq: u64,
+    /// Why it was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Problem>,
+}
+
+/// What became of a message that held a group of commands, in the group's order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GroupOutcome {
+    /// One for each.
+    pub outcomes: Vec<Outcome>,
+}

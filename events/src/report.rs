@@ -1,0 +1,107 @@
+//! What a worker tells of its attempts: the payload of `attempt.report`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{AttemptRef, Incarnation, WorkerId};
+use crate::time::Timestamp;
+
+/// Several reports of one worker, in the order they happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reports {
+    /// Who reports.
+    pub worker_id: WorkerId,
+    /// Which life of the worker.
+    pub incarnation: Incarnation,
+    /// What happened. At most [`REPORTS_MAX`].
+    pub reports: Vec<Report>,
+}
+
+/// The most reports in one message; a worker that has more sends several.
+pub const REPORTS_MAX: usize = 4096;
+
+/// One thing that happened to one attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// Which attempt, with its fence: a report about an old one is refused.
+    pub attempt: AttemptRef,
+    /// The worker's clock.
+    pub at: Timestamp,
+    /// What happened.
+    pub what: What,
+}
+
+/// What happened to an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// It runs. `handle` names it on its host: a container's id, a process's id.
+    Started {
+        /// Container id or process id.
+        handle: String,
+    },
+    /// It is over.
+    Ended(Ending),
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// The program ended by itself.
+    Exited {
+        /// Its exit code.
+        code: i32,
+    },
+    /// A signal that muster did not send ended it.
+    Signaled {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// The kernel ended it for its memory limit.
+    Oom,
+    /// It ran longer than `timeout_s` and was stopped.
+    TimedOut,
+    /// It was stopped by order.
+    Stopped {
+        /// Its exit code, where it had one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<i32>,
+    },
+    /// It could not be started.
+    NotStarted {
+        /// Why, in the words of the system or of Docker.
+        message: String,
+    },
+    /// The worker lost it: it was neither running nor known to have ended after the worker's restart.
+    Lost {
+        /// Why.
+        message: String,
+    },
+}
+
+impl Ending {
+    /// The exit code, where the program gave one.
+    pub const fn exit_code(&self) -> Option<i32> {
+        match self {
+            Self::Exited { code } => Some(*code),
+            Self::Stopped { code } => *code,
+            _ => None,
+        }
+    }
+
+    /// What to tell people: `exit code 7`, `oom`, `timeout`, …
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Exited { code } => format!("exit code {code}"),
+            Self::Signaled { signal } => format!("signal {signal}"),
+            Self::Oom => "oom".to_owned(),
+            Self::TimedOut => "timeout".to_owned(),
+            Self::Stopped { .. } => "stopped".to_owned(),
+            Self::NotStarted { message } => format!("not started: {message}"),
+            Self::Lost { message } => format!("lost: {message}"),
+        }
+    }
+}

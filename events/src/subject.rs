@@ -1,0 +1,269 @@
+//! Every NATS subject and stream name of muster, as types. Nowhere else is a subject put together from text.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::event::Event;
+use crate::id::{Actor, BadId, TaskId, WorkerId, is_token};
+use crate::output::OutputStream;
+
+/// The name of one cluster on a NATS server: the first token of all its subjects and the prefix of its streams.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cell(String);
+
+impl Default for Cell {
+    fn default() -> Self {
+        Self("muster".to_owned())
+    }
+}
+
+impl Cell {
+    /// Checks `name`: one subject token.
+    pub fn new(name: &str) -> Result<Self, BadId> {
+        if is_token(name) { Ok(Self(name.to_owned())) } else { Err(BadId::NotToken(name.to_owned())) }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The subject of `topic` in this cell.
+    pub fn subject(&self, topic: Topic) -> Subject {
+        Subject { cell: self.clone(), topic }
+    }
+
+    /// The name of a stream in this cell: `muster-EVENTS`.
+    pub fn stream(&self, stream: Stream) -> String {
+        format!("{}-{}", self.0, stream.as_str())
+    }
+
+    /// The subjects a stream of this cell holds.
+    pub fn stream_subjects(&self, stream: Stream) -> Vec<String> {
+        let cell = &self.0;
+        vec![match stream {
+            Stream::Commands => format!("{cell}.cmd.>"),
+            Stream::Events => format!("{cell}.evt"),
+            Stream::Orders => format!("{cell}.ord.*"),
+            Stream::Heartbeats => format!("{cell}.hb.*"),
+            Stream::Logs => format!("{cell}.out.>"),
+        }]
+    }
+
+    /// The key-value bucket of this cell: leadership and the cell's record.
+    pub fn bucket(&self) -> String {
+        format!("{}-cell", self.0)
+    }
+
+    /// The output of one task, all attempts and both streams or one: `muster.out.*.<task>.*.*`.
+    pub fn output_filter(&self, task: TaskId, stream: Option<OutputStream>) -> String {
+        format!("{}.out.*.{task}.*.{}", self.0, stream.map_or("*", OutputStream::as_str))
+    }
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Cell {
+    type Err = BadId;
+
+    fn from_str(text: &str) -> Result<Self, BadId> {
+        Self::new(text)
+    }
+}
+
+/// The streams of a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stream {
+    /// Every command and report, 7 days.
+    Commands,
+    /// The commits, for ever.
+    Events,
+    /// What each worker shall do, bounded.
+    Orders,
+    /// Signs of life, a day.
+    Heartbeats,
+    /// Output of tasks, 7 days, bounded.
+    Logs,
+}
+
+impl Stream {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Commands, Self::Events, Self::Orders, Self::Heartbeats, Self::Logs];
+
+    /// The part of its name after the cell.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Commands => "COMMANDS",
+            Self::Events => "EVENTS",
+            Self::Orders => "ORDERS",
+            Self::Heartbeats => "HEARTBEATS",
+            Self::Logs => "LOGS",
+        }
+    }
+}
+
+/// A subject: a topic in a cell.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Subject {
+    /// Which cluster.
+    pub cell: Cell,
+    /// What about.
+    pub topic: Topic,
+}
+
+/// What a message is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    /// `cmd.<actor>.<entity>.<verb>`
+    Command {
+        /// Who asks.
+        actor: Actor,
+        /// `<entity>.<verb>`, known or not.
+        verb: String,
+    },
+    /// `evt`
+    Commit,
+    /// `ord.<worker>`
+    Orders(WorkerId),
+    /// `hb.<worker>`
+    Heartbeat(WorkerId),
+    /// `out.<job>.<task>.<attempt>.<stream>`
+    Output {
+        /// The job's id, or `-`.
+        job: String,
+        /// The task.
+        task: TaskId,
+        /// The attempt's number.
+        attempt: u32,
+        /// Which stream.
+        stream: OutputStream,
+    },
+    /// `feed.<entity>.<id>.<type>`: a committed event once more, singly, on core NATS.
+    Feed {
+        /// `task`, `worker`, `leader`, `command`, `report`.
+        entity: String,
+        /// The task's, worker's, leader's or actor's name.
+        id: String,
+        /// The rest of the event's type.
+        kind: String,
+    },
+    /// `ask.manager.<what>`: requests the leading manager answers: `status`.
+    AskManager(String),
+}
+
+/// A text that is no subject of muster.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a subject of muster")]
+pub struct BadSubject(String);
+
+impl Topic {
+    /// The feed's topic for an event that `actor` caused.
+    pub fn feed(event: &Event, actor: &Actor) -> Self {
+        let kind = event.kind();
+        let (entity, kind) = kind.split_once('.').unwrap_or(("event", kind));
+        let id = match event {
+            Event::LeaderElected(e) => e.leader.to_string(),
+            _ => match (event.task(), event.worker()) {
+                (Some(task), _) => task.to_string(),
+                (None, Some(worker)) => worker.to_string(),
+                (None, None) => actor.to_string(),
+            },
+        };
+        Self::Feed { entity: entity.to_owned(), id, kind: kind.to_owned() }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cell = &self.cell;
+        match &self.topic {
+            Topic::Command { actor, verb } => write!(f, "{cell}.cmd.{actor}.{verb}"),
+            Topic::Commit => write!(f, "{cell}.evt"),
+            Topic::Orders(worker) => write!(f, "{cell}.ord.{worker}"),
+            Topic::Heartbeat(worker) => write!(f, "{cell}.hb.{worker}"),
+            Topic::Output { job, task, attempt, stream } => {
+                write!(f, "{cell}.out.{job}.{task}.{attempt}.{}", stream.as_str())
+            }
+            Topic::Feed { entity, id, kind } => write!(f, "{cell}.feed.{entity}.{id}.{kind}"),
+            Topic::AskManager(what) => write!(f, "{cell}.ask.manager.{what}"),
+        }
+    }
+}
+
+impl FromStr for Subject {
+    type Err = BadSubject;
+
+    fn from_str(text: &str) -> Result<Self, BadSubject> {
+        let bad = || BadSubject(text.chars().take(200).collect());
+        let tokens: Vec<&str> = text.split('.').collect();
+        let [cell, kind, rest @ ..] = tokens.as_slice() else { return Err(bad()) };
+        let cell = Cell::new(cell).map_err(|_| bad())?;
+        let worker = |name: &str| WorkerId::new(name).map_err(|_| bad());
+        let topic = match (*kind, rest) {
+            ("cmd", [actor, entity, verb]) if is_token(entity) && is_token(verb) => Topic::Command {
+                actor: Actor::new(actor).map_err(|_| bad())?,
+                verb: format!("{entity}.{verb}"),
+            },
+            ("evt", []) => Topic::Commit,
+            ("ord", [name]) => Topic::Orders(worker(name)?),
+            ("hb", [name]) => Topic::Heartbeat(worker(name)?),
+            ("out", [job, task, attempt, stream]) => Topic::Output {
+                job: (*job).to_owned(),
+                task: task.parse().map_err(|_| bad())?,
+                attempt: attempt.parse().map_err(|_| bad())?,
+                stream: match *stream {
+                    "stdout" => OutputStream::Stdout,
+                    "stderr" => OutputStream::Stderr,
+                    _ => return Err(bad()),
+                },
+            },
+            ("feed", [entity, id, kind]) => {
+                Topic::Feed { entity: (*entity).to_owned(), id: (*id).to_owned(), kind: (*kind).to_owned() }
+            }
+            ("ask", ["manager", what]) => Topic::AskManager((*what).to_owned()),
+            _ => return Err(bad()),
+        };
+        Ok(Self { cell, topic })
+    }
+}
+
+/// Headers of muster's messages.
+pub mod header {
+    /// The command's id (JetStream removes repeats within its window; the state remembers beyond it).
+    pub const ID: &str = "Nats-Msg-Id";
+    /// Where the outcome is to be sent.
+    pub const REPLY: &str = "Muster-Reply";
+    /// [`crate::codec::JSON`] or [`crate::codec::MESSAGE_PACK`].
+    pub const CONTENT_TYPE: &str = "Content-Type";
+    /// W3C trace context, carried into the log.
+    pub const TRACE: &str = "traceparent";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn display_and_parse_agree() {
+        for text in [
+            "muster.cmd.alice.task.submit",
+            "muster.evt",
+            "muster.ord.w-01",
+            "muster.hb.w-01",
+            "muster.out.-.67e55044-10b1-426f-9247-bb680e5fe0c8.3.stderr",
+            "muster.feed.task.67e55044-10b1-426f-9247-bb680e5fe0c8.assigned",
+            "muster.ask.manager.status",
+        ] {
+            assert_eq!(text.parse::<Subject>().unwrap().to_string(), text);
+        }
+        for text in
+            ["", "muster", "muster.cmd.a.b", "muster.cmd.a.b.c.d", "muster.cmd.*.task.submit", "muster.evt.x"]
+        {
+            assert!(text.parse::<Subject>().is_err(), "{text}");
+        }
+    }
+}

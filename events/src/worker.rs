@@ -1,0 +1,156 @@
+//! Workers: what they say of themselves when they register, and what their heartbeats carry.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{AttemptRef, Incarnation, Installation, TaskId, WorkerId};
+use crate::outcome::FieldError;
+use crate::resources::Resources;
+use crate::spec::{Runtime, limit};
+use crate::time::Timestamp;
+
+/// What a worker is: the payload of `worker.register` without the list of what it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkerInfo {
+    /// The host's name.
+    pub hostname: String,
+    /// Where its own HTTP is reached, `host:port`; empty when it serves none.
+    #[serde(default)]
+    pub address: String,
+    /// A failure domain; `default` unless configured.
+    #[serde(default = "default_zone")]
+    pub zone: String,
+    /// Words for constraints (`label.<key>`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// What it can run.
+    pub runtimes: BTreeSet<Runtime>,
+    /// What it has to give.
+    pub capacity: Resources,
+    /// muster's version on it.
+    #[serde(default)]
+    pub version: String,
+    /// When this incarnation started.
+    pub started_at: Timestamp,
+}
+
+fn default_zone() -> String {
+    "default".to_owned()
+}
+
+/// `worker.register`: an agent announces itself with all it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Register {
+    /// Its name.
+    pub worker_id: WorkerId,
+    /// Which life of the agent this is.
+    pub incarnation: Incarnation,
+    /// Which data folder it lives in: a second worker of the same name has another.
+    pub installation: Installation,
+    /// What it is.
+    pub info: WorkerInfo,
+    /// The attempts it holds: running, or ended and not yet reported. What the state places there and this list
+    /// lacks is lost.
+    #[serde(default)]
+    pub holding: Vec<AttemptRef>,
+}
+
+impl Register {
+    /// Checks lengths and sizes.
+    pub fn check(&self) -> Result<(), Vec<FieldError>> {
+        let mut wrong = Vec::new();
+        for (field, value) in [
+            ("info.hostname", &self.info.hostname),
+            ("info.address", &self.info.address),
+            ("info.zone", &self.info.zone),
+        ] {
+            if value.len() > limit::LABEL_CHARS || value.contains(char::is_control) {
+                wrong.push(FieldError::new(
+                    field,
+                    value,
+                    "may have 255 bytes at most and no control character",
+                ));
+            }
+        }
+        if self.info.zone.is_empty() {
+            wrong.push(FieldError::new("info.zone", "", "must not be empty"));
+        }
+        if self.info.labels.len() > limit::ENTRIES {
+            wrong.push(FieldError::new(
+                "info.labels",
+                &self.info.labels.len().to_string(),
+                "may have 1024 at most",
+            ));
+        }
+        if self.info.runtimes.is_empty() || self.info.runtimes.contains(&Runtime::Auto) {
+            wrong.push(FieldError::new("info.runtimes", "", "must list at least one of docker, process"));
+        }
+        let c = &self.info.capacity;
+        if c.slots == 0 || c.cpu_milli > 1_000_000_000 || c.memory > limit::BYTES || c.disk > limit::BYTES {
+            wrong.push(FieldError::new(
+                "info.capacity",
+                &format!("{c:?}"),
+                "needs at least one slot, at most a million cores, and 1 EiB of memory and disk",
+            ));
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+}
+
+/// What a host measures of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HostMetrics {
+    /// Share of all processors in use, in percent (0 to 100).
+    pub cpu_percent: f64,
+    /// Bytes of memory in use.
+    pub memory_used: u64,
+    /// Bytes of memory there are.
+    pub memory_total: u64,
+    /// Bytes in use on the disk that holds the worker's data folder.
+    pub disk_used: u64,
+    /// Bytes that disk has.
+    pub disk_total: u64,
+    /// Bytes received since boot, over all interfaces but loopback.
+    pub network_received: u64,
+    /// Bytes sent since boot, likewise.
+    pub network_sent: u64,
+}
+
+/// What one running attempt uses.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskMetrics {
+    /// The task.
+    pub task: TaskId,
+    /// Which attempt.
+    pub number: u32,
+    /// Processors in use, in percent of one.
+    pub cpu_percent: f64,
+    /// Bytes of memory in use.
+    pub memory: u64,
+}
+
+/// A worker's sign of life. Kept for a day, never an event: only its absence is a fact worth deciding on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Heartbeat {
+    /// Who.
+    pub worker_id: WorkerId,
+    /// Which life of it; another than the registered one is told to register.
+    pub incarnation: Incarnation,
+    /// The worker's clock when it was sent.
+    pub at: Timestamp,
+    /// The host.
+    pub host: HostMetrics,
+    /// The attempts that run; at most 1,000, the largest by memory.
+    #[serde(default)]
+    pub tasks: Vec<TaskMetrics>,
+    /// How many attempts it holds.
+    pub held: u32,
+}
+
+/// Seconds between heartbeats.
+pub const HEARTBEAT_S: u64 = 5;
+/// Seconds without a heartbeat after which a worker is offline and its attempts are lost.
+pub const HEARTBEAT_MISSED_S_DEFAULT: u64 = 60;

@@ -1,0 +1,358 @@
+//! Applies events to the state: one total function, the same for the leader, a replay, a standby and a read model.
+//!
+//! Every pair of event and state is either a legal move or a typed [`Illegal`]; nothing is guessed and nothing panics,
+//! so a damaged or foreign log is named, not followed.
+
+use std::sync::Arc;
+
+use muster_events::commit::{Commit, Entry};
+use muster_events::event::{Event, TaskAssigned, TaskSubmitted, WorkerRegistered};
+use muster_events::id::{AttemptRef, TaskId, WorkerId};
+use muster_events::report::Ending;
+use muster_events::time::Timestamp;
+
+use crate::state::{Attempt, Blocked, Class, Drain, Recorded, State, Task, TaskState, Worker};
+
+/// A commit or event that cannot follow the state it meets.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Illegal {
+    /// The commit does not continue the log.
+    #[error("commit begins with event {found}, but event {expected} is next")]
+    Gap {
+        /// The next event's `seq`.
+        expected: u64,
+        /// The commit's `first`.
+        found: u64,
+    },
+    /// An event speaks of a task that is not there.
+    #[error("event {seq} `{kind}` speaks of task {task}, which is unknown")]
+    NoTask {
+        /// The event.
+        seq: u64,
+        /// Its type.
+        kind: &'static str,
+        /// The task.
+        task: TaskId,
+    },
+    /// An event speaks of a worker that is not there.
+    #[error("event {seq} `{kind}` speaks of worker {worker}, which is unknown")]
+    NoWorker {
+        /// The event.
+        seq: u64,
+        /// Its type.
+        kind: &'static str,
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// An event does not fit the state its subject is in.
+    #[error("event {seq} `{kind}` about {subject} does not fit its state ({found})")]
+    Move {
+        /// The event.
+        seq: u64,
+        /// Its type.
+        kind: &'static str,
+        /// The task or worker.
+        subject: String,
+        /// What state it is in.
+        found: String,
+    },
+}
+
+/// Applies a whole commit. On an error the state is as far as the commit was legal and must not be used further.
+pub fn commit(state: &mut State, commit: &Commit) -> Result<(), Illegal> {
+    if commit.first != state.next_seq {
+        return Err(Illegal::Gap { expected: state.next_seq, found: commit.first });
+    }
+    commit.entries.iter().try_for_each(|e| entry(state, e, commit.at))
+}
+
+/// Applies what one cause led to.
+pub fn entry(state: &mut State, entry: &Entry, at: Timestamp) -> Result<(), Illegal> {
+    state.at = state.at.max(at);
+    for e in &entry.events {
+        event(state, e, at)?;
+    }
+    if let Some(cause) = &entry.cause.command {
+        state.cursor = cause.after();
+        if cause.verb != "attempt.report" {
+            let rejected = entry.events.iter().find_map(|e| match e {
+                Event::CommandRejected(r) => Some(Box::new(r.problem.clone())),
+                _ => None,
+            });
+            state.outcomes.remember(cause.id.clone(), Recorded { seq: state.last_seq(), rejected });
+        }
+    }
+    Ok(())
+}
+
+/// Applies one event, which gets the next `seq`.
+pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Illegal> {
+    let seq = state.next_seq;
+    let mut step = Step { state, seq, at, kind: event.kind() };
+    match event {
+        Event::LeaderElected(e) => step.state.leader = Some(e.clone()),
+        Event::TaskSubmitted(e) => step.submitted(e)?,
+        Event::TaskWaiting(e) => {
+            let class = Class::of(&step.task(e.task)?.spec);
+            let blocked = Blocked { reason: e.reason.as_str().into(), why: e.why.clone(), seq, since: at };
+            step.state.blocked.insert(class, blocked);
+        }
+        Event::TaskAssigned(e) => step.assigned(e)?,
+        Event::TaskStarted(e) => {
+            let task = step.live(e.attempt)?;
+            let before = task.state;
+            task.state = TaskState::Running;
+            if let Some(attempt) = &mut task.attempt {
+                attempt.started_at = Some(e.at);
+                attempt.handle = Some(e.handle.as_str().into());
+            }
+            step.state.counts.leave(before);
+            step.state.counts.enter(TaskState::Running);
+        }
+        Event::TaskStopping(e) => {
+            let task = step.live(e.attempt)?;
+            task.reason = e.reason.as_deref().map(Into::into);
+            if let Some(attempt) = &mut task.attempt {
+                attempt.stop = Some(e.cause);
+            }
+        }
+        Event::TaskCompleted(e) => step.ended(e.attempt, TaskState::Completed, Some(&e.ending), None)?,
+        Event::TaskFailed(e) => {
+            let reason = e.ending.reason();
+            step.ended(e.attempt, TaskState::Failed, Some(&e.ending), Some(&reason))?;
+        }
+        Event::TaskCancelled(e) => match e.attempt {
+            Some(attempt) => {
+                step.ended(attempt, TaskState::Cancelled, e.ending.as_ref(), e.reason.as_deref())?
+            }
+            None => step.cancelled_waiting(e.task, e.reason.as_deref())?,
+        },
+        Event::TaskRescheduled(e) => step.ended(e.attempt, TaskState::Pending, None, Some(&e.reason))?,
+        Event::TaskRestarted(e) => step.restarted(e.task)?,
+        Event::WorkerRegistered(e) => step.registered(e),
+        Event::WorkerOffline(e) => step.worker(&e.worker)?.online = false,
+        Event::WorkerDraining(e) => {
+            step.worker(&e.worker)?.drain = Some(Drain { deadline: e.deadline, drained: false });
+        }
+        Event::WorkerDrained(e) => match &mut step.worker(&e.worker)?.drain {
+            Some(drain) => drain.drained = true,
+            None => return Err(step.misfit(&e.worker, "not draining")),
+        },
+        Event::WorkerActivated(e) => step.worker(&e.worker)?.drain = None,
+        Event::WorkerUnregistered(e) => {
+            if !step.worker(&e.worker)?.tasks.is_empty() {
+                return Err(step.misfit(&e.worker, "still has tasks"));
+            }
+            step.state.workers.remove(&e.worker);
+        }
+        // A refusal changes nothing but the record.
+        Event::CommandRejected(_) | Event::ReportRefused(_) => {}
+    }
+    state.next_seq += 1;
+    Ok(())
+}
+
+/// One event meeting the state.
+struct Step<'a> {
+    state: &'a mut State,
+    seq: u64,
+    at: Timestamp,
+    kind: &'static str,
+}
+
+impl Step<'_> {
+    fn misfit(&self, subject: impl ToString, found: impl Into<String>) -> Illegal {
+        Illegal::Move { seq: self.seq, kind: self.kind, subject: subject.to_string(), found: found.into() }
+    }
+
+    fn task(&self, id: TaskId) -> Result<&Task, Illegal> {
+        self.state.tasks.get(&id).ok_or(Illegal::NoTask { seq: self.seq, kind: self.kind, task: id })
+    }
+
+    fn worker(&mut self, id: &WorkerId) -> Result<&mut Worker, Illegal> {
+        let (seq, kind) = (self.seq, self.kind);
+        self.state.workers.get_mut(id).ok_or_else(|| Illegal::NoWorker { seq, kind, worker: id.clone() })
+    }
+
+    /// The task whose newest attempt is `attempt`, which must be alive.
+    fn live(&mut self, attempt: AttemptRef) -> Result<&mut Task, Illegal> {
+        let task = self.task(attempt.task)?;
+        if !task.state.is_live() || task.attempt_ref(attempt.task) != Some(attempt) {
+            let found =
+                format!("{}, attempt {:?}", task.state.as_str(), task.attempt.as_ref().map(|a| a.number));
+            return Err(self.misfit(attempt.task, found));
+        }
+        let (seq, kind) = (self.seq, self.kind);
+        self.state.tasks.get_mut(&attempt.task).ok_or(Illegal::NoTask { seq, kind, task: attempt.task })
+    }
+
+    fn submitted(self, e: &TaskSubmitted) -> Result<(), Illegal> {
+        if let Some(task) = self.state.tasks.get(&e.task) {
+            return Err(self.misfit(e.task, task.state.as_str()));
+        }
+        let spec = match (&e.spec, e.like) {
+            (Some(spec), _) => Arc::clone(spec),
+            (None, Some(like)) => Arc::clone(&self.task(like)?.spec),
+            (None, None) => return Err(self.misfit(e.task, "no spec")),
+        };
+        let task = Task {
+            spec,
+            job: e.job,
+            index: e.index,
+            state: TaskState::Pending,
+            line_seq: self.seq,
+            submitted_at: self.at,
+            finished_at: None,
+            attempt: None,
+            reason: None,
+        };
+        enqueue(self.state, e.task, &task);
+        self.state.counts.enter(TaskState::Pending);
+        self.state.tasks.insert(e.task, task);
+        Ok(())
+    }
+
+    fn assigned(mut self, e: &TaskAssigned) -> Result<(), Illegal> {
+        let task = self.task(e.task)?;
+        let number = task.attempt.as_ref().map_or(1, |a| a.number + 1);
+        if task.state != TaskState::Pending || e.number != number {
+            let found = format!("{}, attempt {number} is next", task.state.as_str());
+            return Err(self.misfit(e.task, found));
+        }
+        let resources = task.spec.resources;
+        let worker = self.worker(&e.worker)?;
+        worker.used = worker.used.plus(&resources);
+        worker.tasks.insert(e.task);
+        let (fence, assigned_at) = (self.seq, self.at);
+        let Some(task) = self.state.tasks.get_mut(&e.task) else {
+            return Err(Illegal::NoTask { seq: self.seq, kind: self.kind, task: e.task });
+        };
+        task.state = TaskState::Scheduled;
+        task.reason = None;
+        task.attempt = Some(Attempt {
+            number,
+            fence,
+            worker: e.worker.clone(),
+            assigned_at,
+            started_at: None,
+            handle: None,
+            stop: None,
+            ending: None,
+        });
+        let (class, place) = (Class::of(&task.spec), (task.line_seq, e.task));
+        dequeue(self.state, class, place);
+        self.state.counts.leave(TaskState::Pending);
+        self.state.counts.enter(TaskState::Scheduled);
+        Ok(())
+    }
+
+    /// The live attempt is over, one way or the other: for good, or to wait again.
+    fn ended(
+        mut self,
+        attempt: AttemptRef,
+        next: TaskState,
+        ending: Option<&Ending>,
+        reason: Option<&str>,
+    ) -> Result<(), Illegal> {
+        let at = self.at;
+        let task = self.live(attempt)?;
+        let before = task.state;
+        task.state = next;
+        if next.is_final() {
+            task.finished_at = Some(at);
+        }
+        if let Some(reason) = reason {
+            task.reason = Some(reason.into());
+        }
+        let resources = task.spec.resources;
+        let worker = task.attempt.as_mut().map(|a| {
+            a.ending = ending.cloned();
+            a.worker.clone()
+        });
+        if let Some(id) = worker {
+            let worker = self.worker(&id)?;
+            worker.used = worker.used.minus(&resources);
+            worker.tasks.remove(&attempt.task);
+        }
+        self.state.counts.leave(before);
+        self.state.counts.enter(next);
+        if next == TaskState::Pending {
+            requeue(self.state, attempt.task);
+        }
+        Ok(())
+    }
+
+    fn cancelled_waiting(self, id: TaskId, reason: Option<&str>) -> Result<(), Illegal> {
+        let found = self.task(id)?.state;
+        if found != TaskState::Pending {
+            return Err(self.misfit(id, found.as_str()));
+        }
+        let at = self.at;
+        if let Some(task) = self.state.tasks.get_mut(&id) {
+            task.state = TaskState::Cancelled;
+            task.finished_at = Some(at);
+            task.reason = reason.map(Into::into);
+            let (class, place) = (Class::of(&task.spec), (task.line_seq, id));
+            dequeue(self.state, class, place);
+        }
+        self.state.counts.leave(TaskState::Pending);
+        self.state.counts.enter(TaskState::Cancelled);
+        Ok(())
+    }
+
+    fn restarted(self, id: TaskId) -> Result<(), Illegal> {
+        let found = self.task(id)?.state;
+        if !found.is_final() {
+            return Err(self.misfit(id, found.as_str()));
+        }
+        if let Some(task) = self.state.tasks.get_mut(&id) {
+            task.state = TaskState::Pending;
+            task.finished_at = None;
+            task.reason = None;
+            task.line_seq = self.seq;
+        }
+        self.state.counts.leave(found);
+        self.state.counts.enter(TaskState::Pending);
+        requeue(self.state, id);
+        Ok(())
+    }
+
+    fn registered(self, e: &WorkerRegistered) {
+        let known = self.state.workers.remove(&e.worker);
+        let (used, tasks, drain) = known.map(|w| (w.used, w.tasks, w.drain)).unwrap_or_default();
+        let worker = Worker {
+            incarnation: e.incarnation,
+            installation: e.installation,
+            info: e.info.clone(),
+            registered_seq: self.seq,
+            registered_at: self.at,
+            online: true,
+            drain,
+            used,
+            tasks,
+        };
+        self.state.workers.insert(e.worker.clone(), worker);
+    }
+}
+
+fn enqueue(state: &mut State, id: TaskId, task: &Task) {
+    state.queue.entry(Class::of(&task.spec)).or_default().tasks.insert((task.line_seq, id));
+}
+
+fn requeue(state: &mut State, id: TaskId) {
+    if let Some(task) = state.tasks.get(&id) {
+        let (class, place) = (Class::of(&task.spec), (task.line_seq, id));
+        state.queue.entry(class).or_default().tasks.insert(place);
+    }
+}
+
+/// Takes a task out of line. With the last of its class goes what was said about why that class waits.
+fn dequeue(state: &mut State, class: Class, place: (u64, TaskId)) {
+    if let Some(line) = state.queue.get_mut(&class) {
+        line.tasks.remove(&place);
+        if line.tasks.is_empty() {
+            state.queue.remove(&class);
+            state.blocked.remove(&class);
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! What workers shall do, derived from events and from the state.

@@ -1,0 +1,357 @@
+//! What muster knows, at one moment of the log.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use muster_events::codec;
+use muster_events::commit::Cursor;
+use muster_events::event::{LeaderElected, StopCause, Why};
+use muster_events::hash::Hash;
+use muster_events::id::{AttemptRef, CommandId, Incarnation, Installation, JobId, TaskId, WorkerId};
+use muster_events::outcome::Problem;
+use muster_events::report::Ending;
+use muster_events::resources::Resources;
+use muster_events::spec::{Constraint, Runtime, Strategy, TaskSpec};
+use muster_events::time::Timestamp;
+use muster_events::worker::WorkerInfo;
+use serde::{Deserialize, Serialize};
+
+/// The whole state. Made only by [`crate::evolve`]; everybody else reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The `seq` of the next event, so one more than how many there have been.
+    pub next_seq: u64,
+    /// Which command is to be decided next.
+    pub cursor: Cursor,
+    /// When the newest commit was decided.
+    pub at: Timestamp,
+    /// Who decided it, and the how-manieth leader that is.
+    pub leader: Option<LeaderElected>,
+    /// Every task.
+    pub tasks: BTreeMap<TaskId, Task>,
+    /// Every registered worker.
+    pub workers: BTreeMap<WorkerId, Worker>,
+    /// Why the tasks of a class wait, where placement has tried them in vain.
+    pub blocked: BTreeMap<Class, Blocked>,
+    /// How earlier commands came out.
+    pub outcomes: Outcomes,
+    /// Tasks by state.
+    pub counts: Counts,
+    /// The waiting tasks, class by class. Derived: a snapshot leaves it out and [`State::rebuild`] makes it again.
+    #[serde(skip)]
+    pub queue: BTreeMap<Class, Line>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            next_seq: 1,
+            cursor: Cursor::default(),
+            at: Timestamp::default(),
+            leader: None,
+            tasks: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            blocked: BTreeMap::new(),
+            outcomes: Outcomes::default(),
+            counts: Counts::default(),
+            queue: BTreeMap::new(),
+        }
+    }
+}
+
+/// A task through all its attempts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// What to run; shared by tasks that are alike.
+    pub spec: Arc<TaskSpec>,
+    /// The job it belongs to.
+    pub job: Option<JobId>,
+    /// Which copy of its definition it is, from 0.
+    pub index: u32,
+    /// Where it stands.
+    pub state: TaskState,
+    /// Its place in line: the `seq` of the event that made it wait first (`task.submitted`, `task.restarted`).
+    pub line_seq: u64,
+    /// When it was submitted.
+    pub submitted_at: Timestamp,
+    /// When it ended for good.
+    pub finished_at: Option<Timestamp>,
+    /// Its newest attempt.
+    pub attempt: Option<Attempt>,
+    /// In words, why it is where it is: why it failed, was cancelled or waits again.
+    pub reason: Option<Box<str>>,
+}
+
+/// Where a task stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskState {
+    /// It waits to be placed.
+    Pending,
+    /// It has been placed; its worker has not yet said that it runs.
+    Scheduled,
+    /// It runs.
+    Running,
+    /// It ended with exit code 0.
+    Completed,
+    /// It ended otherwise.
+    Failed,
+    /// It was cancelled.
+    Cancelled,
+}
+
+impl TaskState {
+    /// All of them, in the order of a task's life.
+    pub const ALL: [Self; 6] =
+        [Self::Pending, Self::Scheduled, Self::Running, Self::Completed, Self::Failed, Self::Cancelled];
+
+    /// The public name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Scheduled => "scheduled",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether it occupies a worker.
+    pub const fn is_live(self) -> bool {
+        matches!(self, Self::Scheduled | Self::Running)
+    }
+
+    /// Whether it is over.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// One placement of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Which, from 1.
+    pub number: u32,
+    /// The `seq` of its `task.assigned`.
+    pub fence: u64,
+    /// Where.
+    pub worker: WorkerId,
+    /// When it was placed.
+    pub assigned_at: Timestamp,
+    /// When its program started, by the worker's clock.
+    pub started_at: Option<Timestamp>,
+    /// Container id or process id.
+    pub handle: Option<Box<str>>,
+    /// Whether it has been told to stop, and why.
+    pub stop: Option<StopCause>,
+    /// How it ended; absent while it lives and when it was lost.
+    pub ending: Option<Ending>,
+}
+
+impl Task {
+    /// The reference of the newest attempt of this task, whose id is `id`.
+    pub fn attempt_ref(&self, id: TaskId) -> Option<AttemptRef> {
+        self.attempt.as_ref().map(|a| AttemptRef { task: id, number: a.number, fence: a.fence })
+    }
+
+    /// The newest attempt, if it is still alive.
+    pub fn live_attempt(&self) -> Option<&Attempt> {
+        self.attempt.as_ref().filter(|_| self.state.is_live())
+    }
+}
+
+/// A worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worker {
+    /// Which life of it.
+    pub incarnation: Incarnation,
+    /// Which data folder.
+    pub installation: Installation,
+    /// What it is.
+    pub info: WorkerInfo,
+    /// The `seq` of its newest `worker.registered`. Orders with a smaller fence are none of this incarnation's
+    /// business, unless it said it holds them.
+    pub registered_seq: u64,
+    /// When it registered.
+    pub registered_at: Timestamp,
+    /// Whether it is heard.
+    pub online: bool,
+    /// Whether it drains.
+    pub drain: Option<Drain>,
+    /// What has been promised to the tasks on it.
+    pub used: Resources,
+    /// The tasks with a live attempt on it.
+    pub tasks: BTreeSet<TaskId>,
+}
+
+/// A worker that takes nothing new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// When what still runs is stopped and placed elsewhere.
+    pub deadline: Option<Timestamp>,
+    /// Whether `worker.drained` has been said.
+    pub drained: bool,
+}
+
+/// A worker's status, as users see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WorkerStatus {
+    /// It takes work.
+    Active,
+    /// It takes nothing new.
+    Draining,
+    /// It is not heard.
+    Offline,
+}
+
+impl Worker {
+    /// Its status; offline outweighs draining.
+    pub const fn status(&self) -> WorkerStatus {
+        match (self.online, &self.drain) {
+            (false, _) => WorkerStatus::Offline,
+            (true, Some(_)) => WorkerStatus::Draining,
+            (true, None) => WorkerStatus::Active,
+        }
+    }
+
+    /// What is left to promise.
+    pub const fn free(&self) -> Resources {
+        self.info.capacity.minus(&self.used)
+    }
+}
+
+/// All that placement looks at in a task: tasks of one class are placed alike. Ordered by priority, highest first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Class {
+    /// Highest first.
+    pub priority: Reverse<i32>,
+    /// What it needs.
+    pub resources: Resources,
+    /// What runs it.
+    pub runtime: Runtime,
+    /// How the worker is chosen.
+    pub strategy: Strategy,
+    /// What the worker must be like.
+    pub constraints: Vec<Constraint>,
+}
+
+impl Class {
+    /// The class of tasks with this spec.
+    pub fn of(spec: &TaskSpec) -> Self {
+        Self {
+            priority: Reverse(spec.priority),
+            resources: spec.resources,
+            runtime: spec.runtime,
+            strategy: spec.strategy,
+            constraints: spec.constraints.clone(),
+        }
+    }
+}
+
+/// The waiting tasks of one class, by place in line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    /// `(line_seq, task)`, the first in line first.
+    pub tasks: BTreeSet<(u64, TaskId)>,
+}
+
+/// Why a class waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocked {
+    /// In words.
+    pub reason: Box<str>,
+    /// By the numbers, as of `seq`.
+    pub why: Why,
+    /// The `task.waiting` that says so.
+    pub seq: u64,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// Tasks by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts([u64; 6]);
+
+impl Counts {
+    /// How many are in `state`.
+    pub const fn of(&self, state: TaskState) -> u64 {
+        self.0[state as usize]
+    }
+
+    /// How many there are.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    pub(crate) const fn enter(&mut self, state: TaskState) {
+        self.0[state as usize] += 1;
+    }
+
+    pub(crate) const fn leave(&mut self, state: TaskState) {
+        self.0[state as usize] -= 1;
+    }
+}
+
+/// The most outcomes that are remembered; the oldest is forgotten first. Within JetStream's own window (2 minutes)
+/// the server drops repeats, whatever their number; a submit whose tasks bear ids is the same submit for ever.
+pub const OUTCOMES_MAX: usize = 65_536;
+
+/// How commands came out, by their ids. Reports are left out: their fences make them safe to repeat.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcomes {
+    by_id: BTreeMap<CommandId, Recorded>,
+    oldest_first: VecDeque<CommandId>,
+}
+
+/// How one command came out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// The `seq` it was answered with.
+    pub seq: u64,
+    /// Why it was refused.
+    pub rejected: Option<Box<Problem>>,
+}
+
+impl Outcomes {
+    /// The outcome of command `id`, if it is remembered.
+    pub fn get(&self, id: &CommandId) -> Option<&Recorded> {
+        self.by_id.get(id)
+    }
+
+    pub(crate) fn remember(&mut self, id: CommandId, outcome: Recorded) {
+        if self.by_id.contains_key(&id) {
+            return;
+        }
+        if self.oldest_first.len() >= OUTCOMES_MAX
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.by_id.remove(&oldest);
+        }
+        self.oldest_first.push_back(id.clone());
+        self.by_id.insert(id, outcome);
+    }
+}
+
+impl State {
+    /// The hash of everything in it: two states are the same exactly when their hashes are.
+    pub fn hash(&self) -> Result<Hash, codec::CodecError> {
+        codec::hash(self)
+    }
+
+    /// The `seq` of the newest event; 0 before the first.
+    pub const fn last_seq(&self) -> u64 {
+        self.next_seq - 1
+    }
+
+    /// Makes the derived parts again, after a snapshot has been read.
+    pub fn rebuild(&mut self) {
+        self.queue.clear();
+        for (id, task) in &self.tasks {
+            if task.state == TaskState::Pending {
+                self.queue.entry(Class::of(&task.spec)).or_default().tasks.insert((task.line_seq, *id));
+            }
+        }
+    }
+}

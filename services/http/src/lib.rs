@@ -1,0 +1,1 @@
+//! The one HTTP listener: bind policy, TLS, token, limits, error bodies.

@@ -1,0 +1,1 @@
+//! Leadership, the command loop, deadlines.

@@ -1,0 +1,1 @@
+//! Agent, runtimes, reports, logs, host metrics, its HTTP.
