@@ -115,6 +115,23 @@ fn malformed(path: &str, message: &str, form: &str) -> Problem {
     Problem::invalid(vec![FieldError::new(path, "", message)])
 }
 
+/// How many bytes `value` has as MessagePack, without writing them anywhere.
+pub fn size<T: Serialize>(value: &T) -> Result<usize, CodecError> {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    rmp_serde::encode::write_named(&mut count, value)?;
+    Ok(count.0)
+}
+
 /// The BLAKE3 hash of `value`'s MessagePack form, written straight into the hasher.
 pub fn hash<T: Serialize>(value: &T) -> Result<Hash, CodecError> {
     Hash::stream(|mut sink| Ok(rmp_serde::encode::write_named(&mut sink, value)?))
@@ -180,6 +197,7 @@ mod tests {
                         seq: 9,
                         index: 0,
                         more: false,
+                        partial: false,
                         id: id.clone(),
                         verb: "task.submit".into(),
                     }),

@@ -69,6 +69,10 @@ pub struct CommandCause {
     /// Whether more commands of the same message follow: the cursor then still stands at this message.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
+    /// Whether further entries of this same command follow, because what it caused does not fit one commit: the
+    /// cursor then still stands at this command, and it has no outcome yet. Deciding it again adds what is missing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
     /// The command's id.
     pub id: CommandId,
     /// `<entity>.<verb>`.
@@ -93,7 +97,9 @@ impl Default for Cursor {
 impl CommandCause {
     /// The cursor after this command.
     pub const fn after(&self) -> Cursor {
-        if self.more {
+        if self.partial {
+            Cursor { seq: self.seq, index: self.index }
+        } else if self.more {
             Cursor { seq: self.seq, index: self.index + 1 }
         } else {
             Cursor { seq: self.seq + 1, index: 0 }

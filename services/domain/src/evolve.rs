@@ -74,7 +74,7 @@ pub fn entry(state: &mut State, entry: &Entry, at: Timestamp) -> Result<(), Ille
     }
     if let Some(cause) = &entry.cause.command {
         state.cursor = cause.after();
-        if cause.verb != "attempt.report" {
+        if !cause.partial && cause.verb != "attempt.report" {
             let rejected = entry.events.iter().find_map(|e| match e {
                 Event::CommandRejected(r) => Some(Box::new(r.problem.clone())),
                 _ => None,
