@@ -1,0 +1,162 @@
+//! The manager's API: tasks, workers, the cluster, events.
+
+use std::sync::Arc;
+
+use reqwest::Method;
+
+use crate::error::Result;
+use crate::events::{EventFilter, EventStream};
+use crate::http::{Http, Written};
+use crate::logs::{LogOptions, LogStream};
+use crate::types::{
+    ClusterStatus, DrainAnswer, EventPage, Submitted, Task, TaskPage, Worker, WorkerPage, WorkerStatus,
+    WorkerStatusPage,
+};
+use muster_events::command::Submission;
+use muster_events::spec::TaskDefinition;
+
+const NO_BODY: Option<&()> = None;
+const TASKS: [&str; 4] = ["api", "v1", "manager", "tasks"];
+
+/// Which tasks. An empty filter is all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskFilter {
+    /// Only in this state: `running`.
+    pub state: Option<String>,
+    /// Only placed on this worker.
+    pub worker: Option<String>,
+    /// Only of this job.
+    pub job: Option<String>,
+    /// Only with all these labels, each `key=value`.
+    pub labels: Vec<String>,
+    /// Only of this name.
+    pub name: Option<String>,
+    /// At most so many (100 when absent, 1000 at most).
+    pub limit: Option<u64>,
+    /// Where the page before ended: [`TaskPage::next`].
+    pub cursor: Option<String>,
+}
+
+impl TaskFilter {
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let mut query: Vec<_> = [
+            ("state", &self.state),
+            ("worker", &self.worker),
+            ("job", &self.job),
+            ("name", &self.name),
+            ("cursor", &self.cursor),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| value.clone().map(|v| (name, v)))
+        .collect();
+        query.extend(self.labels.iter().map(|l| ("label", l.clone())));
+        query.extend(self.limit.map(|v| ("limit", v.to_string())));
+        query
+    }
+}
+
+/// Tasks, workers, the cluster and its events, through any API of the cluster.
+#[derive(Clone, Debug)]
+pub struct ManagerClient {
+    http: Arc<Http>,
+}
+
+impl ManagerClient {
+    pub(crate) const fn new(http: Arc<Http>) -> Self {
+        Self { http }
+    }
+
+    /// Submits one task. With an id that exists and the same content the answer is the task that exists (status 200).
+    pub async fn submit(&self, task: &TaskDefinition) -> Result<Written<Task>> {
+        self.http.write(Method::POST, &TASKS, &[], Some(task)).await
+    }
+
+    /// Submits many tasks at once, or a definition with a count: all are accepted or none.
+    pub async fn submit_many(&self, submission: &Submission) -> Result<Written<Submitted>> {
+        self.http.write(Method::POST, &TASKS, &[], Some(submission)).await
+    }
+
+    /// A page of tasks.
+    pub async fn tasks(&self, filter: &TaskFilter) -> Result<TaskPage> {
+        self.http.get(&TASKS, &filter.query()).await
+    }
+
+    /// One task.
+    pub async fn task(&self, id: &str) -> Result<Task> {
+        self.http.get(&task_path(id, None), &[]).await
+    }
+
+    /// Cancels a task: at once where it waits (status 200), else it is stopping (202).
+    pub async fn cancel(&self, id: &str) -> Result<Written<Task>> {
+        self.http.write(Method::DELETE, &task_path(id, None), &[], NO_BODY).await
+    }
+
+    /// Runs a task that has ended once more.
+    pub async fn start(&self, id: &str) -> Result<Written<Task>> {
+        self.http.write(Method::POST, &task_path(id, Some("start")), &[], NO_BODY).await
+    }
+
+    /// What a task printed, wherever it ran.
+    pub async fn logs(&self, id: &str, options: LogOptions) -> Result<LogStream> {
+        LogStream::open(Arc::clone(&self.http), &task_path(id, Some("logs")), options).await
+    }
+
+    /// Every worker with host, resources and health (`/api/v1/workers`).
+    pub async fn workers(&self) -> Result<WorkerPage> {
+        self.http.get(&["api", "v1", "workers"], &[]).await
+    }
+
+    /// One worker with host, resources and health.
+    pub async fn worker(&self, id: &str) -> Result<Worker> {
+        self.http.get(&["api", "v1", "workers", id], &[]).await
+    }
+
+    /// Every worker with metrics and tasks (`/api/v1/manager/workers`).
+    pub async fn worker_statuses(&self) -> Result<WorkerStatusPage> {
+        self.http.get(&["api", "v1", "manager", "workers"], &[]).await
+    }
+
+    /// One worker with metrics and tasks.
+    pub async fn worker_status(&self, id: &str) -> Result<WorkerStatus> {
+        self.http.get(&["api", "v1", "manager", "workers", id], &[]).await
+    }
+
+    /// Places nothing new on a worker; what still runs there after `deadline_s` seconds is placed elsewhere.
+    pub async fn drain(&self, id: &str, deadline_s: Option<f64>) -> Result<Written<DrainAnswer>> {
+        #[derive(serde::Serialize)]
+        struct Body {
+            deadline_s: f64,
+        }
+        let body = deadline_s.map(|deadline_s| Body { deadline_s });
+        self.http.write(Method::POST, &["api", "v1", "workers", id, "drain"], &[], body.as_ref()).await
+    }
+
+    /// Places on a drained worker again.
+    pub async fn activate(&self, id: &str) -> Result<Written<DrainAnswer>> {
+        self.http.write(Method::POST, &["api", "v1", "workers", id, "activate"], &[], NO_BODY).await
+    }
+
+    /// The cluster at a glance.
+    pub async fn cluster(&self) -> Result<ClusterStatus> {
+        self.http.get(&["api", "v1", "manager", "cluster"], &[]).await
+    }
+
+    /// The cluster at a glance, with the hash of its state.
+    pub async fn cluster_with_hash(&self) -> Result<ClusterStatus> {
+        self.http.get(&["api", "v1", "manager", "cluster"], &[("hash", "true".to_owned())]).await
+    }
+
+    /// A page of the event log.
+    pub async fn events(&self, filter: &EventFilter) -> Result<EventPage> {
+        self.http.get(&["api", "v1", "manager", "events"], &filter.query()).await
+    }
+
+    /// The event log, live.
+    pub fn follow(&self, filter: &EventFilter) -> EventStream {
+        EventStream::new(Arc::clone(&self.http), filter)
+    }
+}
+
+fn task_path<'a>(id: &'a str, verb: Option<&'a str>) -> Vec<&'a str> {
+    TASKS.into_iter().chain([id]).chain(verb).collect()
+}

@@ -1,0 +1,15 @@
+//! What the API answers, as public types. Fields they do not name are passed over, fields a later or earlier server
+//! leaves out take their defaults, and states they do not know become `Unknown`: a client outlives its server's build.
+
+mod cluster;
+mod event;
+mod task;
+mod worker;
+
+pub use cluster::{ClusterStatus, TaskCounts, WorkerCounts};
+pub use event::{EventPage, EventRecord};
+pub use task::{Submitted, Task, TaskPage, TaskState};
+pub use worker::{
+    DrainAnswer, NodeInfo, TaskSummary, Worker, WorkerHealth, WorkerMetrics, WorkerPage, WorkerState,
+    WorkerStatus, WorkerStatusPage,
+};

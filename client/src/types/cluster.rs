@@ -1,0 +1,37 @@
+//! The cluster at a glance.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Workers by status, with `total`.
+pub type WorkerCounts = BTreeMap<String, u64>;
+/// Tasks by state, with `total`.
+pub type TaskCounts = BTreeMap<String, u64>;
+
+/// The cluster at a glance.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClusterStatus {
+    /// Workers by status.
+    pub workers: WorkerCounts,
+    /// Tasks by state.
+    pub tasks: TaskCounts,
+    /// What all workers have to give.
+    pub capacity: Value,
+    /// What is promised.
+    pub used: Value,
+    /// Which manager leads.
+    pub leader: Value,
+    /// The `seq` of the newest event this API has applied.
+    pub seq: u64,
+    /// The cluster's version.
+    pub version: String,
+    /// The hash of the state at `seq`, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
+    /// All else, as the server tells it.
+    #[serde(flatten)]
+    pub more: BTreeMap<String, Value>,
+}
