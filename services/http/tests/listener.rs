@@ -1,5 +1,12 @@
 //! Each bound and each refusal of the listener, over real sockets.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::let_underscore_must_use,
+    reason = "helpers of tests may fail loudly"
+)]
+
 use std::time::Duration;
 
 use axum::http::StatusCode;
