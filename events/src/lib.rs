@@ -6,7 +6,8 @@
 //!    [`report`] (what workers tell) as its nouns;
 //! 2. [`event`] and [`commit`]: what was decided, and the one message that carries all a group of commands caused;
 //! 3. [`order`]: what a worker shall do, derived from commits; [`output`]: what a task printed;
-//! 4. [`outcome`]: what a publisher hears back, with the one error body of the product.
+//! 4. [`outcome`]: what a publisher hears back, with the one error body of the product; [`record`]: an event as
+//!    readers see it.
 //!
 //! [`id`], [`time`], [`hash`] are the atoms; [`subject`] names every NATS subject; [`codec`] is the only place that
 //! turns types into bytes, and [`upcast`] brings old bytes up to date.
@@ -20,6 +21,7 @@ pub mod id;
 pub mod order;
 pub mod outcome;
 pub mod output;
+pub mod record;
 pub mod report;
 pub mod resources;
 pub mod spec;

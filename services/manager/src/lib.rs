@@ -1,1 +1,24 @@
-//! Leadership, the command loop, deadlines.
+//! The manager: the one that decides.
+//!
+//! Along the flow of data: [`lead`](mod@lead) waits for the lead and folds the log into a [`mind`]; [`intake`] opens what stands in
+//! COMMANDS; [`leader`](mod@leader) is the loop that decides command after command, places work and seals [`draft`]s;
+//! [`append`] brings a sealed commit into the log behind the fence; [`effects`] tells everybody what was decided,
+//! and only after the log has acknowledged it.
+
+mod append;
+mod config;
+mod draft;
+mod effects;
+mod error;
+mod fold;
+mod intake;
+mod lead;
+mod leader;
+mod status;
+#[cfg(test)]
+mod tests;
+
+pub use config::ManagerConfig;
+pub use error::ManagerError;
+pub use lead::run;
+pub use status::Status;

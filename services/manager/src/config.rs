@@ -1,0 +1,32 @@
+//! What a manager is told at its start.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use muster_events::id::{Actor, NodeName};
+use muster_events::worker::HEARTBEAT_MISSED_S_DEFAULT;
+
+/// Settings of one manager.
+#[derive(Clone, Debug)]
+pub struct ManagerConfig {
+    /// Its name; a manager that starts under the name of the present leader takes over from it at once.
+    pub node: NodeName,
+    /// How long the lead lasts without renewal: the time a take-over takes after a crash.
+    pub lease: Duration,
+    /// How long a worker may be silent before it is offline.
+    pub heartbeat_missed: Duration,
+    /// Actors that may name the callers of the commands they gather (the API).
+    pub gateways: BTreeSet<Actor>,
+}
+
+impl ManagerConfig {
+    /// The defaults for a manager with this name: a lease of 3 s, workers offline after 60 s, `api` as the gateway.
+    pub fn new(node: NodeName) -> Self {
+        Self {
+            node,
+            lease: Duration::from_secs(3),
+            heartbeat_missed: Duration::from_secs(HEARTBEAT_MISSED_S_DEFAULT),
+            gateways: Actor::new("api").into_iter().collect(),
+        }
+    }
+}

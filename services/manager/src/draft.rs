@@ -1,0 +1,109 @@
+//! Commits under construction. What is decided while one commit is on its way to the log gathers here.
+
+use std::collections::VecDeque;
+
+use muster_events::codec;
+use muster_events::commit::{Cause, Commit, Entry, VERSION};
+use muster_events::event::Event;
+use muster_events::hash::Hash;
+use muster_events::id::NodeName;
+use muster_events::time::Timestamp;
+
+use crate::effects::Reply;
+
+/// The most bytes of entries in one commit. Large enough that a single sync is shared by thousands of events, small
+/// enough that the next group need not wait long, and well below any server's `max_payload` (1 MiB by default).
+pub(crate) const COMMIT_BYTES_MAX: usize = 768 << 10;
+/// The most drafts that wait; beyond it no command is taken until the log has caught up.
+pub(crate) const DRAFTS_MAX: usize = 64;
+
+/// A commit that has not been sealed.
+#[derive(Default)]
+pub(crate) struct Draft {
+    pub(crate) first: u64,
+    pub(crate) at: Timestamp,
+    pub(crate) entries: Vec<Entry>,
+    /// To be sent once it is in the log.
+    pub(crate) replies: Vec<Reply>,
+    bytes: usize,
+}
+
+impl Draft {
+    /// The commit, following one whose hash is `prev`.
+    pub(crate) fn seal(&mut self, leader: &NodeName, prev: Hash) -> Commit {
+        let entries = std::mem::take(&mut self.entries);
+        Commit { version: VERSION, first: self.first, at: self.at, leader: leader.clone(), prev, entries }
+    }
+}
+
+/// The drafts that wait, the oldest first.
+#[derive(Default)]
+pub(crate) struct Drafts {
+    waiting: VecDeque<Draft>,
+}
+
+impl Drafts {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Whether no more may be decided for now.
+    pub(crate) fn is_full(&self) -> bool {
+        self.waiting.len() >= DRAFTS_MAX
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Draft> {
+        self.waiting.pop_front()
+    }
+
+    /// Adds an entry whose first event is `first`.
+    pub(crate) fn push(&mut self, entry: Entry, first: u64, at: Timestamp) -> Result<(), codec::CodecError> {
+        let bytes = codec::size(&entry)?;
+        let fits = self.waiting.back().is_some_and(|d| d.bytes + bytes <= COMMIT_BYTES_MAX);
+        if !fits {
+            self.waiting.push_back(Draft { first, at, ..Draft::default() });
+        }
+        if let Some(draft) = self.waiting.back_mut() {
+            draft.at = draft.at.max(at);
+            draft.entries.push(entry);
+            draft.bytes += bytes;
+        }
+        Ok(())
+    }
+
+    /// Has `reply` sent once all that has been pushed is in the log.
+    pub(crate) fn reply(&mut self, reply: Reply) {
+        if let Some(draft) = self.waiting.back_mut() {
+            draft.replies.push(reply);
+        }
+    }
+}
+
+/// What one cause led to, as entries that each fit a commit. Only the last is not `partial`.
+pub(crate) fn split(cause: Cause, events: Vec<Event>) -> Result<Vec<Entry>, codec::CodecError> {
+    if events.len() <= 1 {
+        return Ok(vec![Entry { cause, events }]);
+    }
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut bytes = 0;
+    for event in events {
+        let size = codec::size(&event)?;
+        match entries.last_mut() {
+            Some(entry) if bytes + size <= COMMIT_BYTES_MAX * 3 / 4 => {
+                entry.events.push(event);
+                bytes += size;
+            }
+            _ => {
+                entries.push(Entry { cause: cause.clone(), events: vec![event] });
+                bytes = size;
+            }
+        }
+    }
+    let last = entries.len() - 1;
+    for entry in &mut entries[..last] {
+        if let Some(command) = &mut entry.cause.command {
+            command.partial = true;
+        }
+    }
+    Ok(entries)
+}

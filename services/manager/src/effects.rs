@@ -1,0 +1,118 @@
+//! What follows from a commit once it is in the log: orders, outcomes, the feed. All of it may be sent twice; none of
+//! it before the acknowledgement.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use muster_events::codec::{self, Encoding};
+use muster_events::commit::Commit;
+use muster_events::order::Orders;
+use muster_events::outcome::{GroupOutcome, Outcome};
+use muster_events::record::EventRecord;
+use muster_events::subject::Topic;
+use muster_log::bus::Bus;
+use tokio::sync::mpsc;
+use tracing::warn;
+
+/// Commits whose effects wait to be sent. At the bound the leader waits: nobody is told less than was decided.
+const COURIER_MAX: usize = 64;
+/// Commits whose feed waits to be sent. At the bound a commit's feed is left out and a warning says so: the feed is
+/// a convenience for listeners, the log is the truth.
+const FEED_MAX: usize = 256;
+
+/// An answer to a publisher.
+pub(crate) struct Reply {
+    pub(crate) subject: String,
+    pub(crate) encoding: Encoding,
+    pub(crate) outcomes: Vec<Outcome>,
+    /// Whether the message was a group, so that its answer is a list.
+    pub(crate) group: bool,
+}
+
+/// What one commit leads to.
+pub(crate) struct Effects {
+    pub(crate) orders: Vec<Orders>,
+    pub(crate) replies: Vec<Reply>,
+    pub(crate) commit: Option<Arc<Commit>>,
+}
+
+/// Sends effects, in order, beside the leader's loop. Ends when the sender is dropped and all is sent.
+pub(crate) struct Courier {
+    sender: mpsc::Sender<Effects>,
+    feed: mpsc::Sender<Arc<Commit>>,
+}
+
+impl Courier {
+    /// Starts the two couriers. `undelivered` is told when orders could not be handed over.
+    pub(crate) fn start(bus: &Arc<dyn Bus>, undelivered: mpsc::Sender<()>) -> Self {
+        let (sender, receiver) = mpsc::channel(COURIER_MAX);
+        let (feed, feed_receiver) = mpsc::channel(FEED_MAX);
+        tokio::spawn(carry(Arc::clone(bus), receiver, undelivered));
+        tokio::spawn(carry_feed(Arc::clone(bus), feed_receiver));
+        Self { sender, feed }
+    }
+
+    /// Hands over what a commit leads to; waits while too much is waiting already.
+    pub(crate) async fn send(&self, effects: Effects) {
+        if let Some(commit) = &effects.commit
+            && self.feed.try_send(Arc::clone(commit)).is_err()
+        {
+            warn!(
+                first = commit.first,
+                events = commit.len(),
+                "the feed is behind; it leaves these events out"
+            );
+        }
+        // The receiver lives as long as the sender, so this cannot fail but at the end of the process.
+        if self.sender.send(effects).await.is_err() {
+            warn!("the courier has ended; orders will be sent again by the next leader");
+        }
+    }
+}
+
+async fn carry(bus: Arc<dyn Bus>, mut receiver: mpsc::Receiver<Effects>, undelivered: mpsc::Sender<()>) {
+    while let Some(effects) = receiver.recv().await {
+        let sent = join_all(effects.orders.iter().map(|orders| bus.publish_orders(orders)));
+        let answered = async {
+            for reply in &effects.replies {
+                answer(&*bus, reply).await;
+            }
+        };
+        let (sent, ()) = futures_util::future::join(sent, answered).await;
+        for error in sent.into_iter().filter_map(Result::err) {
+            warn!(%error, "orders could not be handed over; they will be sent again");
+            // Full means that it has been told already.
+            drop(undelivered.try_send(()));
+        }
+    }
+}
+
+async fn answer(bus: &dyn Bus, reply: &Reply) {
+    let encoded = match reply.outcomes.as_slice() {
+        [one] if !reply.group => codec::encode(reply.encoding, one),
+        many => codec::encode(reply.encoding, &GroupOutcome { outcomes: many.to_vec() }),
+    };
+    let sent = match encoded {
+        Ok(payload) => bus.publish_outcome(&reply.subject, reply.encoding, payload.into()).await,
+        Err(error) => Err(error.into()),
+    };
+    if let Err(error) = sent {
+        warn!(subject = reply.subject, %error, "an outcome could not be sent; it stands in the log");
+    }
+}
+
+async fn carry_feed(bus: Arc<dyn Bus>, mut receiver: mpsc::Receiver<Arc<Commit>>) {
+    while let Some(commit) = receiver.recv().await {
+        for record in EventRecord::all(bus.cell(), &commit) {
+            let topic = Topic::feed(record.data.0, record.actor);
+            let sent = match codec::encode(Encoding::Json, &record) {
+                Ok(payload) => bus.publish_feed(topic, payload.into()).await,
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = sent {
+                warn!(%error, seq = record.seq, "an event could not be sent to the feed; it stands in the log");
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Why a manager ends, or stops leading.
+
+use muster_domain::evolve::Illegal;
+use muster_events::hash::Hash;
+use muster_log::error::LogError;
+
+/// What ends a manager for good.
+#[derive(Debug, thiserror::Error)]
+pub enum ManagerError {
+    /// The bus failed in a way that waiting does not mend.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The log cannot be followed: nothing may be appended to it before somebody has looked.
+    #[error("the log cannot be followed at position {position}: {source}")]
+    Illegal {
+        /// The commit.
+        position: u64,
+        /// Why.
+        source: Illegal,
+    },
+    /// A commit does not name the one before it: the log was changed behind everybody's back.
+    #[error(
+        "the chain of hashes is broken at position {position}: the commit names {named} as the one before it, which is {actual}"
+    )]
+    Chain {
+        /// The commit.
+        position: u64,
+        /// Its `prev`.
+        named: Hash,
+        /// The hash of the commit before it.
+        actual: Hash,
+    },
+    /// A value could not be written.
+    #[error("a value {0}")]
+    Codec(#[from] muster_events::codec::CodecError),
+    /// A stream of messages ended that never ends by itself.
+    #[error("the bus ended the stream of {0}")]
+    Ended(&'static str),
+}
+
+/// Why a manager stops leading.
+#[derive(Debug)]
+pub(crate) enum StepDown {
+    /// It was asked to end.
+    Shutdown,
+    /// Somebody else leads, or may.
+    LeaseLost,
+    /// Somebody else appended: what was decided since is dropped, and the log folded again.
+    Fenced,
+    /// Deciding a command led to events that the state does not take: a fault of muster. The command is refused once
+    /// the log has been folded again.
+    Poisoned {
+        /// The command's position in COMMANDS.
+        seq: u64,
+        /// Its place in that message.
+        index: u32,
+    },
+    /// It cannot go on.
+    Failed(ManagerError),
+}
+
+impl<E: Into<ManagerError>> From<E> for StepDown {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}

@@ -1,0 +1,203 @@
+//! Opens what stands in COMMANDS. Nothing about a message is believed before it has passed here; what does not pass
+//! is still a request, one that will be refused on the record.
+
+use std::collections::BTreeSet;
+
+use muster_events::codec::Encoding;
+use muster_events::command::{Command, Opened};
+use muster_events::event::REJECTED_PAYLOAD_MAX;
+use muster_events::id::{Actor, CommandId};
+use muster_events::outcome::Problem;
+use muster_events::subject::{Subject, Topic};
+use muster_log::bus::Incoming;
+
+/// The actor of a message whose subject names none that could be one.
+const UNKNOWN_ACTOR: &str = "unknown";
+/// The longest `traceparent` that is carried on (the W3C form has 55 characters).
+const TRACE_CHARS_MAX: usize = 128;
+
+/// A message, taken apart.
+pub(crate) struct Message {
+    pub(crate) position: u64,
+    /// Where the outcome goes, and in which encoding.
+    pub(crate) reply: Option<(String, Encoding)>,
+    /// Whether it was a group: its outcome is a list.
+    pub(crate) group: bool,
+    pub(crate) trace: Option<String>,
+    pub(crate) requests: Vec<Request>,
+}
+
+/// One command as it will be decided.
+pub(crate) struct Request {
+    pub(crate) id: CommandId,
+    pub(crate) actor: Actor,
+    /// It came through a gateway that the configuration trusts.
+    pub(crate) trusted: bool,
+    pub(crate) verb: String,
+    pub(crate) body: Result<Command, Unreadable>,
+}
+
+/// A payload that is no command.
+pub(crate) struct Unreadable {
+    pub(crate) problem: Problem,
+    /// Its beginning, for the record.
+    pub(crate) excerpt: Option<String>,
+}
+
+impl From<Problem> for Unreadable {
+    fn from(problem: Problem) -> Self {
+        Self { problem, excerpt: None }
+    }
+}
+
+/// Takes a message apart.
+pub(crate) fn open(incoming: Incoming, gateways: &BTreeSet<Actor>) -> Message {
+    let encoding = Encoding::of(incoming.content_type.as_deref(), &incoming.payload);
+    let reply_encoding = *encoding.as_ref().unwrap_or(&Encoding::Json);
+    let mut message = Message {
+        position: incoming.position,
+        reply: incoming.reply.clone().map(|subject| (subject, reply_encoding)),
+        group: false,
+        trace: incoming.trace.clone().filter(|t| t.len() <= TRACE_CHARS_MAX),
+        requests: Vec::new(),
+    };
+    let (id, id_problem) = command_id(&incoming);
+    let (actor, verb, subject_problem) = address(&incoming.subject);
+    let trusted = gateways.contains(&actor);
+    let body = match subject_problem.or(id_problem) {
+        Some(problem) => Err(problem.into()),
+        None => read(&verb, encoding, &incoming.payload),
+    };
+    match body {
+        Ok(Opened::Group(group)) => {
+            message.group = true;
+            message.requests.extend(group.commands.into_iter().map(|entry| Request {
+                id: entry.id,
+                // A name that no trusted gateway vouches for is not believed: the sender speaks for itself.
+                actor: entry.actor.filter(|_| trusted).unwrap_or_else(|| actor.clone()),
+                trusted,
+                verb: entry.command.verb().to_owned(),
+                body: Ok(entry.command),
+            }));
+        }
+        Ok(Opened::One(command)) => {
+            message.requests.push(Request { id, actor, trusted, verb, body: Ok(*command) })
+        }
+        Err(unreadable) => message.requests.push(Request { id, actor, trusted, verb, body: Err(unreadable) }),
+    }
+    message
+}
+
+fn read(verb: &str, encoding: Result<Encoding, Problem>, payload: &[u8]) -> Result<Opened, Unreadable> {
+    Opened::decode(verb, encoding?, payload)
+        .map_err(|problem| Unreadable { problem, excerpt: Some(excerpt(payload)) })
+}
+
+fn command_id(incoming: &Incoming) -> (CommandId, Option<Problem>) {
+    let by_position = format!("cmd-{}", incoming.position);
+    let made = |text: &str| CommandId::new(text).map_err(|e| e.to_string());
+    match incoming.id.as_deref().map(made) {
+        Some(Ok(id)) => (id, None),
+        given => {
+            let problem = given
+                .and_then(Result::err)
+                .map(|why| Problem::new(400, format!("header Nats-Msg-Id: {why}")));
+            (token(&by_position), problem)
+        }
+    }
+}
+
+/// An id from text that is known to be a token.
+fn token(text: &str) -> CommandId {
+    CommandId::new(text).unwrap_or_else(|_| unreachable!("`{text}` is a token"))
+}
+
+fn address(subject: &str) -> (Actor, String, Option<Problem>) {
+    if let Ok(Subject { topic: Topic::Command { actor, verb }, .. }) = subject.parse() {
+        return (actor, verb, None);
+    }
+    let actor = subject.split('.').nth(2).and_then(|name| Actor::new(name).ok());
+    let actor = actor.or_else(|| Actor::new(UNKNOWN_ACTOR).ok());
+    let shown: String = subject.chars().take(200).collect();
+    let problem = Problem::new(
+        400,
+        format!(
+            "`{shown}` is not a command's subject: it is <cell>.cmd.<actor>.<entity>.<verb>, each of 1 to 64 of the \
+             characters a-z A-Z 0-9 _ -"
+        ),
+    );
+    let verb = subject.split('.').skip(3).collect::<Vec<_>>().join(".").chars().take(128).collect();
+    (actor.unwrap_or_else(|| unreachable!("`{UNKNOWN_ACTOR}` is a token")), verb, Some(problem))
+}
+
+/// The beginning of a payload as text, what is not UTF-8 replaced.
+fn excerpt(payload: &[u8]) -> String {
+    let head = &payload[..payload.len().min(REJECTED_PAYLOAD_MAX)];
+    let mut text = String::from_utf8_lossy(head).into_owned();
+    while text.len() > REJECTED_PAYLOAD_MAX {
+        text.pop();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use muster_events::time::Timestamp;
+
+    fn incoming(subject: &str, id: Option<&str>, payload: &str) -> Incoming {
+        Incoming {
+            position: 7,
+            subject: subject.into(),
+            id: id.map(Into::into),
+            reply: Some("_INBOX.x".into()),
+            content_type: None,
+            trace: None,
+            payload: payload.to_owned().into(),
+            at: Timestamp::default(),
+        }
+    }
+
+    fn gateways() -> BTreeSet<Actor> {
+        [Actor::new("api").unwrap()].into()
+    }
+
+    const GROUP: &str =
+        r#"{"commands":[{"id":"a","actor":"bob","command":{"worker.activate":{"worker_id":"w"}}}]}"#;
+
+    #[test]
+    fn a_gateway_names_its_callers_and_others_do_not() {
+        let message = open(incoming("muster.cmd.api.group.apply", Some("g"), GROUP), &gateways());
+        assert_eq!(message.requests[0].actor.as_str(), "bob");
+        assert!(message.requests[0].trusted && message.group);
+        let message = open(incoming("muster.cmd.eve.group.apply", Some("g"), GROUP), &gateways());
+        assert_eq!(message.requests[0].actor.as_str(), "eve");
+        assert!(!message.requests[0].trusted);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_a_request_that_says_so() {
+        for (subject, id, payload, code) in [
+            ("muster.cmd.a.task.submit", None, "\u{1}", 400),
+            ("muster.cmd.a.task.explode", None, "{}", 404),
+            ("muster.cmd.a.task", None, "{}", 400),
+            ("muster.cmd.a b.task.submit", None, "{}", 400),
+            ("muster.cmd.a.task.submit", Some("no token!"), "{\"name\":\"x\"}", 400),
+        ] {
+            let message = open(incoming(subject, id, payload), &gateways());
+            let Err(unreadable) = &message.requests[0].body else { panic!("{subject} {payload}") };
+            assert_eq!(unreadable.problem.code, code, "{subject} {payload}: {:?}", unreadable.problem);
+        }
+    }
+
+    #[test]
+    fn a_message_without_id_is_named_by_its_position() {
+        let message = open(incoming("muster.cmd.a.task.submit", None, "{\"name\":\"x\"}"), &gateways());
+        assert_eq!(message.requests[0].id.as_str(), "cmd-7");
+    }
+
+    #[test]
+    fn an_excerpt_is_bounded_even_when_it_is_not_text() {
+        assert!(excerpt(&[0xff; 5000]).len() <= REJECTED_PAYLOAD_MAX);
+    }
+}

@@ -1,0 +1,281 @@
+//! The leader's loop: decide what has arrived, place what waits, send one commit, and while it is on its way decide
+//! the next. Nothing here runs on a tick: the loop wakes for a command, an acknowledgement, a heartbeat, a change of
+//! the connection, a question, or the earliest deadline.
+
+mod decide;
+mod wake;
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use futures_util::future::BoxFuture;
+use muster_domain::deadline::Liveness;
+use muster_domain::state::State;
+use muster_domain::{evolve, orders, placement};
+use muster_events::commit::{Cause, DEADLINE, LEADER, SCHEDULER};
+use muster_events::event::{Event, LeaderElected};
+use muster_events::hash::Hash;
+use muster_events::id::Actor;
+use muster_events::time::Timestamp;
+use muster_log::bus::Bus;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use crate::append::{Landed, append};
+use crate::config::ManagerConfig;
+use crate::draft::{Drafts, split};
+use crate::effects::{Courier, Effects, Reply};
+use crate::error::StepDown;
+use crate::fold::Folded;
+
+/// The most placements in one round; what is left is placed in the next, so that a commit does not wait for a
+/// hundred thousand.
+const PLACE_MAX: usize = 8192;
+
+/// A manager that leads.
+pub(crate) struct Leader {
+    config: ManagerConfig,
+    bus: Arc<dyn Bus>,
+    /// Ahead of the log by what flies and what is drafted. Dropped whole when the lead is lost.
+    state: State,
+    /// Where the log stands.
+    position: u64,
+    hash: Hash,
+    drafts: Drafts,
+    flying: Option<Flight>,
+    liveness: Liveness,
+    /// Whether placement may find something to do.
+    unplaced: bool,
+    /// Orders that no report has answered are to be sent again, once nothing is undecided.
+    resend: bool,
+    questions: Vec<muster_log::bus::Question>,
+    courier: Courier,
+    undelivered: mpsc::Receiver<()>,
+    poisoned: BTreeSet<(u64, u32)>,
+}
+
+/// The commit that is on its way.
+struct Flight {
+    landing: BoxFuture<'static, Result<Landed, StepDown>>,
+    replies: Vec<Reply>,
+}
+
+impl Leader {
+    pub(crate) fn new(
+        config: ManagerConfig,
+        bus: Arc<dyn Bus>,
+        folded: Folded,
+        poisoned: BTreeSet<(u64, u32)>,
+    ) -> Self {
+        let (undelivered_sender, undelivered) = mpsc::channel(1);
+        let courier = Courier::start(&bus, undelivered_sender);
+        let missed = i64::try_from(config.heartbeat_missed.as_micros()).unwrap_or(i64::MAX);
+        let mut liveness = Liveness::new(missed);
+        for worker in folded.state.workers.keys() {
+            liveness.heard(worker, now());
+        }
+        let Folded { state, position, hash } = folded;
+        Self {
+            config,
+            bus,
+            state,
+            position,
+            hash,
+            drafts: Drafts::default(),
+            flying: None,
+            liveness,
+            unplaced: true,
+            // What the leader before us had no time to hand over.
+            resend: true,
+            questions: Vec::new(),
+            courier,
+            undelivered,
+            poisoned,
+        }
+    }
+
+    /// Leads until a reason to step down. The first commit says who leads; where it lands shows that nobody else does.
+    pub(crate) async fn run(
+        mut self,
+        shutdown: &CancellationToken,
+        lost: &CancellationToken,
+    ) -> Result<Infallible, StepDown> {
+        self.elect()?;
+        self.take_off()?;
+        self.land().await?;
+        let mut wakes = wake::Wakes::open(&self).await?;
+        loop {
+            self.take_off()?;
+            self.answer_when_quiet().await?;
+            let interest = self.interest();
+            let woken = tokio::select! {
+                landed = landing(&mut self.flying) => wake::Wake::Landed(landed),
+                woken = wakes.next(&mut self.undelivered, interest) => woken,
+                () = lost.cancelled() => return Err(StepDown::LeaseLost),
+                () = shutdown.cancelled() => return Err(self.end().await),
+            };
+            self.woken(woken).await?;
+        }
+    }
+
+    fn elect(&mut self) -> Result<(), StepDown> {
+        let epoch = self.state.leader.as_ref().map_or(0, |l| l.epoch) + 1;
+        let event = Event::LeaderElected(LeaderElected { leader: self.config.node.clone(), epoch });
+        self.record(own_cause(LEADER), vec![event])
+    }
+
+    /// Whether nothing is decided that is not in the log.
+    fn is_quiet(&self) -> bool {
+        self.flying.is_none() && self.drafts.is_empty()
+    }
+
+    fn interest(&self) -> wake::Interest {
+        wake::Interest {
+            pausing: self.is_pausing(),
+            full: self.drafts.is_full(),
+            deadline: muster_domain::deadline::next(&self.state, &self.liveness),
+        }
+    }
+
+    /// Whether to decide nothing new until all that is decided is in the log.
+    fn is_pausing(&self) -> bool {
+        self.resend || !self.questions.is_empty()
+    }
+
+    /// Puts what one cause led to into the state and the drafts.
+    fn record(&mut self, cause: Cause, events: Vec<Event>) -> Result<(), StepDown> {
+        let at = self.now();
+        self.unplaced |= events.iter().any(changes_room_or_line);
+        let poison = cause.command.as_ref().map(|c| (c.seq, c.index));
+        for entry in split(cause, events)? {
+            let first = self.state.next_seq;
+            if let Err(illegal) = evolve::entry(&mut self.state, &entry, at) {
+                error!(%illegal, "a decision does not fit the state it was made on");
+                return Err(match poison {
+                    Some((seq, index)) => StepDown::Poisoned { seq, index },
+                    None => {
+                        crate::error::ManagerError::Illegal { position: self.position + 1, source: illegal }
+                            .into()
+                    }
+                });
+            }
+            self.drafts.push(entry, first, at)?;
+        }
+        Ok(())
+    }
+
+    /// The moment of a decision: the clock, but never before the commit ahead.
+    fn now(&self) -> Timestamp {
+        now().max(self.state.at)
+    }
+
+    /// Sends the oldest draft on its way, if none is.
+    fn take_off(&mut self) -> Result<(), StepDown> {
+        if self.flying.is_some() {
+            return Ok(());
+        }
+        if self.unplaced && !self.is_pausing() {
+            self.place()?;
+        }
+        if let Some(mut draft) = self.drafts.pop() {
+            let commit = Arc::new(draft.seal(&self.config.node, self.hash));
+            let landing = Box::pin(append(Arc::clone(&self.bus), commit, self.position));
+            self.flying = Some(Flight { landing, replies: draft.replies });
+        }
+        Ok(())
+    }
+
+    /// Places what waits, once for all that has been decided since the last time.
+    fn place(&mut self) -> Result<(), StepDown> {
+        let events = placement::place(&self.state, PLACE_MAX);
+        let placed = events.iter().filter(|e| matches!(e, Event::TaskAssigned(_))).count();
+        if !events.is_empty() {
+            self.record(own_cause(SCHEDULER), events)?;
+        }
+        self.unplaced = placed >= PLACE_MAX;
+        Ok(())
+    }
+
+    /// What time has brought about.
+    fn expire(&mut self) -> Result<(), StepDown> {
+        let events = muster_domain::deadline::due(&self.state, &self.liveness, self.now());
+        if events.is_empty() {
+            return Ok(());
+        }
+        self.record(own_cause(DEADLINE), events)
+    }
+
+    /// Waits for the commit on its way, and tells everybody.
+    async fn land(&mut self) -> Result<(), StepDown> {
+        if self.flying.is_some() {
+            let landed = landing(&mut self.flying).await?;
+            self.landed(landed).await;
+        }
+        Ok(())
+    }
+
+    async fn landed(&mut self, landed: Landed) {
+        let replies = self.flying.take().map(|f| f.replies).unwrap_or_default();
+        self.position = landed.appended.position;
+        self.hash = landed.appended.hash;
+        let events = landed.commit.events().map(|(seq, _, event)| (seq, event));
+        let orders = orders::of(&self.state, events);
+        self.courier.send(Effects { orders, replies, commit: Some(landed.commit) }).await;
+    }
+
+    /// Ends at the wish of whoever runs us: what is on its way lands; what is only drafted the next leader decides.
+    async fn end(mut self) -> StepDown {
+        match self.land().await {
+            Ok(()) => StepDown::Shutdown,
+            Err(reason) => reason,
+        }
+    }
+}
+
+/// The landing of what flies; never, when nothing does.
+async fn landing(flying: &mut Option<Flight>) -> Result<Landed, StepDown> {
+    match flying {
+        Some(flight) => (&mut flight.landing).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether an event may let placement find something to do, or tell better why not.
+const fn changes_room_or_line(event: &Event) -> bool {
+    match event {
+        Event::TaskSubmitted(_)
+        | Event::TaskCompleted(_)
+        | Event::TaskFailed(_)
+        | Event::TaskCancelled(_)
+        | Event::TaskRescheduled(_)
+        | Event::TaskRestarted(_)
+        | Event::WorkerRegistered(_)
+        | Event::WorkerOffline(_)
+        | Event::WorkerDraining(_)
+        | Event::WorkerActivated(_)
+        | Event::WorkerUnregistered(_) => true,
+        Event::LeaderElected(_)
+        | Event::CommandRejected(_)
+        | Event::TaskWaiting(_)
+        | Event::TaskAssigned(_)
+        | Event::TaskStarted(_)
+        | Event::TaskStopping(_)
+        | Event::ReportRefused(_)
+        | Event::WorkerDrained(_) => false,
+    }
+}
+
+/// The cause of what the manager decides of itself.
+fn own_cause(actor: &'static str) -> Cause {
+    let actor = Actor::new(actor).unwrap_or_else(|_| unreachable!("`{actor}` is a token"));
+    Cause { command: None, actor, trace: None }
+}
+
+/// The machine's clock.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,118 @@
+//! One message of COMMANDS through the domain.
+
+use muster_domain::decide::{Request as DomainRequest, decide};
+use muster_events::command::Command;
+use muster_events::commit::{Cause, CommandCause, Cursor};
+use muster_events::event::{CommandRejected, Event};
+use muster_events::outcome::{Outcome, Problem};
+use muster_log::bus::Incoming;
+
+use super::Leader;
+use crate::effects::{Effects, Reply};
+use crate::error::StepDown;
+use crate::intake::{self, Message, Request};
+
+impl Leader {
+    /// Decides all commands of a message, and has its publisher answered once they are in the log.
+    pub(super) async fn decide_message(&mut self, incoming: Incoming) -> Result<(), StepDown> {
+        let Message { position, reply, group, trace, requests } =
+            intake::open(incoming, &self.config.gateways);
+        let count = requests.len();
+        let mut outcomes = Vec::new();
+        for (index, request) in (0_u32..).zip(requests) {
+            // A message that was decided in part before the last leader ended.
+            if (Cursor { seq: position, index }) < self.state.cursor {
+                continue;
+            }
+            let place = Place { seq: position, index, more: (index as usize) + 1 < count };
+            let outcome = self.decide_request(request, place, trace.as_deref())?;
+            outcomes.push(outcome);
+        }
+        if let Some((subject, encoding)) = reply.filter(|_| !outcomes.is_empty()) {
+            let reply = Reply { subject, encoding, outcomes, group };
+            if self.drafts.is_empty() {
+                // Nothing was recorded (a heartbeat): the answer need not wait for the log.
+                self.courier.send(Effects { orders: Vec::new(), replies: vec![reply], commit: None }).await;
+            } else {
+                self.drafts.reply(reply);
+            }
+        }
+        Ok(())
+    }
+
+    fn decide_request(
+        &mut self,
+        request: Request,
+        place: Place,
+        trace: Option<&str>,
+    ) -> Result<Outcome, StepDown> {
+        if let Ok(Command::WorkerHeartbeat(heartbeat)) = &request.body
+            && self.hear(heartbeat)
+        {
+            // Signs of life are not for the record.
+            return Ok(Outcome { id: request.id, accepted: true, seq: self.state.last_seq(), error: None });
+        }
+        let is_report = matches!(request.body, Ok(Command::AttemptReport(_)));
+        if let Some(first) = self.state.outcomes.get(&request.id).filter(|_| !is_report) {
+            let outcome = Outcome {
+                id: request.id.clone(),
+                accepted: first.rejected.is_none(),
+                seq: first.seq,
+                error: first.rejected.as_deref().cloned(),
+            };
+            self.record(cause(&request, place, trace), Vec::new())?;
+            return Ok(outcome);
+        }
+        let cause = cause(&request, place, trace);
+        let (events, error) = match self.decision(&request, place) {
+            Ok(events) => (events, None),
+            Err((problem, payload)) => {
+                let rejected = CommandRejected { verb: request.verb, problem: problem.clone(), payload };
+                (vec![Event::CommandRejected(rejected)], Some(problem))
+            }
+        };
+        for event in &events {
+            match event {
+                Event::WorkerRegistered(e) => self.liveness.heard(&e.worker, super::now()),
+                Event::WorkerUnregistered(e) => self.liveness.forget(&e.worker),
+                _ => {}
+            }
+        }
+        self.record(cause, events)?;
+        Ok(Outcome { id: request.id, accepted: error.is_none(), seq: self.state.last_seq(), error })
+    }
+
+    fn decision(&self, request: &Request, place: Place) -> Result<Vec<Event>, (Problem, Option<String>)> {
+        let command = request.body.as_ref().map_err(|u| (u.problem.clone(), u.excerpt.clone()))?;
+        if self.poisoned.contains(&(place.seq, place.index)) {
+            let text = "muster could not carry this command out: its events do not fit the state; this is a fault of muster";
+            return Err((Problem::new(500, text), None));
+        }
+        let asked =
+            DomainRequest { id: &request.id, actor: &request.actor, trusted: request.trusted, command };
+        decide(&self.state, &asked, self.now()).map_err(|problem| (problem, None))
+    }
+}
+
+/// Where a command stands in COMMANDS.
+#[derive(Clone, Copy)]
+struct Place {
+    seq: u64,
+    index: u32,
+    more: bool,
+}
+
+fn cause(request: &Request, place: Place, trace: Option<&str>) -> Cause {
+    Cause {
+        command: Some(CommandCause {
+            seq: place.seq,
+            index: place.index,
+            more: place.more,
+            partial: false,
+            id: request.id.clone(),
+            verb: request.verb.clone(),
+        }),
+        actor: request.actor.clone(),
+        trace: trace.map(str::to_owned),
+    }
+}

@@ -1,0 +1,219 @@
+//! What wakes the leader, and what it does then.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use muster_domain::deadline;
+use muster_events::codec::{self, Encoding};
+use muster_events::id::WorkerId;
+use muster_events::order::{Order, Orders};
+use muster_events::time::Timestamp;
+use muster_events::worker::Heartbeat;
+use muster_log::bus::{Incoming, Link, Question};
+use muster_log::error::LogError;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::{Leader, now};
+use crate::append::Landed;
+use crate::effects::Effects;
+use crate::error::{ManagerError, StepDown};
+use crate::status::{self, QUESTION, Status};
+
+/// The most messages taken from a stream at a time: enough to share the cost of waking, few enough that an
+/// acknowledgement need not wait long.
+const BATCH_MAX: usize = 512;
+/// How long to wait before orders that could not be handed over are sent again.
+const RESEND_PAUSE: Duration = Duration::from_millis(500);
+
+/// Something happened.
+pub(super) enum Wake {
+    Landed(Result<Landed, StepDown>),
+    Commands(Vec<Result<Incoming, LogError>>),
+    Heartbeats(Vec<Result<Heartbeat, LogError>>),
+    Question(Result<Question, LogError>),
+    Link(Link),
+    Deadline,
+    Undelivered,
+    Resend,
+    Ended(&'static str),
+}
+
+/// The streams a leader listens to.
+pub(super) struct Wakes {
+    commands: BoxStream<'static, Vec<Result<Incoming, LogError>>>,
+    heartbeats: BoxStream<'static, Vec<Result<Heartbeat, LogError>>>,
+    questions: BoxStream<'static, Result<Question, LogError>>,
+    link: watch::Receiver<Link>,
+    resend_at: Option<Instant>,
+}
+
+impl Wakes {
+    pub(super) async fn open(leader: &Leader) -> Result<Self, StepDown> {
+        let bus = &leader.bus;
+        let mut link = bus.link();
+        link.mark_unchanged();
+        Ok(Self {
+            commands: bus.read_commands(leader.state.cursor.seq).await?.ready_chunks(BATCH_MAX).boxed(),
+            heartbeats: bus.heartbeats().await?.ready_chunks(BATCH_MAX).boxed(),
+            questions: bus.questions(QUESTION).await?,
+            link,
+            resend_at: None,
+        })
+    }
+
+    /// The next thing to happen, apart from a landing. Safe to drop half-way.
+    pub(super) async fn next(&mut self, undelivered: &mut mpsc::Receiver<()>, interest: Interest) -> Wake {
+        let Interest { pausing, full, deadline } = interest;
+        let resend_at = self.resend_at;
+        tokio::select! {
+            batch = self.commands.next(), if !pausing && !full => batch.map_or(Wake::Ended("commands"), Wake::Commands),
+            batch = self.heartbeats.next() => batch.map_or(Wake::Ended("heartbeats"), Wake::Heartbeats),
+            question = self.questions.next() => question.map_or(Wake::Ended("questions"), Wake::Question),
+            changed = self.link.changed() => match changed {
+                Ok(()) => Wake::Link(*self.link.borrow_and_update()),
+                Err(_) => Wake::Ended("connection changes"),
+            },
+            () = until(deadline), if !pausing && deadline.is_some() => Wake::Deadline,
+            Some(()) = undelivered.recv() => {
+                self.resend_at = Some(Instant::now() + RESEND_PAUSE);
+                Wake::Undelivered
+            }
+            () = at(resend_at), if resend_at.is_some() => {
+                self.resend_at = None;
+                Wake::Resend
+            }
+        }
+    }
+}
+
+/// What the leader is open to at present.
+#[derive(Clone, Copy)]
+pub(super) struct Interest {
+    /// It decides nothing new until all that is decided is in the log.
+    pub(super) pausing: bool,
+    /// It takes no commands until the log has caught up.
+    pub(super) full: bool,
+    /// When something falls due.
+    pub(super) deadline: Option<Timestamp>,
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Sleeps until a moment by the machine's clock; at once when it has passed.
+async fn until(moment: Option<Timestamp>) {
+    let micros = moment.map_or(0, |m| m.micros_since(now()));
+    tokio::time::sleep(Duration::from_micros(u64::try_from(micros).unwrap_or(0))).await;
+}
+
+impl Leader {
+    pub(super) async fn woken(&mut self, wake: Wake) -> Result<(), StepDown> {
+        match wake {
+            Wake::Landed(landed) => self.landed(landed?).await,
+            Wake::Commands(batch) => {
+                for incoming in batch {
+                    self.decide_message(incoming?).await?;
+                }
+            }
+            Wake::Heartbeats(batch) => self.hear_all(batch).await?,
+            Wake::Question(question) => self.questions.push(question?),
+            Wake::Link(link) => self.link_changed(link),
+            Wake::Deadline => self.expire()?,
+            // The courier has told of it; what is undelivered is sent again after a pause.
+            Wake::Undelivered => {}
+            Wake::Resend => self.resend = true,
+            Wake::Ended(what) => return Err(ManagerError::Ended(what).into()),
+        }
+        Ok(())
+    }
+
+    /// Takes note of a sign of life; answers whether the worker is known as it presents itself.
+    pub(super) fn hear(&mut self, heartbeat: &Heartbeat) -> bool {
+        let stranger = deadline::returned(&self.state, &heartbeat.worker_id, heartbeat.incarnation);
+        if !stranger {
+            self.liveness.heard(&heartbeat.worker_id, now());
+        }
+        !stranger
+    }
+
+    async fn hear_all(&mut self, batch: Vec<Result<Heartbeat, LogError>>) -> Result<(), StepDown> {
+        let mut strangers: Vec<WorkerId> = Vec::new();
+        for heartbeat in batch {
+            let heartbeat = match heartbeat {
+                Ok(heartbeat) => heartbeat,
+                // A sign of life that cannot be read is none; the next may be better.
+                Err(error @ LogError::Unreadable { .. }) => {
+                    warn!(%error, "a heartbeat is left out");
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if !self.hear(&heartbeat) {
+                strangers.push(heartbeat.worker_id);
+            }
+        }
+        if strangers.is_empty() {
+            return Ok(());
+        }
+        let orders = strangers
+            .into_iter()
+            .map(|worker| Orders { worker, specs: Vec::new(), orders: vec![Order::Register] })
+            .collect();
+        self.courier.send(Effects { orders, replies: Vec::new(), commit: None }).await;
+        Ok(())
+    }
+
+    fn link_changed(&mut self, link: Link) {
+        if link.up {
+            info!(connects = link.connects, "NATS is back");
+            // While we could not listen, nobody was late; and what was handed over last may not have been stored.
+            self.liveness.forgive(now());
+            self.resend = true;
+        } else {
+            warn!("NATS is away; waiting for it to come back");
+        }
+    }
+
+    /// Once nothing is undecided: sends unanswered orders again and answers questions, so that both speak only of
+    /// what is in the log.
+    pub(super) async fn answer_when_quiet(&mut self) -> Result<(), StepDown> {
+        if !self.is_pausing() || !self.is_quiet() {
+            return Ok(());
+        }
+        if std::mem::take(&mut self.resend) {
+            let orders = muster_domain::orders::unanswered(&self.state);
+            if !orders.is_empty() {
+                info!(messages = orders.len(), "sending unanswered orders again");
+                self.courier.send(Effects { orders, replies: Vec::new(), commit: None }).await;
+            }
+        }
+        for question in std::mem::take(&mut self.questions) {
+            let asked: status::Question =
+                codec::decode(Encoding::Json, &question.payload).unwrap_or_default();
+            let status = self.status(asked)?;
+            let payload = codec::encode(Encoding::Json, &status)?;
+            if let Err(error) = (question.answer)(payload.into()).await {
+                warn!(%error, "a question about the manager's status could not be answered");
+            }
+        }
+        self.take_off()
+    }
+
+    fn status(&self, asked: status::Question) -> Result<Status, StepDown> {
+        Ok(Status {
+            leader: self.config.node.clone(),
+            epoch: self.state.leader.as_ref().map_or(0, |l| l.epoch),
+            seq: self.state.last_seq(),
+            position: self.position,
+            commit_hash: self.hash,
+            state_hash: if asked.hash { Some(self.state.hash()?) } else { None },
+        })
+    }
+}
