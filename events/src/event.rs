@@ -284,6 +284,8 @@ pub struct TaskCancelled {
 pub struct TaskRescheduled {
     /// The attempt that no longer counts.
     pub attempt: AttemptRef,
+    /// Where it was: by the end of the same commit the task may be somewhere else.
+    pub worker: WorkerId,
     /// Why.
     pub reason: String,
 }
@@ -404,6 +406,7 @@ impl Event {
     pub const fn worker(&self) -> Option<&WorkerId> {
         match self {
             Self::TaskAssigned(e) => Some(&e.worker),
+            Self::TaskRescheduled(e) => Some(&e.worker),
             Self::ReportRefused(e) => Some(&e.worker),
             Self::WorkerRegistered(e) => Some(&e.worker),
             Self::WorkerOffline(e) => Some(&e.worker),
@@ -420,7 +423,6 @@ impl Event {
             | Self::TaskCompleted(_)
             | Self::TaskFailed(_)
             | Self::TaskCancelled(_)
-            | Self::TaskRescheduled(_)
             | Self::TaskRestarted(_) => None,
         }
     }

@@ -1,1 +1,81 @@
-//! decide
+//! Looks at a command and the state and says which events follow. One command a file.
+//!
+//! Nothing here changes the state: the caller applies the events with [`crate::evolve`] before it decides the next
+//! command. Nor does it place work: [`crate::placement`] does, once for a whole group of commands.
+//!
+//! Deciding a command a second time, after a part of its events has been applied, gives the events that are missing:
+//! so a command whose events fill several commits survives a leader that dies between them.
+
+mod activate;
+mod cancel;
+mod drain;
+mod heartbeat;
+mod register;
+pub(crate) mod release;
+mod report;
+mod start;
+mod submit;
+mod unregister;
+
+use muster_events::command::Command;
+use muster_events::event::Event;
+use muster_events::id::{Actor, CommandId, TaskId, WorkerId};
+use muster_events::outcome::Problem;
+use muster_events::time::Timestamp;
+
+use crate::state::{State, Task, Worker};
+
+/// A command with what is known about its sender.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The command's id; ids of tasks and jobs that it makes derive from it.
+    pub id: &'a CommandId,
+    /// Who asks.
+    pub actor: &'a Actor,
+    /// Whether it came through a gateway that the configuration names, which may speak for workers.
+    pub trusted: bool,
+    /// What is asked.
+    pub command: &'a Command,
+}
+
+/// The events that follow from a command; none where it is accepted and there is nothing to change (a repeat).
+///
+/// The error is the refusal as its sender gets it; the caller records it as `command.rejected`. Whether the command's
+/// id is remembered in [`State::outcomes`] is the caller's question too: here every request is decided afresh.
+pub fn decide(state: &State, request: &Request<'_>, now: Timestamp) -> Result<Vec<Event>, Problem> {
+    request.command.check()?;
+    match request.command {
+        Command::TaskSubmit(c) => submit::decide(state, request.id, c),
+        Command::TaskCancel(c) => cancel::decide(state, c),
+        Command::TaskStart(c) => start::decide(state, c),
+        Command::WorkerRegister(c) => register::decide(state, request, c),
+        Command::WorkerUnregister(c) => unregister::decide(state, c),
+        Command::WorkerDrain(c) => drain::decide(state, c, now),
+        Command::WorkerActivate(c) => activate::decide(state, c),
+        Command::WorkerHeartbeat(c) => heartbeat::decide(state, request, c),
+        Command::AttemptReport(c) => report::decide(state, request, c),
+    }
+}
+
+fn task(state: &State, id: TaskId) -> Result<&Task, Problem> {
+    state.tasks.get(&id).ok_or_else(|| Problem::not_found("Task", id))
+}
+
+fn worker<'a>(state: &'a State, id: &WorkerId) -> Result<&'a Worker, Problem> {
+    state.workers.get(id).ok_or_else(|| Problem::not_found("Worker", id))
+}
+
+/// Whether the sender is the worker it speaks of. `gateway` lets a trusted gateway speak for it too.
+fn speaks_for(request: &Request<'_>, worker: &WorkerId, gateway: bool) -> Result<(), Problem> {
+    if request.actor.as_str() == worker.as_str() || (gateway && request.trusted) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        403,
+        format!(
+            "`{}` may not send {} for worker {worker}: only the worker itself may, under the actor `{worker}`",
+            request.actor,
+            request.command.verb(),
+        ),
+    ))
+}

@@ -1,1 +1,185 @@
-//! invariants
+//! Checks a whole state, apart from the logic that made it. For tests and for `muster replay --verify`: it looks at
+//! everything, so it takes its time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use muster_events::id::{TaskId, WorkerId};
+use muster_events::resources::Resources;
+
+use crate::state::{Attempt, Class, State, Task, TaskState, Worker};
+
+/// Something that must never be so, in words that name the task or worker and both sides of the contradiction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation(String);
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// All that is wrong with the state; nothing when it is sound.
+pub fn check(state: &State) -> Vec<Violation> {
+    let mut found = Found(Vec::new());
+    for (id, task) in &state.tasks {
+        check_task(state, *id, task, &mut found);
+    }
+    check_workers(state, &mut found);
+    check_counts(state, &mut found);
+    check_queue(state, &mut found);
+    found.0
+}
+
+struct Found(Vec<Violation>);
+
+impl Found {
+    fn unless(&mut self, holds: bool, say: impl FnOnce() -> String) {
+        if !holds {
+            self.0.push(Violation(say()));
+        }
+    }
+}
+
+/// A task and its attempt fit each other and lie in the past.
+fn check_task(state: &State, id: TaskId, task: &Task, found: &mut Found) {
+    let name = task.state.as_str();
+    found.unless(task.line_seq < state.next_seq, || {
+        format!("task {id} has place {} in line, but the next event is {}", task.line_seq, state.next_seq)
+    });
+    let over = matches!(task.state, TaskState::Completed | TaskState::Failed | TaskState::Cancelled);
+    found.unless(over == task.finished_at.is_some(), || {
+        format!("task {id} is {name} and finished at {:?}", task.finished_at)
+    });
+    found.unless(task.spec.resources.slots == 1, || {
+        format!("task {id} takes {} slots", task.spec.resources.slots)
+    });
+    match &task.attempt {
+        Some(attempt) => check_attempt(state, id, task, attempt, found),
+        None => found.unless(matches!(task.state, TaskState::Pending | TaskState::Cancelled), || {
+            format!("task {id} is {name} but was never placed")
+        }),
+    }
+}
+
+fn check_attempt(state: &State, id: TaskId, task: &Task, attempt: &Attempt, found: &mut Found) {
+    let name = task.state.as_str();
+    found.unless(attempt.number >= 1, || format!("task {id} has an attempt number {}", attempt.number));
+    found.unless((1..state.next_seq).contains(&attempt.fence), || {
+        format!("task {id} has fence {}, but the next event is {}", attempt.fence, state.next_seq)
+    });
+    match task.state {
+        TaskState::Scheduled => found
+            .unless(attempt.started_at.is_none() && attempt.ending.is_none(), || {
+                format!("task {id} is {name}, but its attempt has started or ended")
+            }),
+        TaskState::Running => found.unless(attempt.started_at.is_some() && attempt.ending.is_none(), || {
+            format!("task {id} is {name}, but its attempt has not started, or has ended")
+        }),
+        TaskState::Completed | TaskState::Failed => found.unless(attempt.ending.is_some(), || {
+            format!("task {id} is {name}, but its attempt has no ending")
+        }),
+        TaskState::Pending | TaskState::Cancelled => {}
+    }
+    if is_live(task) {
+        let held = state.workers.get(&attempt.worker).is_some_and(|w| w.tasks.contains(&id));
+        found.unless(held, || {
+            format!("task {id} is {name} on worker {}, which does not hold it", attempt.worker)
+        });
+    }
+}
+
+fn is_live(task: &Task) -> bool {
+    matches!(task.state, TaskState::Scheduled | TaskState::Running)
+}
+
+/// What workers hold and have promised is what the tasks say, no more than there is, and nothing where nothing may be.
+fn check_workers(state: &State, found: &mut Found) {
+    let mut held: BTreeMap<&WorkerId, Held> = BTreeMap::new();
+    for (id, task) in state.tasks.iter().filter(|(_, task)| is_live(task)) {
+        if let Some(attempt) = &task.attempt {
+            held.entry(&attempt.worker).or_default().add(*id, task, attempt);
+        }
+    }
+    for (id, worker) in &state.workers {
+        check_worker(state, id, worker, &held.remove(id).unwrap_or_default(), found);
+    }
+    for (id, held) in held {
+        found.unless(false, || format!("tasks {:?} are placed on worker {id}, which is unknown", held.tasks));
+    }
+}
+
+/// What the tasks say a worker holds.
+#[derive(Default)]
+struct Held {
+    tasks: BTreeSet<TaskId>,
+    sum: [u128; 4],
+    newest_fence: u64,
+}
+
+impl Held {
+    fn add(&mut self, id: TaskId, task: &Task, attempt: &Attempt) {
+        self.tasks.insert(id);
+        for (sum, part) in self.sum.iter_mut().zip(amounts(&task.spec.resources)) {
+            *sum += part;
+        }
+        self.newest_fence = self.newest_fence.max(attempt.fence);
+    }
+}
+
+fn amounts(r: &Resources) -> [u128; 4] {
+    [r.cpu_milli.into(), r.memory.into(), r.disk.into(), r.slots.into()]
+}
+
+fn check_worker(state: &State, id: &WorkerId, worker: &Worker, held: &Held, found: &mut Found) {
+    found.unless(worker.tasks == held.tasks, || {
+        format!("worker {id} holds {:?}, but the tasks placed on it are {:?}", worker.tasks, held.tasks)
+    });
+    let used = amounts(&worker.used);
+    found.unless(used == held.sum, || {
+        format!("worker {id} has promised {used:?}, but its tasks were promised {:?}", held.sum)
+    });
+    // A worker that came back smaller may be over-full of what it held before. But whoever was placed on it since
+    // fitted then, and from then on it only grew emptier.
+    let over = held.sum.iter().zip(amounts(&worker.info.capacity)).any(|(sum, all)| *sum > all);
+    let grown = held.newest_fence > worker.registered_seq;
+    found.unless(!(over && grown), || {
+        format!("worker {id} has {:?}, but has promised {:?}", worker.info.capacity, held.sum)
+    });
+    found.unless(worker.registered_seq < state.next_seq, || {
+        format!("worker {id} registered with event {}, the next is {}", worker.registered_seq, state.next_seq)
+    });
+    let drained = worker.drain.is_some_and(|d| d.drained);
+    found.unless(!drained || held.tasks.is_empty(), || {
+        format!("worker {id} is drained, but {:?} are placed on it", held.tasks)
+    });
+}
+
+fn check_counts(state: &State, found: &mut Found) {
+    for which in TaskState::ALL {
+        let there = state.tasks.values().filter(|task| task.state == which).count() as u64;
+        let counted = state.counts.of(which);
+        found.unless(there == counted, || {
+            format!("{there} tasks are {}, but {counted} are counted", which.as_str())
+        });
+    }
+}
+
+/// The queue holds exactly the tasks that wait, and reasons are known only for what waits.
+fn check_queue(state: &State, found: &mut Found) {
+    let mut waiting: BTreeMap<Class, BTreeSet<(u64, TaskId)>> = BTreeMap::new();
+    for (id, task) in state.tasks.iter().filter(|(_, task)| task.state == TaskState::Pending) {
+        waiting.entry(Class::of(&task.spec)).or_default().insert((task.line_seq, *id));
+    }
+    let queued = state.queue.iter().map(|(class, line)| (class, &line.tasks));
+    found.unless(queued.eq(&waiting), || {
+        let queued = state.queue.values().map(|line| line.tasks.len()).sum::<usize>();
+        let waiting = waiting.values().map(BTreeSet::len).sum::<usize>();
+        format!("the queue ({queued} tasks) is not what waits ({waiting} tasks)")
+    });
+    for class in state.blocked.keys() {
+        found.unless(waiting.contains_key(class), || {
+            format!("a reason to wait is known of {class:?}, of which none waits")
+        });
+    }
+}
