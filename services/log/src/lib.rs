@@ -2,10 +2,11 @@
 //!
 //! [`bus`] says what the rest of muster may ask of it, as traits without a word of NATS; [`nats`] keeps it on
 //! JetStream; [`memory`] keeps it in this process with the same codec, for tests and simulations. One contract suite
-//! (`tests/tests/log_contract`) runs on both.
+//! (`tests/tests/system/log_contract.rs`) runs on both.
 
 pub mod bus;
 pub mod error;
 pub mod gather;
 pub mod memory;
 pub mod nats;
+mod subject;

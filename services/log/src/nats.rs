@@ -1,1 +1,110 @@
-//! nats
+//! The bus on NATS JetStream.
+//!
+//! [`NatsBus::open`] connects, checks that the server is fit and the streams are as they must be (making those that
+//! are not there yet), and from then on the connection is made again whenever it breaks.
+//!
+//! - `connect`: the connection; `core`: publishing with acknowledgement; `reader`: reading in order;
+//! - `shape`, `setup`, `monitor`: what must hold at the start;
+//! - one file a trait: `events`, `commands`, `orders`, `heartbeats`, `output`, `signals`, `leadership` (on `kv`).
+
+mod backoff;
+mod commands;
+mod config;
+mod connect;
+mod core;
+mod events;
+mod heartbeats;
+mod kv;
+mod leadership;
+mod monitor;
+mod orders;
+mod output;
+mod place;
+mod reader;
+mod setup;
+mod shape;
+mod signals;
+
+use std::sync::Arc;
+
+use muster_events::subject::Cell;
+use tokio::sync::watch;
+
+use self::connect::Connected;
+use self::core::Core;
+use crate::bus::{Bus, Durability, Fitness, Link};
+use crate::error::{LogError, Result};
+
+pub use self::config::{Credentials, NatsConfig, Streams};
+
+/// The bus on NATS.
+pub struct NatsBus {
+    core: Arc<Core>,
+}
+
+impl NatsBus {
+    /// Connects and checks the server, see [`NatsConfig::wait`]. What does not fit is [`LogError::Unfit`] with every
+    /// difference; an address, user or password that cannot work is [`LogError::Refused`].
+    pub async fn open(config: NatsConfig) -> Result<Arc<Self>> {
+        let Connected { client, link, refusals } = connect::connect(&config).await?;
+        let info = client.server_info();
+        let mut problems = Vec::new();
+        problems.extend(connect::version_problem(&info.version));
+        if !info.jetstream {
+            problems.push(
+                "JetStream is not enabled there; start nats-server with `-js` or our nats.conf".to_owned(),
+            );
+        }
+        if !info.headers {
+            problems.push(
+                "headers are switched off there; remove `no_header_support` from its configuration"
+                    .to_owned(),
+            );
+        }
+        if !problems.is_empty() {
+            return Err(LogError::Unfit(problems));
+        }
+        let durability = monitor::durability(config.monitor.as_deref()).await;
+        if durability == Durability::Process {
+            tracing::warn!(
+                "durability: not against power loss; set `sync_interval: always` in the server's jetstream block"
+            );
+        }
+        let fitness = Fitness {
+            server_version: info.version,
+            replicas: config.replicas,
+            max_payload: info.max_payload,
+            durability,
+        };
+        let core = Core::new(config.cell.clone(), client, link, refusals, fitness);
+        Self::prepare(&core, &config).await?;
+        Ok(Arc::new(Self { core: Arc::new(core) }))
+    }
+
+    async fn prepare(core: &Core, config: &NatsConfig) -> Result<()> {
+        let mut backoff = backoff::Backoff::new();
+        loop {
+            match setup::prepare(core, config).await {
+                Err(LogError::Unavailable(reason)) if config.wait => {
+                    tracing::warn!("the log is not ready, trying again: {reason}");
+                    backoff.wait(&mut core.link.clone()).await;
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+impl Bus for NatsBus {
+    fn cell(&self) -> &Cell {
+        &self.core.cell
+    }
+
+    fn link(&self) -> watch::Receiver<Link> {
+        self.core.link.clone()
+    }
+
+    fn fitness(&self) -> Fitness {
+        self.core.fitness.clone()
+    }
+}

@@ -1,0 +1,116 @@
+//! How to reach NATS and what to expect there.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use muster_events::subject::Cell;
+
+/// How to reach NATS and what to expect there.
+#[derive(Clone, Debug)]
+pub struct NatsConfig {
+    /// Where: `nats://host:port` or `tls://host:port`, each a server of one cluster.
+    pub urls: Vec<String>,
+    /// Which cell.
+    pub cell: Cell,
+    /// As whom.
+    pub credentials: Credentials,
+    /// What the connection is called in the server's lists.
+    pub name: String,
+    /// Copies of each stream: 1, 3 or 5.
+    pub replicas: usize,
+    /// What is done about streams that are not there yet.
+    pub streams: Streams,
+    /// Bytes that LOGS may hold.
+    pub log_bytes_max: i64,
+    /// Where the server's monitoring is reached over plain HTTP, such as `http://127.0.0.1:8222`. Only this says
+    /// whether the server syncs each write; without it the durability is unknown.
+    pub monitor: Option<String>,
+    /// Whether [`super::NatsBus::open`] waits for a server that cannot be reached, and for streams another part is to
+    /// make; else it fails with the reason.
+    pub wait: bool,
+}
+
+/// As whom to connect.
+#[derive(Clone, Default)]
+pub enum Credentials {
+    /// As the server's default user.
+    #[default]
+    None,
+    /// By name and password.
+    UserPassword {
+        /// The user's name.
+        user: String,
+        /// Its password.
+        password: String,
+    },
+    /// By token.
+    Token(String),
+    /// By NKey seed.
+    NKey(String),
+    /// By a `.creds` file (JWT and NKey).
+    File(PathBuf),
+}
+
+/// Never shows a secret.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::UserPassword { user, .. } => write!(f, "UserPassword({user})"),
+            Self::Token(_) => f.write_str("Token"),
+            Self::NKey(_) => f.write_str("NKey"),
+            Self::File(path) => write!(f, "File({})", path.display()),
+        }
+    }
+}
+
+/// What is done about streams that are not there yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Streams {
+    /// They are made. For whoever has the permission: the manager.
+    #[default]
+    Make,
+    /// Somebody else makes them.
+    Expect,
+}
+
+impl NatsConfig {
+    /// One server, the default cell and user, one copy of each stream; streams are made.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            urls: vec![url.into()],
+            cell: Cell::default(),
+            credentials: Credentials::None,
+            name: "muster".to_owned(),
+            replicas: 1,
+            streams: Streams::Make,
+            log_bytes_max: 1 << 30,
+            monitor: None,
+            wait: false,
+        }
+    }
+
+    /// The addresses as one text, without credentials that may stand in them.
+    pub(super) fn shown(&self) -> String {
+        let bare = |url: &String| match (url.split_once("://"), url.rsplit_once('@')) {
+            (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+            (None, Some((_, host))) => host.to_owned(),
+            (_, None) => url.clone(),
+        };
+        self.urls.iter().map(bare).collect::<Vec<_>>().join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_is_shown() {
+        let mut config = NatsConfig::new("nats://me:secret@host:4222");
+        config.credentials =
+            Credentials::UserPassword { user: "me".to_owned(), password: "secret".to_owned() };
+        assert_eq!(config.shown(), "nats://host:4222");
+        assert!(!format!("{:?}", config.credentials).contains("secret"));
+    }
+}

@@ -1,0 +1,234 @@
+//! The connection: made, watched and made again.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError};
+use tokio::sync::watch;
+
+use super::backoff::Backoff;
+use super::config::{Credentials, NatsConfig};
+use crate::bus::Link;
+use crate::error::{LogError, Result};
+
+/// The oldest server that will do.
+pub(super) const SERVER_MIN: Version = Version { major: 2, minor: 14, patch: 3 };
+
+/// Longest pause between two tries to reconnect.
+const RECONNECT_PAUSE_MS_MAX: u64 = 1_000;
+/// How long a server may take to answer a request of the JetStream API.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Messages a subscription holds until they are taken. Flow control keeps a push consumer at 32 MiB in flight, which
+/// is fewer messages than this; beyond it messages would be dropped and read again.
+const SUBSCRIPTION_CAPACITY: usize = 1 << 19;
+/// Messages on their way to the socket; whoever finds it full waits.
+const SEND_CAPACITY: usize = 8 << 10;
+
+/// A connection and what is known about it.
+pub(super) struct Connected {
+    pub(super) client: Client,
+    pub(super) link: watch::Receiver<Link>,
+    pub(super) refusals: Refusals,
+}
+
+/// What the server last refused outside of an answer (a permission), for error messages.
+#[derive(Clone, Default)]
+pub(super) struct Refusals(Arc<Mutex<Option<String>>>);
+
+impl Refusals {
+    fn note(&self, text: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+
+    /// The last refusal, if it was about `subject`.
+    pub(super) fn about(&self, subject: &str) -> Option<String> {
+        let guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        guard.as_ref().filter(|text| text.contains(&format!("\"{subject}\""))).cloned()
+    }
+}
+
+/// Connects, with endless reconnects from then on. Without `wait` one try must do; with it an unreachable server is
+/// tried again, while one that refuses us is an error.
+pub(super) async fn connect(config: &NatsConfig) -> Result<Connected> {
+    let addresses = addresses(config)?;
+    let (sender, link) = watch::channel(Link { up: false, connects: 0 });
+    let refusals = Refusals::default();
+    let options = options(config, sender, refusals.clone())?;
+    let mut backoff = Backoff::new();
+    let client = loop {
+        match options.clone().connect(addresses.clone()).await {
+            Ok(client) => break client,
+            Err(error) => {
+                let error = unreachable(config, &error);
+                if !config.wait || matches!(error, LogError::Refused(_)) {
+                    return Err(error);
+                }
+                let pause = backoff.step();
+                tracing::warn!(
+                    "NATS at {} cannot be reached, trying again in {} ms: {error}",
+                    config.shown(),
+                    pause.as_millis()
+                );
+                tokio::time::sleep(pause).await;
+            }
+        }
+    };
+    let mut up = link.clone();
+    // The event of the first connection is on its way through its own task.
+    up.wait_for(|link| link.up)
+        .await
+        .map_err(|_| LogError::Unavailable("the connection was closed at once".to_owned()))?;
+    Ok(Connected { client, link, refusals })
+}
+
+fn addresses(config: &NatsConfig) -> Result<Vec<ServerAddr>> {
+    if config.urls.is_empty() {
+        return Err(LogError::Refused(
+            "no address of a NATS server is given; name one with --nats".to_owned(),
+        ));
+    }
+    config
+        .urls
+        .iter()
+        .map(|url| {
+            url.parse().map_err(|error| {
+                LogError::Refused(format!("`{}` is not an address of a NATS server: {error}", config.shown()))
+            })
+        })
+        .collect()
+}
+
+fn options(config: &NatsConfig, link: watch::Sender<Link>, refusals: Refusals) -> Result<ConnectOptions> {
+    let options = match &config.credentials {
+        Credentials::None => ConnectOptions::new(),
+        Credentials::UserPassword { user, password } => {
+            ConnectOptions::with_user_and_password(user.clone(), password.clone())
+        }
+        Credentials::Token(token) => ConnectOptions::with_token(token.clone()),
+        Credentials::NKey(seed) => ConnectOptions::with_nkey(seed.clone()),
+        Credentials::File(path) => {
+            let unfit = |error: std::io::Error| {
+                LogError::Refused(format!("the credentials file {} cannot be used: {error}", path.display()))
+            };
+            ConnectOptions::with_credentials(&std::fs::read_to_string(path).map_err(unfit)?).map_err(unfit)?
+        }
+    };
+    let link = Arc::new(link);
+    Ok(options
+        .name(&config.name)
+        .subscription_capacity(SUBSCRIPTION_CAPACITY)
+        .client_capacity(SEND_CAPACITY)
+        .request_timeout(Some(REQUEST_TIMEOUT))
+        // Two missed answers mean a dead connection: a server whose machine vanished is noticed within 30 s.
+        .ping_interval(Duration::from_secs(10))
+        .reconnect_delay_callback(|tries| {
+            Duration::from_millis(if tries <= 1 {
+                0
+            } else {
+                (10_u64 << tries.min(10)).min(RECONNECT_PAUSE_MS_MAX)
+            })
+        })
+        .event_callback(move |event| {
+            observe(&link, &refusals, event);
+            std::future::ready(())
+        }))
+}
+
+fn observe(link: &watch::Sender<Link>, refusals: &Refusals, event: Event) {
+    match event {
+        Event::Connected => {
+            link.send_modify(|link| *link = Link { up: true, connects: link.connects + 1 });
+            let connects = link.borrow().connects;
+            if connects > 1 {
+                tracing::info!(connects, "NATS is reachable again");
+            }
+        }
+        Event::Disconnected => {
+            link.send_modify(|link| link.up = false);
+            tracing::warn!("the connection to NATS is lost; trying again until it is back");
+        }
+        Event::Closed => link.send_modify(|link| link.up = false),
+        Event::ServerError(ServerError::Other(text)) => {
+            tracing::warn!("NATS says: {text}");
+            refusals.note(text);
+        }
+        // A subscription dropped messages; readers see the gap in the sequence and read again from there.
+        Event::SlowConsumer(_) => tracing::debug!("messages come faster than they are taken: {event}"),
+        Event::ServerError(_) | Event::ClientError(_) | Event::LameDuckMode | Event::Draining => {
+            tracing::warn!("NATS: {event}");
+        }
+    }
+}
+
+fn unreachable(config: &NatsConfig, error: &ConnectError) -> LogError {
+    let at = config.shown();
+    match error.kind() {
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+            LogError::Refused(format!(
+                "the server at {at} does not accept {:?}: {error}; check user and password, token or credentials file",
+                config.credentials
+            ))
+        }
+        ConnectErrorKind::ServerParse => {
+            LogError::Refused(format!("{at} is no address of a NATS server: {error}"))
+        }
+        ConnectErrorKind::Tls => LogError::Refused(format!(
+            "no TLS connection to {at}: {error}; check the certificate and whether the address should begin with nats:// or tls://"
+        )),
+        _ => LogError::Unavailable(format!(
+            "no server at {at} ({error}); start nats-server or correct the address"
+        )),
+    }
+}
+
+/// A server's version, as far as it is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Version {
+    major: u32,
+    minor: u32,
+    patch: u32,
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+impl Version {
+    /// Reads `2.14.3`, `v2.14.3` and `2.15.0-RC.1`. A version before a release (`-…`) counts as the release: its
+    /// streams behave alike.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let release = text.trim_start_matches('v').split(['-', '+']).next()?;
+        let mut parts = release.split('.').map(str::parse);
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(Ok(major)), Some(Ok(minor)), Some(Ok(patch)), None) => Some(Self { major, minor, patch }),
+            _ => None,
+        }
+    }
+}
+
+/// What is wrong with a server of this version, if anything.
+pub(super) fn version_problem(text: &str) -> Option<String> {
+    match Version::parse(text) {
+        Some(version) if version >= SERVER_MIN => None,
+        _ => Some(format!(
+            "its version is {text}, muster needs {SERVER_MIN} or newer; install a newer nats-server"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        for fit in ["2.14.3", "2.14.10", "2.15.0-RC.1", "v2.15.1", "3.0.0"] {
+            assert_eq!(version_problem(fit), None);
+        }
+        for unfit in ["2.14.2", "2.9.99", "1.20.30", "", "2.15", "new"] {
+            assert!(version_problem(unfit).is_some_and(|p| p.contains("2.14.3")), "{unfit}");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! One leader at a time: a key with a time to live in the cell's bucket names it.
+//!
+//! Every write of the key expects the revision its writer has seen, so two never take it at once. A candidate takes
+//! it when it is not there, bears its own name, has been deleted or has run out, or has stood without renewal for the
+//! holder's lease by the candidate's own clock. No clock is compared with another's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use muster_events::id::NodeName;
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::NatsBus;
+use super::backoff::Backoff;
+use super::core::{Core, NoAck};
+use super::kv::Entry;
+use super::reader::{From, Reader, Reading};
+use super::shape::{bucket_stream, key_subject};
+use crate::bus::{Leadership, Lease};
+use crate::error::{LogError, Result};
+
+/// The key that names the leader.
+const LEADER: &str = "leader";
+
+/// What the key says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Holder {
+    /// Who leads.
+    node: NodeName,
+    /// Which of its lives: a restarted node bears the same name and is not the same.
+    term: String,
+    /// How long it leads without renewing.
+    lease_ms: u64,
+}
+
+impl Holder {
+    fn of(entry: Option<&Entry>) -> Option<Self> {
+        let value = entry?.value.as_ref()?;
+        serde_json::from_slice(value)
+            .inspect_err(|error| {
+                tracing::warn!("the key of the leader is unreadable and counts as free: {error}")
+            })
+            .ok()
+    }
+}
+
+impl Leadership for NatsBus {
+    fn lead(&self, node: &NodeName, lease: Duration) -> BoxFuture<'_, Result<Lease>> {
+        let candidate = Candidate {
+            me: Holder {
+                node: node.clone(),
+                term: self.core.unique(),
+                lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
+            },
+            lease,
+            core: Arc::clone(&self.core),
+        };
+        candidate.lead().boxed()
+    }
+
+    fn leader(&self) -> BoxFuture<'_, Result<Option<NodeName>>> {
+        async move {
+            let entry = self.core.entry(LEADER).await?;
+            Ok(Holder::of(entry.as_ref()).map(|holder| holder.node))
+        }
+        .boxed()
+    }
+}
+
+/// A node that wants to lead, or does.
+struct Candidate {
+    core: Arc<Core>,
+    me: Holder,
+    lease: Duration,
+}
+
+impl Candidate {
+    async fn lead(self) -> Result<Lease> {
+        let reading = Reading {
+            stream: bucket_stream(&self.core.cell),
+            filter: key_subject(&self.core.cell, LEADER),
+            from: From::LastPerSubject,
+            complete: false,
+        };
+        let mut changes = Reader::open(&self.core, reading).await?;
+        let mut entry = self.core.entry(LEADER).await?;
+        loop {
+            if let Some(holder) = Holder::of(entry.as_ref()).filter(|holder| holder.node != self.me.node) {
+                let seen = revision(entry.as_ref());
+                tracing::debug!(leader = %holder.node, "another node leads; waiting");
+                let lease = Duration::from_millis(holder.lease_ms);
+                match timeout(lease, changed(&mut changes, seen)).await {
+                    Ok(newer) => {
+                        entry = Some(newer?);
+                        continue;
+                    }
+                    Err(_) => tracing::info!(leader = %holder.node, "the leader has not renewed its lease"),
+                }
+            }
+            let asked = Instant::now();
+            match self.write(revision(entry.as_ref())).await {
+                Ok(revision) => return Ok(self.hold(revision, asked)),
+                Err(NoAck::Refused(error)) => return Err(error),
+                // Somebody was faster, or nobody knows: see what the key says now, and wait the lease anew.
+                Err(NoAck::WrongSequence | NoAck::Lost(_)) => entry = self.core.entry(LEADER).await?,
+            }
+        }
+    }
+
+    async fn write(&self, revision: u64) -> Result<u64, NoAck> {
+        let value = serde_json::to_vec(&self.me)
+            .map_err(|error| NoAck::Refused(LogError::Refused(format!("the key of the leader: {error}"))))?;
+        self.core.put(LEADER, value.into(), revision, Some(self.lease)).await
+    }
+
+    /// The lead, renewed until it is lost, released or dropped.
+    fn hold(self, revision: u64, since: Instant) -> Lease {
+        let lost = CancellationToken::new();
+        let candidate = Arc::new(self);
+        let renewing = {
+            let (candidate, over) = (Arc::clone(&candidate), lost.clone().drop_guard());
+            Renewing(tokio::spawn(async move {
+                candidate.renew(revision, since).await;
+                drop(over);
+            }))
+        };
+        let release = async move {
+            drop(renewing);
+            candidate.release().await
+        };
+        Lease { lost, release: release.boxed() }
+    }
+
+    /// Renews at each third of the lease; returns when the lead is, or may be, lost.
+    async fn renew(&self, mut revision: u64, since: Instant) {
+        let third = self.lease / 3;
+        let (mut until, mut next) = (since + self.lease, since + third);
+        let mut backoff = Backoff::new();
+        loop {
+            sleep_until(next).await;
+            let asked = Instant::now();
+            match timeout_at(until, self.write(revision)).await {
+                Ok(Ok(renewed)) => {
+                    (revision, until, next) = (renewed, asked + self.lease, asked + third);
+                    backoff = Backoff::new();
+                }
+                Ok(Err(NoAck::WrongSequence)) => match timeout_at(until, self.standing()).await {
+                    // Our own write, whose acknowledgement was lost, or nobody's: write again on top of it.
+                    Ok(Some(standing)) => revision = standing,
+                    Ok(None) => return tracing::warn!("another node has taken the lead"),
+                    Err(_) => break,
+                },
+                Ok(Err(NoAck::Lost(reason))) => {
+                    tracing::debug!("the lease could not be renewed, trying again: {reason}");
+                    next = (Instant::now() + backoff.step()).min(until);
+                    if Instant::now() >= until {
+                        break;
+                    }
+                }
+                Ok(Err(NoAck::Refused(error))) => {
+                    return tracing::error!("the lease cannot be renewed: {error}");
+                }
+                Err(_) => break,
+            }
+        }
+        tracing::warn!("the lease ran out before it could be renewed");
+    }
+
+    /// The revision to write on, unless another holds the key. Whatever hinders the answer is tried again; the caller
+    /// bounds it.
+    async fn standing(&self) -> Option<u64> {
+        let mut backoff = Backoff::new();
+        loop {
+            match self.core.entry(LEADER).await {
+                Ok(entry) => {
+                    let foreign =
+                        Holder::of(entry.as_ref()).is_some_and(|holder| holder.term != self.me.term);
+                    return (!foreign).then(|| revision(entry.as_ref()));
+                }
+                Err(error) => {
+                    tracing::debug!("who leads is not known: {error}");
+                    backoff.wait(&mut self.core.link.clone()).await;
+                }
+            }
+        }
+    }
+
+    /// Deletes the key, if it is still ours.
+    async fn release(&self) -> Result<()> {
+        let mut backoff = Backoff::new();
+        loop {
+            let entry = self.core.entry(LEADER).await?;
+            match Holder::of(entry.as_ref()) {
+                Some(holder) if holder.term == self.me.term => {}
+                _ => return Ok(()),
+            }
+            match self.core.delete(LEADER, revision(entry.as_ref())).await {
+                Ok(_) => return Ok(()),
+                Err(NoAck::WrongSequence | NoAck::Lost(_)) => backoff.wait(&mut self.core.link.clone()).await,
+                Err(NoAck::Refused(error)) => return Err(error),
+            }
+        }
+    }
+}
+
+/// The renewal of a lease; ends when dropped.
+struct Renewing(JoinHandle<()>);
+
+impl Drop for Renewing {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn revision(entry: Option<&Entry>) -> u64 {
+    entry.map_or(0, |entry| entry.revision)
+}
+
+/// The next entry of the key behind revision `seen`.
+async fn changed(changes: &mut Reader, seen: u64) -> Result<Entry> {
+    loop {
+        let (place, message) = changes.next().await?;
+        if place.stream_seq > seen {
+            return Ok(Entry::of(message.headers.as_ref(), message.payload, place.stream_seq));
+        }
+    }
+}

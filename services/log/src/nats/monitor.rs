@@ -1,0 +1,89 @@
+//! Asks the server's monitoring whether each write is synced: the only place where it says so.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::bus::Durability;
+
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// The most bytes of an answer; a server's is some kilobytes.
+const ANSWER_BYTES_MAX: u64 = 1 << 20;
+
+#[derive(Deserialize)]
+struct Varz {
+    jetstream: JetStream,
+}
+
+#[derive(Deserialize)]
+struct JetStream {
+    config: Option<JetStreamConfig>,
+}
+
+#[derive(Deserialize)]
+struct JetStreamConfig {
+    #[serde(default)]
+    sync_always: bool,
+}
+
+/// What an acknowledged write survives, according to the monitoring at `address`; unknown, with a warning, when that
+/// cannot be found out.
+pub(super) async fn durability(address: Option<&str>) -> Durability {
+    let Some(address) = address else { return Durability::Unknown };
+    match timeout(TIMEOUT, varz(address)).await {
+        Ok(Ok(body)) => read(&body).unwrap_or_else(|reason| unknown(address, &reason)),
+        Ok(Err(error)) => unknown(address, &error.to_string()),
+        Err(_) => unknown(address, "no answer within 3 s"),
+    }
+}
+
+fn unknown(address: &str, reason: &str) -> Durability {
+    tracing::warn!(
+        "the server's monitoring at {address} does not say whether writes are synced ({reason}); durability is unknown"
+    );
+    Durability::Unknown
+}
+
+fn read(body: &[u8]) -> Result<Durability, String> {
+    let varz: Varz = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let config = varz.jetstream.config.ok_or("JetStream is not enabled there")?;
+    Ok(if config.sync_always { Durability::PowerLoss } else { Durability::Process })
+}
+
+/// The body of `GET /varz`. HTTP/1.0, so that the end of the connection is the end of the body.
+async fn varz(address: &str) -> std::io::Result<Vec<u8>> {
+    let unfit = |text: &str| std::io::Error::other(text.to_owned());
+    let host = match address.split_once("://") {
+        Some(("http", host)) => host,
+        Some(_) => return Err(unfit("only http:// is spoken here")),
+        None => address,
+    };
+    let host = host.split('/').next().unwrap_or(host);
+    let mut connection = TcpStream::connect(host).await?;
+    connection.write_all(format!("GET /varz HTTP/1.0\r\nHost: {host}\r\n\r\n").as_bytes()).await?;
+    let mut answer = Vec::new();
+    connection.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
+    let end = answer.windows(4).position(|w| w == b"\r\n\r\n").ok_or_else(|| unfit("not an HTTP answer"))?;
+    let status = answer.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+    if status != b"200" {
+        return Err(unfit(&format!("HTTP status {}", String::from_utf8_lossy(status))));
+    }
+    Ok(answer.split_off(end + 4))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sync_policy_is_read() {
+        let always = br#"{"jetstream":{"config":{"sync_interval":120000000000,"sync_always":true}}}"#;
+        assert_eq!(read(always), Ok(Durability::PowerLoss));
+        let timed = br#"{"jetstream":{"config":{"sync_interval":120000000000}}}"#;
+        assert_eq!(read(timed), Ok(Durability::Process));
+        assert!(read(br#"{"jetstream":{}}"#).is_err());
+    }
+}

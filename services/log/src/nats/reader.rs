@@ -1,0 +1,363 @@
+//! Reads a stream in order, without gap or repeat, for as long as anybody wants: an ephemeral push consumer without
+//! acknowledgements (the fastest way there is), whose order is checked message by message and which is made anew
+//! behind the last message read whenever anything is amiss: the connection, the server, the consumer, a dropped
+//! message.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, push};
+use async_nats::jetstream::stream::ConsumerErrorKind;
+use async_nats::{Message, StatusCode, Subscriber};
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, stream};
+use tokio::sync::watch;
+
+use super::backoff::Backoff;
+use super::core::{Core, missing};
+use super::place::Place;
+use crate::bus::{Link, Live};
+use crate::error::{LogError, Result};
+
+/// How often the server says that it is there when it has no message.
+const IDLE_HEARTBEAT: Duration = Duration::from_secs(2);
+/// Silence after which the consumer counts as gone.
+const SILENCE_MAX: Duration = Duration::from_secs(7);
+/// How long the server keeps a consumer nobody listens to.
+const INACTIVE: Duration = Duration::from_secs(10);
+
+/// The header that names a subject to be answered before a stalled consumer goes on.
+const STALLED: &str = "Nats-Consumer-Stalled";
+
+/// The header that says how many messages the consumer has delivered.
+const LAST_DELIVERED: &str = "Nats-Last-Consumer";
+
+/// Where to begin.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum From {
+    /// At this sequence.
+    Sequence(u64),
+    /// With the newest message of each subject.
+    LastPerSubject,
+}
+
+/// What to read.
+pub(super) struct Reading {
+    pub(super) stream: String,
+    /// Only these subjects; all when empty.
+    pub(super) filter: String,
+    pub(super) from: From,
+    /// Every sequence is there: one that is missing is an error, not a message that has aged away.
+    pub(super) complete: bool,
+}
+
+/// Reads one stream.
+pub(super) struct Reader {
+    core: Arc<Core>,
+    reading: Reading,
+    /// The least sequence not read yet.
+    next: u64,
+    /// Whether a message has been read: from then on `next` is where to go on.
+    begun: bool,
+    link: watch::Receiver<Link>,
+    source: Option<Source>,
+}
+
+/// One consumer, while it lives.
+struct Source {
+    core: Arc<Core>,
+    stream: String,
+    consumer: String,
+    subscriber: Subscriber,
+    /// The consumer's own count of what it has delivered, as received.
+    delivered: u64,
+    /// What was there to be delivered when the consumer was made.
+    backlog: u64,
+    /// The connection it was made on.
+    link: Link,
+}
+
+/// The server forgets the consumer at once instead of after [`INACTIVE`].
+impl Drop for Source {
+    fn drop(&mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let core = Arc::clone(&self.core);
+        let subject =
+            format!("$JS.API.CONSUMER.DELETE.{}.{}", self.stream, std::mem::take(&mut self.consumer));
+        runtime.spawn(async move {
+            // Should it not arrive: the consumer is forgotten a little later.
+            if let Err(error) = core.client.publish(subject, Bytes::new()).await {
+                tracing::debug!("a consumer is left to run out: {error}");
+            }
+        });
+    }
+}
+
+/// What to do about a message, or its absence.
+enum Seen {
+    /// It is the next one.
+    Next(Place),
+    /// It is not for the caller.
+    Skip,
+    /// The consumer is no use any more.
+    Broken(String),
+}
+
+impl Reader {
+    /// Begins to read; an error when the server refuses, or cannot be reached for a while.
+    pub(super) async fn open(core: &Arc<Core>, reading: Reading) -> Result<Self> {
+        let next = match reading.from {
+            From::Sequence(first) => first.max(1),
+            From::LastPerSubject => 1,
+        };
+        let mut reader = Self {
+            core: Arc::clone(core),
+            next,
+            begun: false,
+            link: core.link.clone(),
+            reading,
+            source: None,
+        };
+        let source = core.patiently("reading a stream", || reader.consumer()).await?;
+        reader.source = Some(source);
+        Ok(reader)
+    }
+
+    /// How many messages were stored when the present consumer was made, from its beginning on.
+    pub(super) fn backlog(&self) -> u64 {
+        self.source.as_ref().map_or(0, |source| source.backlog)
+    }
+
+    /// The next message.
+    pub(super) async fn next(&mut self) -> Result<(Place, Message)> {
+        loop {
+            let Some(source) = &mut self.source else {
+                self.resume().await?;
+                continue;
+            };
+            // What is there is taken without a timer or a look at the link.
+            let message = match source.subscriber.next().now_or_never() {
+                Some(Some(message)) => message,
+                Some(None) => {
+                    self.give_up("the subscription ended");
+                    continue;
+                }
+                None => match source.wait(&mut self.link).await {
+                    Ok(message) => message,
+                    Err(reason) => {
+                        self.give_up(reason);
+                        continue;
+                    }
+                },
+            };
+            match source.look(&message).await {
+                Seen::Next(place) if place.stream_seq < self.next => {}
+                Seen::Next(place) => {
+                    self.check_complete(&place)?;
+                    self.next = place.stream_seq + 1;
+                    self.begun = true;
+                    return Ok((place, message));
+                }
+                Seen::Skip => {}
+                Seen::Broken(reason) => self.give_up(&reason),
+            }
+        }
+    }
+
+    fn check_complete(&self, place: &Place) -> Result<()> {
+        if self.reading.complete && place.stream_seq != self.next {
+            return Err(LogError::Unfit(vec![format!(
+                "stream {}: message {} is missing, the next there is {}; restore the server's data folder from a backup",
+                self.reading.stream, self.next, place.stream_seq
+            )]));
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self, reason: &str) {
+        tracing::debug!(stream = %self.reading.stream, next = self.next, "reading goes on with a new consumer: {reason}");
+        self.source = None;
+    }
+
+    /// A new consumer behind the last message, however long it takes.
+    async fn resume(&mut self) -> Result<()> {
+        let mut backoff = Backoff::new();
+        let mut link = self.core.link.clone();
+        loop {
+            // Ends only when the connection is closed for good.
+            link.wait_for(|link| link.up)
+                .await
+                .map_err(|_| LogError::Unavailable("the connection has been closed".to_owned()))?;
+            match self.again().await {
+                Ok(source) => {
+                    tracing::info!(stream = %self.reading.stream, next = self.next, "reading goes on");
+                    self.source = Some(source);
+                    return Ok(());
+                }
+                Err(LogError::Unavailable(reason)) => {
+                    tracing::warn!(stream = %self.reading.stream, next = self.next, "cannot read, trying again: {reason}");
+                    backoff.wait(&mut link).await;
+                }
+                Err(other) => return Err(other),
+            }
+        }
+    }
+
+    async fn again(&self) -> Result<Source> {
+        if self.begun && matches!(self.reading.from, From::Sequence(_)) {
+            let last = self.core.last_sequence(&self.reading.stream).await?;
+            if last + 1 < self.next {
+                return Err(LogError::Unfit(vec![format!(
+                    "stream {} ends at {last} though message {} has been read: the server has lost acknowledged \
+                     messages; restore its data folder from a backup and start again (sync_interval: always prevents this)",
+                    self.reading.stream,
+                    self.next - 1
+                )]));
+            }
+        }
+        self.consumer().await
+    }
+
+    async fn consumer(&self) -> Result<Source> {
+        let link = *self.core.link.borrow();
+        let inbox = self.core.client.new_inbox();
+        let subscriber = self
+            .core
+            .client
+            .subscribe(inbox.clone())
+            .await
+            .map_err(|error| LogError::Unavailable(format!("cannot subscribe: {error}")))?;
+        let config = push::Config {
+            deliver_subject: inbox,
+            deliver_policy: match self.reading.from {
+                From::Sequence(_) => DeliverPolicy::ByStartSequence { start_sequence: self.next },
+                From::LastPerSubject => DeliverPolicy::LastPerSubject,
+            },
+            ack_policy: AckPolicy::None,
+            max_deliver: 1,
+            filter_subject: self.reading.filter.clone(),
+            flow_control: true,
+            idle_heartbeat: IDLE_HEARTBEAT,
+            inactive_threshold: INACTIVE,
+            num_replicas: 1,
+            memory_storage: true,
+            ..push::Config::default()
+        };
+        let stream = &self.reading.stream;
+        match self.core.context.create_consumer_on_stream(config, stream).await {
+            Ok(consumer) => {
+                let info = consumer.cached_info();
+                Ok(Source {
+                    core: Arc::clone(&self.core),
+                    stream: stream.clone(),
+                    consumer: info.name.clone(),
+                    subscriber,
+                    delivered: 0,
+                    backlog: info.num_pending + info.delivered.consumer_sequence,
+                    link,
+                })
+            }
+            Err(error) => Err(match error.kind() {
+                ConsumerErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                    missing(stream)
+                }
+                ConsumerErrorKind::JetStream(e) => {
+                    self.core.api_error(&format!("reading stream {stream}"), &e)
+                }
+                _ => self.core.no_answer(&format!("$JS.API.CONSUMER.CREATE.{stream}"), &error),
+            }),
+        }
+    }
+
+    /// Everything from here on, each message turned by `read`, until the first error.
+    pub(super) fn live<T, F>(self, read: F) -> Live<T>
+    where
+        T: Send + 'static,
+        F: FnMut(Place, Message) -> Option<Result<T>> + Send + 'static,
+    {
+        self.until(u64::MAX, read)
+    }
+
+    /// The same for the next `count` messages.
+    pub(super) fn until<T, F>(self, count: u64, read: F) -> Live<T>
+    where
+        T: Send + 'static,
+        F: FnMut(Place, Message) -> Option<Result<T>> + Send + 'static,
+    {
+        let state = Box::new((self, read, count));
+        stream::unfold(Some(state), |state| async move {
+            let mut state = state?;
+            let (reader, read, left) = &mut *state;
+            loop {
+                if *left == 0 {
+                    return None;
+                }
+                match reader.next().await {
+                    Err(error) => return Some((Err(error), None)),
+                    Ok((place, message)) => {
+                        // Messages that have aged away since are not waited for.
+                        *left = if *left == u64::MAX { *left } else { (*left - 1).min(place.pending) };
+                        match read(place, message) {
+                            None => {}
+                            Some(Ok(item)) => return Some((Ok(item), Some(state))),
+                            Some(Err(error)) => return Some((Err(error), None)),
+                        }
+                    }
+                }
+            }
+        })
+        .boxed()
+    }
+}
+
+impl Source {
+    /// Waits for a message, for a change of the link, or until the silence is too long.
+    async fn wait(&mut self, link: &mut watch::Receiver<Link>) -> Result<Message, &'static str> {
+        let made_on = self.link;
+        tokio::select! {
+            biased;
+            message = self.subscriber.next() => message.ok_or("the subscription ended"),
+            _ = link.wait_for(|link| *link != made_on) => Err("the connection changed"),
+            () = tokio::time::sleep(SILENCE_MAX) => Err("the server has been silent"),
+        }
+    }
+
+    async fn look(&mut self, message: &Message) -> Seen {
+        match message.status {
+            None => match message.reply.as_deref().and_then(Place::parse) {
+                Some(place) if place.consumer_seq == self.delivered + 1 => {
+                    self.delivered = place.consumer_seq;
+                    Seen::Next(place)
+                }
+                Some(place) => Seen::Broken(format!(
+                    "message {} of the consumer came behind {}",
+                    place.consumer_seq, self.delivered
+                )),
+                None => Seen::Broken("a message without its place came".to_owned()),
+            },
+            Some(StatusCode::IDLE_HEARTBEAT) => self.heartbeat(message).await,
+            Some(status) => Seen::Broken(format!("the server says {status}")),
+        }
+    }
+
+    /// An idle heartbeat tells how far the consumer is; a request for flow control wants an answer.
+    async fn heartbeat(&mut self, message: &Message) -> Seen {
+        let told = |name: &str| message.headers.as_ref().and_then(|headers| headers.get_last(name));
+        let flow = match &message.reply {
+            Some(reply) => Some(reply.to_string()),
+            None => told(STALLED).map(|value| value.as_str().to_owned()),
+        };
+        if let Some(subject) = flow
+            && let Err(error) = self.core.client.publish(subject, Bytes::new()).await
+        {
+            return Seen::Broken(format!("flow control cannot be answered: {error}"));
+        }
+        match told(LAST_DELIVERED).and_then(|value| value.as_str().parse::<u64>().ok()) {
+            Some(last) if last != self.delivered => {
+                Seen::Broken(format!("the consumer has delivered {last}, {} came", self.delivered))
+            }
+            _ => Seen::Skip,
+        }
+    }
+}
