@@ -11,7 +11,7 @@ use muster_events::id::{AttemptRef, TaskId, WorkerId};
 use muster_events::report::Ending;
 use muster_events::time::Timestamp;
 
-use crate::state::{Attempt, Blocked, Class, Drain, Recorded, State, Task, TaskState, Worker};
+use crate::state::{Attempt, Blocked, Class, Drain, Recorded, State, Task, TaskState, Worker, WorkerStatus};
 
 /// A commit or event that cannot follow the state it meets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,20 +93,27 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
         Event::LeaderElected(e) => step.state.leader = Some(e.clone()),
         Event::TaskSubmitted(e) => step.submitted(e)?,
         Event::TaskWaiting(e) => {
-            let class = Class::of(&step.task(e.task)?.spec);
+            let task = step.task(e.task)?;
+            if task.state != TaskState::Pending {
+                return Err(step.misfit(e.task, task.state.as_str()));
+            }
+            let class = Class::of(&task.spec);
             let blocked = Blocked { reason: e.reason.as_str().into(), why: e.why.clone(), seq, since: at };
             step.state.blocked.insert(class, blocked);
         }
         Event::TaskAssigned(e) => step.assigned(e)?,
         Event::TaskStarted(e) => {
             let task = step.live(e.attempt)?;
-            let before = task.state;
+            if task.state != TaskState::Scheduled {
+                let found = task.state.as_str();
+                return Err(step.misfit(e.attempt.task, found));
+            }
             task.state = TaskState::Running;
             if let Some(attempt) = &mut task.attempt {
                 attempt.started_at = Some(e.at);
                 attempt.handle = Some(e.handle.as_str().into());
             }
-            step.state.counts.leave(before);
+            step.state.counts.leave(TaskState::Scheduled);
             step.state.counts.enter(TaskState::Running);
         }
         Event::TaskStopping(e) => {
@@ -134,10 +141,14 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
         Event::WorkerDraining(e) => {
             step.worker(&e.worker)?.drain = Some(Drain { deadline: e.deadline, drained: false });
         }
-        Event::WorkerDrained(e) => match &mut step.worker(&e.worker)?.drain {
-            Some(drain) => drain.drained = true,
-            None => return Err(step.misfit(&e.worker, "not draining")),
-        },
+        Event::WorkerDrained(e) => {
+            let worker = step.worker(&e.worker)?;
+            match &mut worker.drain {
+                Some(drain) if worker.tasks.is_empty() => drain.drained = true,
+                Some(_) => return Err(step.misfit(&e.worker, "still has tasks")),
+                None => return Err(step.misfit(&e.worker, "not draining")),
+            }
+        }
         Event::WorkerActivated(e) => step.worker(&e.worker)?.drain = None,
         Event::WorkerUnregistered(e) => {
             if !step.worker(&e.worker)?.tasks.is_empty() {
@@ -221,6 +232,10 @@ impl Step<'_> {
         }
         let resources = task.spec.resources;
         let worker = self.worker(&e.worker)?;
+        if worker.status() != WorkerStatus::Active {
+            let found = format!("{:?}", worker.status()).to_lowercase();
+            return Err(self.misfit(&e.worker, found));
+        }
         worker.used = worker.used.plus(&resources);
         worker.tasks.insert(e.task);
         let (fence, assigned_at) = (self.seq, self.at);
@@ -260,6 +275,10 @@ impl Step<'_> {
         task.state = next;
         if next.is_final() {
             task.finished_at = Some(at);
+        }
+        if next == TaskState::Completed {
+            // It ended well while it was being stopped: the reason for the stop is none for the end.
+            task.reason = None;
         }
         if let Some(reason) = reason {
             task.reason = Some(reason.into());

@@ -13,3 +13,10 @@ pub mod invariants;
 pub mod orders;
 pub mod placement;
 pub mod state;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod purity;
+#[cfg(test)]
+mod testing;

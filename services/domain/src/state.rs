@@ -345,10 +345,16 @@ impl State {
         self.next_seq - 1
     }
 
-    /// Makes the derived parts again, after a snapshot has been read.
+    /// Makes the derived parts again, after a snapshot has been read: the queue, and that equal specs are one in
+    /// memory, as they were before.
     pub fn rebuild(&mut self) {
         self.queue.clear();
-        for (id, task) in &self.tasks {
+        let mut specs: BTreeSet<Arc<TaskSpec>> = BTreeSet::new();
+        for (id, task) in &mut self.tasks {
+            match specs.get(&task.spec) {
+                Some(known) => task.spec = Arc::clone(known),
+                None => drop(specs.insert(Arc::clone(&task.spec))),
+            }
             if task.state == TaskState::Pending {
                 self.queue.entry(Class::of(&task.spec)).or_default().tasks.insert((task.line_seq, *id));
             }

@@ -24,3 +24,46 @@ pub(super) fn decide(state: &State, request: &Request<'_>, c: &Heartbeat) -> Res
     }
     Ok(Vec::new())
 }
+
+#[cfg(test)]
+mod tests {
+    use muster_events::command::Command;
+    use muster_events::event::{Event, WorkerOffline};
+    use muster_events::worker::{Heartbeat, HostMetrics};
+
+    use crate::testing::{START, given, incarnation, register, worker_id};
+
+    fn heartbeat(life: &str) -> Command {
+        Command::WorkerHeartbeat(Heartbeat {
+            worker_id: worker_id("w1"),
+            incarnation: incarnation(life),
+            at: START,
+            host: HostMetrics::default(),
+            tasks: vec![],
+            held: 0,
+        })
+    }
+
+    #[test]
+    fn of_a_living_worker_it_changes_nothing() {
+        given([register("w1")]).when(heartbeat("first life")).then_nothing();
+    }
+
+    #[test]
+    fn of_any_other_it_is_refused() {
+        given([]).when(heartbeat("first life")).refused(404, "Worker not found: w1");
+        given([register("w1")]).when(heartbeat("second life")).refused(409, "register again");
+        let offline = Event::WorkerOffline(WorkerOffline { worker: worker_id("w1"), last_seen: START });
+        given([register("w1")])
+            .happened(&[offline])
+            .when(heartbeat("first life"))
+            .refused(409, "offline since it was not heard; register again");
+    }
+
+    #[test]
+    fn nobody_else_may_send_it_but_a_gateway() {
+        let world = given([register("w1")]);
+        let world = world.when_asked("eve", false, &heartbeat("first life")).refused(403, "`eve` may not");
+        world.when_asked("api", true, &heartbeat("first life")).then_nothing();
+    }
+}

@@ -135,3 +135,215 @@ fn ended(report: &Report, task: &Task, attempt: &Attempt, ending: &Ending) -> Ev
         _ => Event::TaskFailed(end()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use muster_events::event::{
+        Event, ReportRefused, StopCause, TaskCancelled, TaskEnded, TaskRescheduled, TaskStarted,
+    };
+    use muster_events::id::AttemptRef;
+    use muster_events::report::{Ending, What};
+
+    use crate::deadline::{self, Liveness};
+    use crate::state::TaskState;
+    use crate::testing::{
+        START, World, cancel, drain, exited, given, id, lost, register, reports, running, start, started,
+        stopped, submit, unregister, worker_id,
+    };
+
+    fn end(attempt: AttemptRef, ending: Ending) -> TaskEnded {
+        TaskEnded { attempt, at: START, ending }
+    }
+
+    fn refused(attempt: AttemptRef, worker: &str, reason: &str, stop: bool) -> Event {
+        Event::ReportRefused(ReportRefused {
+            attempt,
+            worker: worker_id(worker),
+            reason: reason.into(),
+            stop,
+        })
+    }
+
+    /// `a` runs on w1 and has been told to stop since w1's drain is over.
+    fn stopping_for_drain() -> World {
+        let world = running(["a", "b"]).and(drain("w1", Some(0.0)));
+        let due = deadline::due(&world.state, &Liveness::new(60_000_000), world.now);
+        world.happened(&due)
+    }
+
+    fn silent(world: World) -> World {
+        let world = world.later(61.0);
+        let due = deadline::due(&world.state, &Liveness::new(60_000_000), world.now);
+        world.happened(&due)
+    }
+
+    #[test]
+    fn it_runs() {
+        let world = given([register("w1"), submit("a")]).placed();
+        let attempt = world.attempt("a");
+        let started_event = TaskStarted { attempt, at: START, handle: "pid 7".into() };
+        let world =
+            world.when(reports("w1", [(attempt, started())])).then([Event::TaskStarted(started_event)]);
+        world.when(reports("w1", [(attempt, started())])).then_nothing();
+    }
+
+    #[test]
+    fn exit_code_0_completes() {
+        let world = running(["a"]);
+        let a = world.attempt("a");
+        let world = world
+            .when(reports("w1", [(a, exited(0))]))
+            .then([Event::TaskCompleted(end(a, Ending::Exited { code: 0 }))]);
+        assert_eq!(world.task("a").reason, None);
+    }
+
+    #[test]
+    fn every_other_end_fails() {
+        for ending in [
+            Ending::Exited { code: 3 },
+            Ending::Signaled { signal: 11 },
+            Ending::Oom,
+            Ending::TimedOut,
+            Ending::Stopped { code: None },
+            Ending::NotStarted { message: "no such file".into() },
+        ] {
+            let world = running(["a"]);
+            let a = world.attempt("a");
+            let what = What::Ended(ending.clone());
+            let world =
+                world.when(reports("w1", [(a, what)])).then([Event::TaskFailed(end(a, ending.clone()))]);
+            assert_eq!(world.task("a").reason.as_deref(), Some(ending.reason().as_str()));
+        }
+    }
+
+    #[test]
+    fn what_ended_before_it_was_said_to_run_has_ended() {
+        let world = given([register("w1"), submit("a")]).placed();
+        let a = world.attempt("a");
+        let world = world.when(reports("w1", [(a, exited(0))])).then_kinds(["task.completed"]);
+        world.when(reports("w1", [(a, started())])).then_nothing();
+    }
+
+    #[test]
+    fn reports_of_one_message_see_each_other() {
+        let world = given([register("w1"), submit("a")]).placed();
+        let a = world.attempt("a");
+        let whats = [(a, started()), (a, started()), (a, exited(0)), (a, exited(0)), (a, started())];
+        world.when(reports("w1", whats)).then_kinds(["task.started", "task.completed"]);
+    }
+
+    #[test]
+    fn the_same_end_again_is_known() {
+        let world = running(["a"]);
+        let a = world.attempt("a");
+        let again = || reports("w1", [(a, exited(0))]);
+        let world = world.and(again()).when(again()).then_nothing();
+        // Also once it waits again; but not once it has been placed anew.
+        let world = world.and(start("a")).when(again()).then_nothing().placed();
+        let fence = world.attempt("a").fence;
+        let reason = format!("the task's newest attempt is number 2 with fence {fence}");
+        world.when(again()).then([refused(a, "w1", &reason, false)]);
+    }
+
+    #[test]
+    fn a_cancel_outweighs_every_end() {
+        for what in [stopped(), exited(0), exited(1), lost()] {
+            let world = running(["a"]).and(cancel("a"));
+            let a = world.attempt("a");
+            let What::Ended(ending) = what.clone() else { unreachable!() };
+            world.when(reports("w1", [(a, what)])).then([Event::TaskCancelled(TaskCancelled {
+                task: id("a"),
+                attempt: Some(a),
+                ending: Some(ending),
+                reason: Some("enough".into()),
+            })]);
+        }
+    }
+
+    #[test]
+    fn what_a_drain_stopped_waits_again() {
+        let world = stopping_for_drain();
+        let a = world.attempt("a");
+        assert_eq!(world.task("a").attempt.as_ref().unwrap().stop, Some(StopCause::Drain));
+        let again = Event::TaskRescheduled(TaskRescheduled {
+            attempt: a,
+            worker: worker_id("w1"),
+            reason: "worker w1 drains".into(),
+        });
+        let world = world.when(reports("w1", [(a, stopped())])).then([again]);
+        world.when(reports("w1", [(a, stopped())])).then_nothing();
+    }
+
+    #[test]
+    fn what_ends_by_itself_during_a_drain_has_ended() {
+        let world = stopping_for_drain();
+        let (a, b) = (world.attempt("a"), world.attempt("b"));
+        let world = world.when(reports("w1", [(a, exited(0)), (b, exited(1))])).then_kinds([
+            "task.completed",
+            "task.failed",
+            "worker.drained",
+        ]);
+        assert_eq!(world.task("a").reason, None);
+    }
+
+    #[test]
+    fn what_is_lost_waits_again() {
+        let world = running(["a"]);
+        let a = world.attempt("a");
+        let again = TaskRescheduled { attempt: a, worker: worker_id("w1"), reason: "lost: gone".into() };
+        let world = world.when(reports("w1", [(a, lost())])).then([Event::TaskRescheduled(again)]);
+        assert_eq!(world.task("a").state, TaskState::Pending);
+    }
+
+    #[test]
+    fn what_says_it_runs_after_it_was_given_up_has_to_stop() {
+        let world = silent(running(["a"]));
+        let a = world.attempt("a");
+        let reason =
+            "the attempt was given up before: worker w1 is offline, last heard at 1970-01-01T00:00:01Z";
+        let world = world.when(reports("w1", [(a, started())])).then([refused(a, "w1", reason, true)]);
+        // A result comes too late, and is on the record; a loss is no news.
+        let world = world.when(reports("w1", [(a, exited(0))])).then([refused(a, "w1", reason, false)]);
+        world.when(reports("w1", [(a, lost())])).then_nothing();
+    }
+
+    #[test]
+    fn reports_about_what_is_not_there_are_refused() {
+        let world = running(["a"]).and(submit("b")).and(register("w2"));
+        let a = world.attempt("a");
+        let elsewhere = refused(a, "w2", "the attempt was placed on worker w1", true);
+        let world = world.when(reports("w2", [(a, started())])).then([elsewhere]);
+        let b = AttemptRef { task: id("b"), ..a };
+        let unplaced = refused(b, "w1", "the task has not been placed yet", false);
+        let world = world.when(reports("w1", [(b, exited(0))])).then([unplaced]);
+        let x = AttemptRef { task: id("x"), ..a };
+        let unknown = refused(x, "w1", &format!("task {} is unknown", id("x")), true);
+        world.when(reports("w1", [(x, started())])).then([unknown]);
+    }
+
+    #[test]
+    fn a_fence_that_does_not_match_is_an_old_attempt() {
+        let world = running(["a"]);
+        let a = world.attempt("a");
+        let reason = format!("the task's newest attempt is number 1 with fence {}", a.fence);
+        let old = AttemptRef { fence: a.fence - 1, ..a };
+        let world = world.when(reports("w1", [(old, exited(0))])).then([refused(old, "w1", &reason, false)]);
+        assert_eq!(world.task("a").state, TaskState::Running);
+    }
+
+    #[test]
+    fn an_unknown_worker_is_refused_as_a_whole() {
+        let world = running(["a"]).and(unregister("w1"));
+        let a = world.attempt("a");
+        world.when(reports("w1", [(a, started())])).refused(404, "Worker not found: w1");
+    }
+
+    #[test]
+    fn nobody_else_may_report_not_even_a_gateway() {
+        let world = running(["a"]);
+        let command = reports("w1", [(world.attempt("a"), exited(0))]);
+        world
+            .when_asked("api", true, &command)
+            .refused(403, "`api` may not send attempt.report for worker w1");
+    }
+}

@@ -99,3 +99,134 @@ fn conflict(id: TaskId, definition: &TaskDefinition, same_job: bool) -> Problem 
         definition.name
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use muster_events::command::{Command, Submission};
+    use muster_events::event::{Event, TaskSubmitted};
+    use muster_events::id::{JobId, TaskId};
+    use muster_events::spec::TaskDefinition;
+
+    use crate::testing::{cancel, definition, given, id, job_id, submit, submit_all};
+
+    fn first(task: TaskId, job: Option<JobId>, definition: &TaskDefinition) -> Event {
+        let spec = Some(Arc::new(definition.check().unwrap()));
+        Event::TaskSubmitted(TaskSubmitted { task, job, index: 0, spec, like: None })
+    }
+
+    fn copy(task: TaskId, job: Option<JobId>, index: u32, like: TaskId) -> Event {
+        Event::TaskSubmitted(TaskSubmitted { task, job, index, spec: None, like: Some(like) })
+    }
+
+    #[test]
+    fn a_task_with_an_id() {
+        given([]).when(submit("a")).then([first(id("a"), None, &definition("a"))]);
+    }
+
+    #[test]
+    fn a_task_without_an_id_gets_one_from_the_command() {
+        let def = TaskDefinition { id: None, ..definition("a") };
+        let world = given([]);
+        let made = TaskId::derived(&world.command_id(), 0);
+        world.when(submit_all([def.clone()])).then([first(made, None, &def)]);
+    }
+
+    #[test]
+    fn copies_share_the_spec_and_form_a_job() {
+        let three = TaskDefinition { id: None, count: Some(3), ..definition("a") };
+        let one = TaskDefinition { id: None, ..definition("b") };
+        let world = given([]);
+        let command = world.command_id();
+        let (made, job) = (|n| TaskId::derived(&command, n), Some(JobId::derived(&command)));
+        world.when(submit_all([three.clone(), one.clone()])).then([
+            first(made(0), job, &three),
+            copy(made(1), job, 1, made(0)),
+            copy(made(2), job, 2, made(0)),
+            first(made(3), job, &one),
+        ]);
+    }
+
+    #[test]
+    fn definitions_in_a_row_that_say_the_same_share_the_spec() {
+        let named = |n: &str| TaskDefinition { id: Some(id(n)), ..definition("same") };
+        let world = given([]);
+        let job = Some(JobId::derived(&world.command_id()));
+        world
+            .when(submit_all([named("a"), named("b")]))
+            .then([first(id("a"), job, &named("a")), copy(id("b"), job, 0, id("a"))]);
+    }
+
+    #[test]
+    fn a_single_task_in_a_named_job() {
+        let job = Some(job_id("j"));
+        given([]).when(Command::TaskSubmit(Submission { job, tasks: vec![definition("a")] })).then([first(
+            id("a"),
+            job,
+            &definition("a"),
+        )]);
+    }
+
+    #[test]
+    fn the_same_again_is_the_same() {
+        given([submit("a")]).when(submit("a")).then_nothing();
+        // Also when it has ended since, and with another command's derived job.
+        given([submit("a"), cancel("a")]).when(submit("a")).then_nothing();
+        let both = || submit_all([definition("a"), definition("b")]);
+        given([both()]).when(both()).then_nothing();
+    }
+
+    #[test]
+    fn what_is_missing_is_added() {
+        let job = Some(job_id("j"));
+        let all = |names: &[&str]| {
+            let tasks = names.iter().map(|n| definition(n)).collect();
+            Command::TaskSubmit(Submission { job, tasks })
+        };
+        given([all(&["a"])]).when(all(&["a", "b"])).then([first(id("b"), job, &definition("b"))]);
+    }
+
+    #[test]
+    fn deciding_again_after_a_part_gives_the_rest() {
+        let four = TaskDefinition { id: None, count: Some(4), ..definition("a") };
+        let world = given([]);
+        let command = world.command_id();
+        let (made, job) = (|n| TaskId::derived(&command, n), Some(JobId::derived(&command)));
+        let part = [first(made(0), job, &four), copy(made(1), job, 1, made(0))];
+        let rest = [
+            Event::TaskSubmitted(TaskSubmitted {
+                task: made(2),
+                job,
+                index: 2,
+                spec: Some(Arc::new(four.check().unwrap())),
+                like: None,
+            }),
+            copy(made(3), job, 3, made(2)),
+        ];
+        world.happened(&part).when(submit_all([four])).then(rest);
+    }
+
+    #[test]
+    fn other_content_is_a_conflict_and_nothing_is_accepted() {
+        let other = TaskDefinition { cpu: 2.0, ..definition("a") };
+        let world = given([submit("a")])
+            .when(submit_all([definition("b"), other]))
+            .refused(409, &format!("task {} (`a`) exists already with other content", id("a")));
+        assert!(!world.state.tasks.contains_key(&id("b")));
+    }
+
+    #[test]
+    fn another_job_is_a_conflict() {
+        let job = Some(job_id("j"));
+        given([submit("a")])
+            .when(Command::TaskSubmit(Submission { job, tasks: vec![definition("a")] }))
+            .refused(409, "in another job");
+    }
+
+    #[test]
+    fn an_id_twice_in_one_submission_is_refused() {
+        let problem = given([]).when(submit_all([definition("a"), definition("b"), definition("a")]));
+        problem.refused(400, "tasks[2].id is given twice in this submission");
+    }
+}

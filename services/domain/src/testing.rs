@@ -1,0 +1,292 @@
+//! given / when / then, for tests beneath the files of this crate.
+//!
+//! `given([commands])` is a world in which those were accepted; `.when(command)` decides one more; `.then([events])`
+//! compares, applies the events and checks that the state is sound.
+
+use muster_events::codec::{self, Encoding};
+use muster_events::command::{Command, Submission, TaskCancel, TaskStart, WorkerDrain, WorkerName};
+use muster_events::event::{Event, StopCause, TaskStopping, WorkerGone};
+use muster_events::id::{Actor, AttemptRef, CommandId, Incarnation, Installation, JobId, TaskId, WorkerId};
+use muster_events::outcome::Problem;
+use muster_events::report::{Ending, Report, Reports, What};
+use muster_events::resources::Resources;
+use muster_events::spec::{Runtime, TaskDefinition};
+use muster_events::time::Timestamp;
+use muster_events::worker::{Register, WorkerInfo};
+
+use crate::decide::{Request, decide};
+use crate::state::{State, Task, TaskState, Worker};
+use crate::{evolve, invariants, placement};
+
+/// A second after the epoch: when every world begins.
+pub(crate) const START: Timestamp = Timestamp::from_micros(1_000_000);
+
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) state: State,
+    pub(crate) now: Timestamp,
+    commands: u64,
+}
+
+pub(crate) fn given(commands: impl IntoIterator<Item = Command>) -> World {
+    let world = World { state: State::default(), now: START, commands: 0 };
+    commands.into_iter().fold(world, World::and)
+}
+
+impl World {
+    /// One more command, which must be accepted.
+    pub(crate) fn and(mut self, command: Command) -> Self {
+        let events = self.decide(&command).unwrap_or_else(|e| panic!("{command:?} was refused: {e:?}"));
+        self.apply(&events);
+        self.commands += 1;
+        self
+    }
+
+    /// All that can be placed is placed.
+    pub(crate) fn placed(mut self) -> Self {
+        let events = placement::place(&self.state, usize::MAX);
+        self.apply(&events);
+        self
+    }
+
+    pub(crate) fn later(mut self, seconds: f64) -> Self {
+        self.now = self.now.plus_seconds(seconds);
+        self
+    }
+
+    /// These events happened, by whatever cause.
+    pub(crate) fn happened(mut self, events: &[Event]) -> Self {
+        self.apply(events);
+        self
+    }
+
+    pub(crate) fn when(self, command: Command) -> Decision {
+        let result = self.decide(&command);
+        Decision { world: self, result }
+    }
+
+    /// The same, asked by somebody else.
+    pub(crate) fn when_asked(self, actor: &str, trusted: bool, command: &Command) -> Decision {
+        let result = self.decide_as(actor, trusted, command);
+        Decision { world: self, result }
+    }
+
+    /// The id the next command will have.
+    pub(crate) fn command_id(&self) -> CommandId {
+        CommandId::new(&format!("c-{}", self.commands)).unwrap()
+    }
+
+    pub(crate) fn task(&self, name: &str) -> &Task {
+        &self.state.tasks[&id(name)]
+    }
+
+    pub(crate) fn worker(&self, name: &str) -> &Worker {
+        &self.state.workers[&worker_id(name)]
+    }
+
+    /// The newest attempt of a task.
+    pub(crate) fn attempt(&self, name: &str) -> AttemptRef {
+        self.task(name).attempt_ref(id(name)).unwrap()
+    }
+
+    fn decide(&self, command: &Command) -> Result<Vec<Event>, Problem> {
+        let actor = match command {
+            Command::WorkerRegister(c) => c.worker_id.as_str(),
+            Command::WorkerHeartbeat(c) => c.worker_id.as_str(),
+            Command::AttemptReport(c) => c.worker_id.as_str(),
+            _ => "alice",
+        };
+        self.decide_as(actor, false, command)
+    }
+
+    fn decide_as(&self, actor: &str, trusted: bool, command: &Command) -> Result<Vec<Event>, Problem> {
+        let (id, actor) = (self.command_id(), Actor::new(actor).unwrap());
+        decide(&self.state, &Request { id: &id, actor: &actor, trusted, command }, self.now)
+    }
+
+    fn apply(&mut self, events: &[Event]) {
+        for event in events {
+            evolve::event(&mut self.state, event, self.now).unwrap_or_else(|e| panic!("{e}: {event:?}"));
+        }
+        assert_eq!(invariants::check(&self.state), []);
+    }
+}
+
+pub(crate) struct Decision {
+    world: World,
+    result: Result<Vec<Event>, Problem>,
+}
+
+impl Decision {
+    /// Exactly these events follow. Compared as JSON, which is how a difference is read most easily.
+    pub(crate) fn then(mut self, expected: impl IntoIterator<Item = Event>) -> World {
+        let events = self.result.unwrap_or_else(|e| panic!("was refused: {e:?}"));
+        assert_eq!(json(&events), json(&expected.into_iter().collect::<Vec<_>>()));
+        self.world.apply(&events);
+        self.world.commands += 1;
+        self.world
+    }
+
+    /// Events of these types follow.
+    pub(crate) fn then_kinds<const N: usize>(mut self, expected: [&str; N]) -> World {
+        let events = self.result.unwrap_or_else(|e| panic!("was refused: {e:?}"));
+        assert_eq!(events.iter().map(Event::kind).collect::<Vec<_>>(), expected);
+        self.world.apply(&events);
+        self.world.commands += 1;
+        self.world
+    }
+
+    /// It is accepted and nothing follows.
+    pub(crate) fn then_nothing(self) -> World {
+        self.then([])
+    }
+
+    /// It is refused with this status, in words that contain these.
+    pub(crate) fn refused(self, code: u16, words: &str) -> World {
+        let problem = match self.result {
+            Ok(events) => panic!("was accepted: {}", json(&events)),
+            Err(problem) => problem,
+        };
+        assert_eq!(problem.code, code, "{problem:?}");
+        assert!(problem.message.contains(words), "{problem:?}");
+        self.world
+    }
+}
+
+pub(crate) fn json(events: &[Event]) -> String {
+    let lines = events.iter().map(|e| String::from_utf8(codec::encode(Encoding::Json, e).unwrap()).unwrap());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+// Ids: a name stands for the id that is made of it.
+
+pub(crate) fn id(name: &str) -> TaskId {
+    TaskId::derived(&CommandId::new(&name.replace(" ", "-")).unwrap(), 0)
+}
+
+pub(crate) fn job_id(name: &str) -> JobId {
+    JobId::derived(&CommandId::new(name).unwrap())
+}
+
+pub(crate) fn worker_id(name: &str) -> WorkerId {
+    WorkerId::new(name).unwrap()
+}
+
+pub(crate) fn incarnation(name: &str) -> Incarnation {
+    Incarnation::new(id(name).uuid())
+}
+
+pub(crate) fn installation(name: &str) -> Installation {
+    Installation::new(id(name).uuid())
+}
+
+// Commands.
+
+/// One core, 1 GiB.
+pub(crate) fn definition(name: &str) -> TaskDefinition {
+    TaskDefinition {
+        id: Some(id(name)),
+        name: name.into(),
+        command: vec!["true".into()],
+        cpu: 1.0,
+        memory: 1 << 30,
+        ..TaskDefinition::default()
+    }
+}
+
+pub(crate) fn submit_all(tasks: impl IntoIterator<Item = TaskDefinition>) -> Command {
+    Command::TaskSubmit(Submission { job: None, tasks: tasks.into_iter().collect() })
+}
+
+pub(crate) fn submit(name: &str) -> Command {
+    submit_all([definition(name)])
+}
+
+pub(crate) fn cancel(name: &str) -> Command {
+    Command::TaskCancel(TaskCancel { task_id: id(name), reason: Some("enough".into()) })
+}
+
+pub(crate) fn start(name: &str) -> Command {
+    Command::TaskStart(TaskStart { task_id: id(name) })
+}
+
+/// Four cores, 16 GiB, 100 GiB of disk, ten slots, processes only.
+pub(crate) fn registration(name: &str) -> Register {
+    Register {
+        worker_id: worker_id(name),
+        incarnation: incarnation("first life"),
+        installation: installation(name),
+        info: WorkerInfo {
+            hostname: format!("host-of-{name}"),
+            address: String::new(),
+            zone: "default".into(),
+            labels: [].into(),
+            runtimes: [Runtime::Process].into(),
+            capacity: Resources { cpu_milli: 4000, memory: 16 << 30, disk: 100 << 30, slots: 10 },
+            version: "0.1.0".into(),
+            started_at: START,
+        },
+        holding: vec![],
+    }
+}
+
+pub(crate) fn register(name: &str) -> Command {
+    Command::WorkerRegister(registration(name))
+}
+
+pub(crate) fn unregister(name: &str) -> Command {
+    Command::WorkerUnregister(WorkerName { worker_id: worker_id(name) })
+}
+
+pub(crate) fn drain(name: &str, deadline_s: Option<f64>) -> Command {
+    Command::WorkerDrain(WorkerDrain { worker_id: worker_id(name), deadline_s })
+}
+
+pub(crate) fn activate(name: &str) -> Command {
+    Command::WorkerActivate(WorkerName { worker_id: worker_id(name) })
+}
+
+pub(crate) fn reports(worker: &str, whats: impl IntoIterator<Item = (AttemptRef, What)>) -> Command {
+    let reports = whats.into_iter().map(|(attempt, what)| Report { attempt, at: START, what });
+    Command::AttemptReport(Reports {
+        worker_id: worker_id(worker),
+        incarnation: incarnation("first life"),
+        reports: reports.collect(),
+    })
+}
+
+pub(crate) fn started() -> What {
+    What::Started { handle: "pid 7".into() }
+}
+
+pub(crate) fn exited(code: i32) -> What {
+    What::Ended(Ending::Exited { code })
+}
+
+pub(crate) fn stopped() -> What {
+    What::Ended(Ending::Stopped { code: Some(143) })
+}
+
+pub(crate) fn lost() -> What {
+    What::Ended(Ending::Lost { message: "gone".into() })
+}
+
+// Events.
+
+pub(crate) fn stopping(attempt: AttemptRef, cause: StopCause, reason: &str) -> Event {
+    Event::TaskStopping(TaskStopping { attempt, cause, reason: Some(reason.into()) })
+}
+
+pub(crate) fn drained(name: &str) -> Event {
+    Event::WorkerDrained(WorkerGone { worker: worker_id(name) })
+}
+
+/// A world with one worker `w1` and these tasks placed on it, each known to run.
+pub(crate) fn running<const N: usize>(names: [&str; N]) -> World {
+    let world = given([register("w1")]);
+    let world = names.iter().fold(world, |world, name| world.and(submit(name))).placed();
+    let all: Vec<_> = names.iter().map(|name| (world.attempt(name), started())).collect();
+    let world = world.and(reports("w1", all));
+    assert!(names.iter().all(|name| world.task(name).state == TaskState::Running));
+    world
+}
