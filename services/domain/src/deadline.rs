@@ -123,3 +123,147 @@ fn stopping(worker: &WorkerId, id: TaskId, task: &Task) -> Option<Event> {
 pub fn returned(state: &State, worker: &WorkerId, incarnation: Incarnation) -> bool {
     state.workers.get(worker).is_none_or(|w| !w.online || w.incarnation != incarnation)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{
+        START, World, activate, cancel, drain, given, incarnation, register, reports, running, stopped,
+        stopping, submit, unregister, worker_id,
+    };
+
+    const MINUTE: i64 = 60_000_000;
+
+    fn due_kinds(world: &World, liveness: &Liveness) -> Vec<&'static str> {
+        due(&world.state, liveness, world.now).iter().map(Event::kind).collect()
+    }
+
+    #[test]
+    fn nothing_falls_due_where_there_is_nothing() {
+        let world = given([submit("a")]);
+        assert_eq!(next(&world.state, &Liveness::new(MINUTE)), None);
+    }
+
+    #[test]
+    fn a_silent_worker_goes_offline_and_loses_its_attempts() {
+        let world = running(["a", "b"]);
+        let liveness = Liveness::new(MINUTE);
+        assert_eq!(next(&world.state, &liveness), Some(START.plus_seconds(60.0)));
+        let world = world.later(59.999);
+        assert_eq!(due(&world.state, &liveness, world.now), []);
+        let world = world.later(0.001);
+        assert_eq!(due_kinds(&world, &liveness), ["worker.offline", "task.rescheduled", "task.rescheduled"]);
+        let events = due(&world.state, &liveness, world.now);
+        let offline = WorkerOffline { worker: worker_id("w1"), last_seen: START };
+        assert_eq!(events[0], Event::WorkerOffline(offline));
+        let world = world.happened(&events);
+        assert_eq!(due(&world.state, &liveness, world.now), []);
+        assert_eq!(next(&world.state, &liveness), None);
+    }
+
+    #[test]
+    fn a_heartbeat_puts_it_off() {
+        let world = running(["a"]);
+        let mut liveness = Liveness::new(MINUTE);
+        liveness.heard(&worker_id("w1"), START.plus_seconds(30.0));
+        liveness.heard(&worker_id("w1"), START.plus_seconds(10.0));
+        assert_eq!(liveness.last_seen(&worker_id("w1")), Some(START.plus_seconds(30.0)));
+        assert_eq!(next(&world.state, &liveness), Some(START.plus_seconds(90.0)));
+    }
+
+    #[test]
+    fn a_registration_counts_as_heard() {
+        let mut liveness = Liveness::new(MINUTE);
+        liveness.heard(&worker_id("w1"), START);
+        let world = given([]).later(100.0).and(register("w1"));
+        assert_eq!(next(&world.state, &liveness), Some(START.plus_seconds(160.0)));
+    }
+
+    #[test]
+    fn after_an_outage_of_ours_nobody_is_late() {
+        let world = running(["a"]).later(1000.0);
+        let mut liveness = Liveness::new(MINUTE);
+        liveness.forgive(world.now);
+        assert_eq!(due(&world.state, &liveness, world.now), []);
+        let world = world.later(60.0);
+        let events = due(&world.state, &liveness, world.now);
+        // When it was really heard last is told, not when it was forgiven.
+        assert_eq!(
+            events[0],
+            Event::WorkerOffline(WorkerOffline { worker: worker_id("w1"), last_seen: START })
+        );
+    }
+
+    #[test]
+    fn a_forgotten_worker_is_not_remembered() {
+        let mut liveness = Liveness::new(MINUTE);
+        liveness.heard(&worker_id("w1"), START);
+        liveness.forget(&worker_id("w1"));
+        assert_eq!(liveness.last_seen(&worker_id("w1")), None);
+        assert_eq!(next(&given([register("w1"), unregister("w1")]).state, &liveness), None);
+    }
+
+    #[test]
+    fn what_was_being_cancelled_is_cancelled_when_its_worker_is_lost() {
+        let world = running(["a", "b"]).and(cancel("a")).later(60.0);
+        let mut kinds = due_kinds(&world, &Liveness::new(MINUTE));
+        kinds.sort_unstable();
+        assert_eq!(kinds, ["task.cancelled", "task.rescheduled", "worker.offline"]);
+    }
+
+    #[test]
+    fn an_offline_worker_that_drains_is_drained() {
+        let world = running(["a"]).and(drain("w1", None)).later(60.0);
+        let kinds = due_kinds(&world, &Liveness::new(MINUTE));
+        assert_eq!(kinds, ["worker.offline", "task.rescheduled", "worker.drained"]);
+    }
+
+    #[test]
+    fn what_a_dead_leader_left_half_done_is_finished() {
+        let world = running(["a"]).and(drain("w1", None)).later(60.0);
+        let liveness = Liveness::new(MINUTE);
+        let events = due(&world.state, &liveness, world.now);
+        let world = world.happened(&events[..1]);
+        assert!(next(&world.state, &liveness).is_some_and(|t| t <= world.now));
+        assert_eq!(due(&world.state, &liveness, world.now), events[1..]);
+    }
+
+    #[test]
+    fn a_drain_past_its_deadline_stops_what_still_runs_once() {
+        let world = running(["a", "b"]).and(cancel("b")).and(drain("w1", Some(30.0)));
+        let liveness = Liveness::new(MINUTE);
+        assert_eq!(next(&world.state, &liveness), Some(START.plus_seconds(30.0)));
+        let world = world.later(30.0);
+        let reason = "the drain deadline of worker w1 has passed";
+        let events = due(&world.state, &liveness, world.now);
+        assert_eq!(events, [stopping(world.attempt("a"), StopCause::Drain, reason)]);
+        let world = world.happened(&events);
+        assert_eq!(due(&world.state, &liveness, world.now), []);
+        assert_eq!(next(&world.state, &liveness), Some(START.plus_seconds(60.0)));
+        // A worker that is activated in time stops nothing.
+        let world = running(["a"]).and(drain("w1", Some(30.0))).and(activate("w1")).later(30.0);
+        assert_eq!(due(&world.state, &liveness, world.now), []);
+    }
+
+    #[test]
+    fn what_a_drain_stopped_goes_elsewhere() {
+        let world = running(["a"]).and(register("w2")).and(drain("w1", Some(0.0)));
+        let events = due(&world.state, &Liveness::new(MINUTE), world.now);
+        let world = world.happened(&events);
+        let a = world.attempt("a");
+        let world = world.and(reports("w1", [(a, stopped())])).placed();
+        assert_eq!(world.task("a").attempt.as_ref().unwrap().worker, worker_id("w2"));
+    }
+
+    #[test]
+    fn who_must_register_again() {
+        let (w1, first) = (worker_id("w1"), incarnation("first life"));
+        let world = given([]);
+        assert!(returned(&world.state, &w1, first));
+        let world = world.and(register("w1"));
+        assert!(!returned(&world.state, &w1, first));
+        assert!(returned(&world.state, &w1, incarnation("second life")));
+        let offline = Event::WorkerOffline(WorkerOffline { worker: w1.clone(), last_seen: START });
+        assert!(returned(&world.happened(&[offline]).state, &w1, first));
+    }
+}

@@ -211,3 +211,6 @@ fn size(spec: &TaskSpec) -> usize {
         + spec.workdir.as_ref().map_or(0, String::len);
     words + pairs + constraints + rest + 300
 }
+
+#[cfg(test)]
+mod tests;

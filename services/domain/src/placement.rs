@@ -189,3 +189,8 @@ impl<'a> Round<'a> {
         self.events.push(Event::TaskWaiting(TaskWaiting { task, count, reason, why }));
     }
 }
+
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod tests;

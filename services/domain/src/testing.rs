@@ -118,6 +118,11 @@ pub(crate) struct Decision {
 }
 
 impl Decision {
+    /// The events themselves; nothing is applied.
+    pub(crate) fn events(self) -> Vec<Event> {
+        self.result.unwrap_or_else(|e| panic!("was refused: {e:?}"))
+    }
+
     /// Exactly these events follow. Compared as JSON, which is how a difference is read most easily.
     pub(crate) fn then(mut self, expected: impl IntoIterator<Item = Event>) -> World {
         let events = self.result.unwrap_or_else(|e| panic!("was refused: {e:?}"));

@@ -65,8 +65,8 @@ fn too_small(need: &Resources, workers: &[&View<'_>]) -> String {
     let most = |of: fn(&Resources) -> u64| workers.iter().map(|w| of(&w.info.capacity)).max().unwrap_or(0);
     let (cpu, memory, disk) = (most(|r| r.cpu_milli), most(|r| r.memory), most(|r| r.disk));
     if need.cpu_milli > cpu {
-        let (need, cpu) = (cores(need.cpu_milli), cores(cpu));
-        return format!("no worker can ever hold it: needs {need} cpu cores, the largest has {cpu}");
+        let (need, cpu) = (cpu_cores(need.cpu_milli), cores(cpu));
+        return format!("no worker can ever hold it: needs {need}, the largest has {cpu}");
     }
     if need.memory > memory {
         let (need, memory) = (bytes(need.memory), bytes(memory));
@@ -98,7 +98,7 @@ fn more(count: usize) -> String {
 fn amounts(need: &Resources) -> String {
     let mut parts = Vec::new();
     if need.cpu_milli > 0 {
-        parts.push(format!("{} cpu cores", cores(need.cpu_milli)));
+        parts.push(cpu_cores(need.cpu_milli));
     }
     if need.memory > 0 {
         parts.push(format!("{} of memory", bytes(need.memory)));
@@ -110,6 +110,10 @@ fn amounts(need: &Resources) -> String {
         parts.push(format!("{} slot", need.slots));
     }
     parts.join(", ")
+}
+
+fn cpu_cores(milli: u64) -> String {
+    format!("{} cpu core{}", cores(milli), if milli == 1000 { "" } else { "s" })
 }
 
 /// Thousandths of a core as cores: `2`, `0.5`.
