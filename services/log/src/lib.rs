@@ -5,6 +5,7 @@
 //! (`tests/tests/system/log_contract.rs`) runs on both.
 
 pub mod bus;
+mod clock;
 pub mod error;
 pub mod gather;
 pub mod memory;

@@ -1,1 +1,105 @@
-//! memory
+//! The bus in memory, for tests and simulations: the same promises, the same bytes (every message goes through the
+//! real codec), no server. Nothing outlives the last handle.
+//!
+//! - `journal`: a list of messages that readers follow; `log`: the four streams that are one;
+//! - `orders`: with redelivery; `signals`: what nobody stores; `leadership`.
+
+mod journal;
+mod leadership;
+mod log;
+mod orders;
+mod signals;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use muster_events::codec::CodecError;
+use muster_events::subject::Cell;
+use tokio::sync::watch;
+
+use self::journal::Journal;
+use self::leadership::Seat;
+use self::orders::Desk;
+use self::signals::Exchange;
+use crate::bus::{Bus, Durability, Fitness, Link};
+use crate::error::{LogError, Result};
+
+/// The largest message, as on a NATS server that is not told otherwise.
+const MAX_PAYLOAD: usize = 1 << 20;
+/// Heartbeats kept; the oldest go first.
+const HEARTBEATS_MAX: usize = 10_000;
+/// Pieces of output kept; the oldest go first.
+const OUTPUT_MAX: usize = 100_000;
+
+/// The bus in memory. A clone is another handle to the same one: give one to each part.
+#[derive(Clone)]
+pub struct MemoryBus {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    cell: Cell,
+    events: Arc<Journal>,
+    commands: Arc<Journal>,
+    heartbeats: Arc<Journal>,
+    output: Arc<Journal>,
+    orders: Arc<Desk>,
+    signals: Arc<Exchange>,
+    seat: Arc<Seat>,
+    link: watch::Sender<Link>,
+}
+
+impl MemoryBus {
+    /// An empty one.
+    pub fn new(cell: Cell) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                cell,
+                events: Arc::new(Journal::new(usize::MAX)),
+                commands: Arc::new(Journal::new(usize::MAX)),
+                heartbeats: Arc::new(Journal::new(HEARTBEATS_MAX)),
+                output: Arc::new(Journal::new(OUTPUT_MAX)),
+                orders: Arc::default(),
+                signals: Arc::default(),
+                seat: Arc::default(),
+                link: watch::Sender::new(Link { up: true, connects: 1 }),
+            }),
+        }
+    }
+}
+
+impl Bus for MemoryBus {
+    fn cell(&self) -> &Cell {
+        &self.shared.cell
+    }
+
+    fn link(&self) -> watch::Receiver<Link> {
+        self.shared.link.subscribe()
+    }
+
+    fn fitness(&self) -> Fitness {
+        Fitness {
+            server_version: "in memory".to_owned(),
+            replicas: 1,
+            max_payload: MAX_PAYLOAD,
+            durability: Durability::Memory,
+        }
+    }
+}
+
+/// What was encoded, unless that failed or it is larger than a server would take.
+fn checked(encoded: Result<Vec<u8>, CodecError>) -> Result<Bytes> {
+    fits(encoded?.into())
+}
+
+fn fits(payload: Bytes) -> Result<Bytes> {
+    if payload.len() > MAX_PAYLOAD {
+        return Err(LogError::TooLarge { bytes: payload.len(), max: MAX_PAYLOAD });
+    }
+    Ok(payload)
+}
+
+/// Locks, whatever became of the thread that held it before: no method leaves a lock's value half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

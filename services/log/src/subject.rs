@@ -32,9 +32,34 @@ pub(crate) fn check_reply(reply: &str, cell: &Cell) -> Result<()> {
     )))
 }
 
+/// Whether `subject` is one of those `filter` stands for: `*` is any one token, a last `>` any further ones.
+pub(crate) fn matches(filter: &str, subject: &str) -> bool {
+    let (mut filter, mut subject) = (filter.split('.'), subject.split('.'));
+    loop {
+        match (filter.next(), subject.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (Some(wanted), Some(token)) if wanted == "*" || wanted == token => {}
+            _ => return false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wildcards_stand_for_tokens() {
+        for (filter, subject) in
+            [("a.b", "a.b"), ("a.*", "a.b"), ("*.b", "a.b"), (">", "a.b"), ("a.>", "a.b.c")]
+        {
+            assert!(matches(filter, subject), "{filter} {subject}");
+        }
+        for (filter, subject) in [("a", "a.b"), ("a.*", "a"), ("a.*", "a.b.c"), ("a.>", "a"), ("b.*", "a.b")]
+        {
+            assert!(!matches(filter, subject), "{filter} {subject}");
+        }
+    }
 
     #[test]
     fn only_plain_foreign_subjects_pass() {

@@ -2,7 +2,6 @@
 //! or made again: one that the cell's record names and that is missing stops the start.
 
 use std::collections::BTreeSet;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::CreateStreamErrorKind;
@@ -15,6 +14,7 @@ use super::config::{NatsConfig, Streams};
 use super::core::{Core, NoAck};
 use super::kv::Entry;
 use super::shape;
+use crate::clock::now;
 use crate::error::{LogError, Result};
 
 /// The key of the cell's record.
@@ -155,9 +155,4 @@ async fn write_record(core: &Core, found: Option<(Record, u64)>, streams: BTreeS
             Err(other) => return Err(other.into()),
         }
     }
-}
-
-pub(super) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
