@@ -1,1 +1,3 @@
 //! Harness and whole-system tests.
+
+pub mod schemas;

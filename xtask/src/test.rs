@@ -57,7 +57,17 @@ fn tests() -> Result<()> {
 /// Writes or checks `schemas/`. A test does it, so that no binary has to be linked for it alone.
 pub(crate) fn schemas(what: Schemas) -> Result<()> {
     let mut command = cargo();
-    command.args(["test", "--quiet", "--package", "muster-tests", "--test", "system", "schemas::"]);
+    command.args([
+        "test",
+        "--quiet",
+        "--package",
+        "muster-tests",
+        "--test",
+        "system",
+        "--",
+        "schemas::",
+        "golden::",
+    ]);
     if what == Schemas::Write {
         command.env("MUSTER_SCHEMAS", "write");
     }
