@@ -451,6 +451,7 @@ fn thousandths(value: f64) -> u64 {
 struct Wrong(Vec<FieldError>);
 
 impl Wrong {
+    #[expect(clippy::needless_pass_by_value, reason = "callers hand over numbers and texts alike")]
     fn add(&mut self, field: impl Into<String>, value: impl ToString, message: &str) {
         self.0.push(FieldError::new(field, &value.to_string(), message));
     }

@@ -172,6 +172,7 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
+    #[expect(clippy::needless_pass_by_value, reason = "callers hand over ids and references to ids alike")]
     fn misfit(&self, subject: impl ToString, found: impl Into<String>) -> Illegal {
         Illegal::Move { seq: self.seq, kind: self.kind, subject: subject.to_string(), found: found.into() }
     }
@@ -255,7 +256,7 @@ impl Step<'_> {
             ending: None,
         });
         let (class, place) = (Class::of(&task.spec), (task.line_seq, e.task));
-        dequeue(self.state, class, place);
+        dequeue(self.state, &class, place);
         self.state.counts.leave(TaskState::Pending);
         self.state.counts.enter(TaskState::Scheduled);
         Ok(())
@@ -312,7 +313,7 @@ impl Step<'_> {
             task.finished_at = Some(at);
             task.reason = reason.map(Into::into);
             let (class, place) = (Class::of(&task.spec), (task.line_seq, id));
-            dequeue(self.state, class, place);
+            dequeue(self.state, &class, place);
         }
         self.state.counts.leave(TaskState::Pending);
         self.state.counts.enter(TaskState::Cancelled);
@@ -366,12 +367,12 @@ fn requeue(state: &mut State, id: TaskId) {
 }
 
 /// Takes a task out of line. With the last of its class goes what was said about why that class waits.
-fn dequeue(state: &mut State, class: Class, place: (u64, TaskId)) {
-    if let Some(line) = state.queue.get_mut(&class) {
+fn dequeue(state: &mut State, class: &Class, place: (u64, TaskId)) {
+    if let Some(line) = state.queue.get_mut(class) {
         line.tasks.remove(&place);
         if line.tasks.is_empty() {
-            state.queue.remove(&class);
-            state.blocked.remove(&class);
+            state.queue.remove(class);
+            state.blocked.remove(class);
         }
     }
 }

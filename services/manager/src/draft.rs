@@ -56,19 +56,24 @@ impl Drafts {
         self.waiting.pop_front()
     }
 
-    /// Adds an entry whose first event is `first`.
-    pub(crate) fn push(&mut self, entry: Entry, first: u64, at: Timestamp) -> Result<(), codec::CodecError> {
-        let bytes = codec::size(&entry)?;
-        let fits = self.waiting.back().is_some_and(|d| d.bytes + bytes <= COMMIT_BYTES_MAX);
-        if !fits {
-            self.waiting.push_back(Draft { first, at, ..Draft::default() });
+    /// Makes room for an entry of `bytes` bytes whose first event is `first`, and says when that commit was decided.
+    /// All entries of a commit share that moment, since a replay knows no other.
+    pub(crate) fn room(&mut self, bytes: usize, first: u64, now: Timestamp) -> Timestamp {
+        match self.waiting.back() {
+            Some(draft) if draft.bytes + bytes <= COMMIT_BYTES_MAX => draft.at,
+            _ => {
+                self.waiting.push_back(Draft { first, at: now, ..Draft::default() });
+                now
+            }
         }
+    }
+
+    /// Adds an entry for which there is room.
+    pub(crate) fn push(&mut self, entry: Entry, bytes: usize) {
         if let Some(draft) = self.waiting.back_mut() {
-            draft.at = draft.at.max(at);
             draft.entries.push(entry);
             draft.bytes += bytes;
         }
-        Ok(())
     }
 
     /// Has `reply` sent once all that has been pushed is in the log.

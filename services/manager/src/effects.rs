@@ -12,7 +12,7 @@ use muster_events::record::EventRecord;
 use muster_events::subject::Topic;
 use muster_log::bus::Bus;
 use tokio::sync::mpsc;
-use tracing::warn;
+use tracing::{debug, warn};
 
 /// Commits whose effects wait to be sent. At the bound the leader waits: nobody is told less than was decided.
 const COURIER_MAX: usize = 64;
@@ -81,8 +81,9 @@ async fn carry(bus: Arc<dyn Bus>, mut receiver: mpsc::Receiver<Effects>, undeliv
         let (sent, ()) = futures_util::future::join(sent, answered).await;
         for error in sent.into_iter().filter_map(Result::err) {
             warn!(%error, "orders could not be handed over; they will be sent again");
-            // Full means that it has been told already.
-            drop(undelivered.try_send(()));
+            if undelivered.try_send(()).is_err() {
+                debug!("the leader has been told already");
+            }
         }
     }
 }

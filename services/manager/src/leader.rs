@@ -14,6 +14,7 @@ use futures_util::future::BoxFuture;
 use muster_domain::deadline::Liveness;
 use muster_domain::state::State;
 use muster_domain::{evolve, orders, placement};
+use muster_events::codec;
 use muster_events::commit::{Cause, DEADLINE, LEADER, SCHEDULER};
 use muster_events::event::{Event, LeaderElected};
 use muster_events::hash::Hash;
@@ -106,7 +107,7 @@ impl Leader {
         self.elect()?;
         self.take_off()?;
         self.land().await?;
-        let mut wakes = wake::Wakes::open(&self).await?;
+        let mut wakes = wake::Wakes::open(&*self.bus, self.state.cursor.seq).await?;
         loop {
             self.take_off()?;
             self.answer_when_quiet().await?;
@@ -147,11 +148,11 @@ impl Leader {
 
     /// Puts what one cause led to into the state and the drafts.
     fn record(&mut self, cause: Cause, events: Vec<Event>) -> Result<(), StepDown> {
-        let at = self.now();
         self.unplaced |= events.iter().any(changes_room_or_line);
         let poison = cause.command.as_ref().map(|c| (c.seq, c.index));
         for entry in split(cause, events)? {
-            let first = self.state.next_seq;
+            let bytes = codec::size(&entry)?;
+            let at = self.drafts.room(bytes, self.state.next_seq, self.now());
             if let Err(illegal) = evolve::entry(&mut self.state, &entry, at) {
                 error!(%illegal, "a decision does not fit the state it was made on");
                 return Err(match poison {
@@ -162,7 +163,7 @@ impl Leader {
                     }
                 });
             }
-            self.drafts.push(entry, first, at)?;
+            self.drafts.push(entry, bytes);
         }
         Ok(())
     }

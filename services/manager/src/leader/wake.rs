@@ -10,7 +10,7 @@ use muster_events::id::WorkerId;
 use muster_events::order::{Order, Orders};
 use muster_events::time::Timestamp;
 use muster_events::worker::Heartbeat;
-use muster_log::bus::{Incoming, Link, Question};
+use muster_log::bus::{Bus, Incoming, Link, Question};
 use muster_log::error::LogError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -51,12 +51,12 @@ pub(super) struct Wakes {
 }
 
 impl Wakes {
-    pub(super) async fn open(leader: &Leader) -> Result<Self, StepDown> {
-        let bus = &leader.bus;
+    /// Listens: to commands from position `from` on.
+    pub(super) async fn open(bus: &dyn Bus, from: u64) -> Result<Self, StepDown> {
         let mut link = bus.link();
         link.mark_unchanged();
         Ok(Self {
-            commands: bus.read_commands(leader.state.cursor.seq).await?.ready_chunks(BATCH_MAX).boxed(),
+            commands: bus.read_commands(from).await?.ready_chunks(BATCH_MAX).boxed(),
             heartbeats: bus.heartbeats().await?.ready_chunks(BATCH_MAX).boxed(),
             questions: bus.questions(QUESTION).await?,
             link,
