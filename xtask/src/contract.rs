@@ -78,7 +78,7 @@ impl Cluster {
         let data = root().join(format!("target/contract-{}", std::process::id()));
         fs::create_dir_all(&data).map_err(|error| format!("{} cannot be made: {error}", data.display()))?;
         let log = data.join("up.log");
-        let [api, nats, monitor] = [free_port()?, free_port()?, free_port()?];
+        let [api, nats] = [free_port()?, free_port()?];
         let worker = free_ports_in_a_row(2)?;
         let file =
             File::create(&log).map_err(|error| format!("{} cannot be written: {error}", log.display()))?;
@@ -89,7 +89,6 @@ impl Cluster {
             .args(["--listen", &format!("127.0.0.1:{api}")])
             .args(["--http", &format!("127.0.0.1:{worker}")])
             .args(["--nats-port", &nats.to_string()])
-            .args(["--nats-monitor-port", &monitor.to_string()])
             .env("MUSTER_NATS_SERVER", server)
             .stdout(Stdio::piped())
             .stderr(file)

@@ -37,17 +37,26 @@ pub(crate) fn nats_server() -> Result<PathBuf> {
             None => Err(format!("MUSTER_NATS_SERVER={} is no nats-server that runs here", path.display())),
         };
     }
-    let on_path = PathBuf::from("nats-server");
-    match version(&on_path) {
-        Some(found) if found >= OLDEST => return Ok(on_path),
-        Some(found) => eprintln!("nats-server on PATH is {}, older than {}", dotted(found), dotted(OLDEST)),
-        None => {}
+    for path in on_path("nats-server") {
+        match version(&path) {
+            Some(found) if found >= OLDEST => return Ok(path),
+            Some(found) => {
+                eprintln!("{} is {}, older than {}", path.display(), dotted(found), dotted(OLDEST))
+            }
+            None => {}
+        }
     }
     let ours = root().join(".tools/nats-server");
     if version(&ours).map(dotted).as_deref() != Some(PINNED) {
         install(&ours)?;
     }
     Ok(ours)
+}
+
+/// The files of this name on PATH, first things first.
+fn on_path(name: &str) -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder| folder.join(name)).filter(|file| file.is_file()).collect()
 }
 
 /// The version a nats-server says it has; nothing if it does not run.

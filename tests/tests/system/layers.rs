@@ -46,7 +46,7 @@ const TOP: [&str; 2] = ["muster", "muster-tests"];
 const DOORS: [(&str, &[&str]); 5] = [
     ("async-nats", &["muster-log"]),
     ("bollard", &["muster-worker"]),
-    ("sysinfo", &["muster-worker"]),
+    ("sysinfo", &["muster-worker", "muster"]),
     ("axum-server", &["muster-http"]),
     ("axum", &["muster-http", "muster-api", "muster-worker"]),
 ];
