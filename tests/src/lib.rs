@@ -1,3 +1,4 @@
 //! Harness and whole-system tests.
 
+pub mod nats_server;
 pub mod schemas;

@@ -1,1 +1,51 @@
-//! What every bus must do, whether it is NATS or memory.
+//! What every bus must do, whether it is NATS or memory: one suite, run on both, each test on a bus of its own.
+
+#[path = "log_contract/fixtures.rs"]
+mod fixtures;
+#[path = "log_contract/nats.rs"]
+mod nats;
+#[path = "log_contract/suite.rs"]
+mod suite;
+
+/// Each function of the suite, as a test on memory and as one on NATS.
+macro_rules! contract {
+    ($($name:ident),+ $(,)?) => {
+        mod on_memory {
+            $(#[tokio::test]
+            async fn $name() {
+                super::fixtures::within(super::suite::$name(super::fixtures::memory())).await;
+            })+
+        }
+        mod on_nats {
+            $(#[tokio::test]
+            async fn $name() {
+                let server = muster_tests::nats_server::NatsServer::start().await.unwrap();
+                let buses = super::fixtures::nats(&server).await;
+                super::fixtures::within(super::suite::$name(buses)).await;
+            })+
+        }
+    };
+}
+
+contract!(
+    commits_stand_where_they_were_appended,
+    an_append_behind_a_wrong_position_is_a_conflict,
+    a_lost_fence_is_noticed,
+    reading_begins_anywhere_and_goes_on_live,
+    every_reader_gets_everything,
+    a_command_is_stored_as_it_was_sent,
+    a_repeated_command_is_stored_once,
+    many_commands_at_once_are_all_stored,
+    orders_come_until_they_are_done,
+    heartbeats_begin_with_the_newest_of_each_worker,
+    output_is_read_by_task_and_stream,
+    output_without_follow_ends,
+    output_is_followed,
+    outcomes_arrive_in_the_inbox,
+    outcomes_go_to_no_forbidden_subject,
+    the_manager_is_asked,
+    the_lead_is_handed_over,
+    the_lead_of_a_dead_leader_runs_out,
+    a_restarted_leader_leads_at_once,
+    what_is_too_large_is_refused_before_it_is_sent,
+);

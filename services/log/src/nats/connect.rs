@@ -1,6 +1,6 @@
 //! The connection: made, watched and made again.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError};
@@ -31,19 +31,40 @@ pub(super) struct Connected {
     pub(super) refusals: Refusals,
 }
 
-/// What the server last refused outside of an answer (a permission), for error messages.
-#[derive(Clone, Default)]
-pub(super) struct Refusals(Arc<Mutex<Option<String>>>);
+/// What the server refuses outside of an answer: a permission that is lacking. It says so at once, while the request
+/// itself just stays unanswered.
+#[derive(Clone)]
+pub(super) struct Refusals(watch::Sender<String>);
 
 impl Refusals {
-    fn note(&self, text: String) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    fn new() -> Self {
+        Self(watch::Sender::new(String::new()))
+    }
+
+    /// From now on.
+    pub(super) fn watch(&self) -> RefusalWatch {
+        RefusalWatch(self.0.subscribe())
     }
 
     /// The last refusal, if it was about `subject`.
     pub(super) fn about(&self, subject: &str) -> Option<String> {
-        let guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        guard.as_ref().filter(|text| text.contains(&format!("\"{subject}\""))).cloned()
+        Some(self.0.borrow().clone()).filter(|text| text.contains(&format!("\"{subject}\"")))
+    }
+}
+
+/// Refusals from some moment on.
+pub(super) struct RefusalWatch(watch::Receiver<String>);
+
+impl RefusalWatch {
+    /// The next refusal about `subject`; never, if there is none.
+    pub(super) async fn about(&mut self, subject: &str) -> String {
+        while self.0.changed().await.is_ok() {
+            let text = self.0.borrow_and_update();
+            if text.contains(&format!("\"{subject}\"")) {
+                return text.clone();
+            }
+        }
+        std::future::pending().await
     }
 }
 
@@ -52,7 +73,7 @@ impl Refusals {
 pub(super) async fn connect(config: &NatsConfig) -> Result<Connected> {
     let addresses = addresses(config)?;
     let (sender, link) = watch::channel(Link { up: false, connects: 0 });
-    let refusals = Refusals::default();
+    let refusals = Refusals::new();
     let options = options(config, sender, refusals.clone())?;
     let mut backoff = Backoff::new();
     let client = loop {
@@ -150,7 +171,7 @@ fn observe(link: &watch::Sender<Link>, refusals: &Refusals, event: Event) {
         Event::Closed => link.send_modify(|link| link.up = false),
         Event::ServerError(ServerError::Other(text)) => {
             tracing::warn!("NATS says: {text}");
-            refusals.note(text);
+            refusals.0.send_replace(text);
         }
         // A subscription dropped messages; readers see the gap in the sequence and read again from there.
         Event::SlowConsumer(_) => tracing::debug!("messages come faster than they are taken: {event}"),

@@ -129,7 +129,7 @@ impl Core {
         let wait = deadline.saturating_duration_since(Instant::now()).min(ACK_TIMEOUT);
         let bytes = payload.len();
         let request = Request::new().payload(payload).headers(headers).timeout(Some(wait));
-        let mut link = self.link.clone();
+        let (mut link, mut refusals) = (self.link.clone(), self.refusals.watch());
         let answer = tokio::select! {
             biased;
             answer = self.client.send_request(subject.to_owned(), request) => answer,
@@ -137,6 +137,7 @@ impl Core {
             _ = link.wait_for(|link| *link != before) => {
                 return Err(NoAck::Lost("the connection was lost before the acknowledgement came".to_owned()));
             }
+            refusal = refusals.about(subject) => return Err(NoAck::Refused(LogError::Refused(refusal))),
         };
         match answer {
             Ok(message) => acknowledged(subject, &message),

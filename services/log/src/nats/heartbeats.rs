@@ -32,7 +32,8 @@ impl HeartbeatLog for NatsBus {
         async move {
             let reading = Reading {
                 stream: self.core.cell.stream(Stream::Heartbeats),
-                filter: String::new(),
+                // All of them; the newest of each subject are only given by filter.
+                filter: self.core.cell.stream_subjects(Stream::Heartbeats).concat(),
                 from: From::LastPerSubject,
                 complete: false,
             };

@@ -25,6 +25,8 @@ use crate::error::{LogError, Result};
 const ACK_WAIT: Duration = Duration::from_mins(1);
 /// Orders handed out and not done; beyond it the server waits.
 const ACK_PENDING_MAX: i64 = 65_536;
+/// How soon orders come again that were dropped undone.
+const AGAIN: &[u8] = b"-NAK {\"delay\":1000000000}";
 /// Messages the server may send ahead.
 const PREFETCH: usize = 256;
 /// How long the consumer of a worker that is gone is kept.
@@ -46,9 +48,11 @@ impl OrderLog for NatsBus {
             link: self.core.link.clone(),
             core: Arc::clone(&self.core),
             source: None,
+            begun: false,
         };
         async move {
             taker.source = Some(taker.core.patiently("taking orders", || taker.open()).await?);
+            taker.begun = true;
             let deliveries = stream::unfold(Some(Box::new(taker)), |taker| async move {
                 let mut taker = taker?;
                 match taker.next().await {
@@ -70,6 +74,8 @@ struct Taker {
     consumer: String,
     link: watch::Receiver<Link>,
     source: Option<Source>,
+    /// Whether this very value has taken orders before.
+    begun: bool,
 }
 
 /// The messages of the consumer, on one connection.
@@ -154,6 +160,9 @@ impl Taker {
                 });
             }
         };
+        if !self.begun {
+            self.take_over().await;
+        }
         let messages = consumer
             .stream()
             .max_messages_per_batch(PREFETCH)
@@ -166,12 +175,31 @@ impl Taker {
     }
 }
 
+impl Taker {
+    /// What an earlier life of the worker had in hand comes again now, not when its time has run out. Whatever was
+    /// done behind the oldest undone orders comes again with it, which a worker does not mind.
+    async fn take_over(&self) {
+        let reset = match self.core.context.get_stream_no_info(&self.stream).await {
+            Ok(stream) => {
+                stream.reset_consumer(&self.consumer, None).await.map(drop).map_err(|e| e.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = reset {
+            tracing::info!(consumer = %self.consumer, "orders in hand before come again within a minute: {error}");
+        }
+    }
+}
+
 /// The orders in a message. Orders this build cannot read are declared undeliverable: to stop here would leave the
 /// worker without any, and the manager sends what is still wanted again.
 async fn delivery(core: &Arc<Core>, message: Message) -> Option<Delivery> {
     let reply = message.reply?;
     match codec::decode::<Orders>(Encoding::MessagePack, &message.payload) {
-        Ok(orders) => Some(Delivery { orders, done: say(core, reply, b"+ACK") }),
+        Ok(orders) => {
+            let in_hand = InHand { core: Arc::clone(core), reply: Some(reply) };
+            Some(Delivery { orders, done: in_hand.done().boxed() })
+        }
         Err(error) => {
             tracing::error!(subject = %message.subject, "orders are passed over; the message {error}");
             if let Err(error) = say(core, reply, b"+TERM").await {
@@ -179,6 +207,35 @@ async fn delivery(core: &Arc<Core>, message: Message) -> Option<Delivery> {
             }
             None
         }
+    }
+}
+
+/// Orders in somebody's hands; dropped undone, they come again.
+struct InHand {
+    core: Arc<Core>,
+    reply: Option<Subject>,
+}
+
+impl InHand {
+    async fn done(mut self) -> Result<()> {
+        match self.reply.take() {
+            Some(reply) => say(&self.core, reply, b"+ACK").await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        let Some(reply) = self.reply.take() else { return };
+        // Without a runtime, as at the end of the process, they come again when their time has run out.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let again = say(&self.core, reply, AGAIN);
+        runtime.spawn(async move {
+            if let Err(error) = again.await {
+                tracing::debug!("the orders come again within a minute: {error}");
+            }
+        });
     }
 }
 

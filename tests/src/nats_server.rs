@@ -1,0 +1,186 @@
+//! A real nats-server for one test: on free ports, in a directory of its own, gone with the value.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+
+/// How long a server may take to come up on a busy machine before a test is given up as hanging.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// How often other ports are tried when somebody else has taken the chosen ones meanwhile.
+const PORT_TRIES: usize = 5;
+
+/// What a server shall be like.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Whether each write is synced before it is acknowledged.
+    pub sync_always: bool,
+    /// More lines for the top level of its configuration.
+    pub more: String,
+}
+
+/// A running (or killed) nats-server.
+pub struct NatsServer {
+    binary: PathBuf,
+    dir: TempDir,
+    options: Options,
+    port: u16,
+    monitor_port: u16,
+    child: Option<Child>,
+}
+
+impl NatsServer {
+    /// Starts one that syncs only now and then, as most tests want it.
+    pub async fn start() -> io::Result<Self> {
+        Self::start_with(Options::default()).await
+    }
+
+    /// Starts one and waits until it can be used.
+    pub async fn start_with(options: Options) -> io::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("muster-nats-").tempdir()?;
+        let (port, monitor_port) = free_ports()?;
+        let mut server = Self { binary: binary()?, dir, options, port, monitor_port, child: None };
+        for _ in 1..PORT_TRIES {
+            match server.restart().await {
+                // It ended at once: most likely somebody else has taken a port meanwhile.
+                Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                    (server.port, server.monitor_port) = free_ports()?;
+                }
+                other => return other.map(|()| server),
+            }
+        }
+        server.restart().await.map(|()| server)
+    }
+
+    /// Where clients connect.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Where its monitoring answers.
+    pub fn monitor_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.monitor_port)
+    }
+
+    /// Its own directory: configuration, data (`data`) and what it prints (`log`).
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Ends it as a crash would (SIGKILL), and waits until it is gone.
+    pub fn kill9(&mut self) -> io::Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Starts it again on its ports and its data, after ending it if need be, and waits until it can be used.
+    pub async fn restart(&mut self) -> io::Result<()> {
+        self.kill9()?;
+        let config = self.dir.path().join("nats.conf");
+        fs::write(&config, self.config())?;
+        let log = File::options().create(true).append(true).open(self.dir.path().join("log"))?;
+        let child = Command::new(&self.binary)
+            .arg("-c")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        self.child = Some(child);
+        self.ready().await
+    }
+
+    fn config(&self) -> String {
+        let sync = if self.options.sync_always { "always" } else { "2m" };
+        format!(
+            "listen: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\njetstream {{ store_dir: \"{}\", sync_interval: {sync} }}\n{}\n",
+            self.port,
+            self.monitor_port,
+            self.dir.path().join("data").display(),
+            self.options.more
+        )
+    }
+
+    /// Waits for its greeting: it listens to clients only once its streams are recovered.
+    async fn ready(&mut self) -> io::Result<()> {
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            if greeted(self.port).await {
+                return Ok(());
+            }
+            if let Some(child) = &mut self.child
+                && let Some(status) = child.try_wait()?
+            {
+                self.child = None;
+                let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+                let kind = if log.contains("address already in use") {
+                    ErrorKind::AddrInUse
+                } else {
+                    ErrorKind::Other
+                };
+                return Err(io::Error::new(kind, format!("nats-server ended at once ({status}):\n{log}")));
+            }
+            if Instant::now() > deadline {
+                return Err(io::Error::new(
+                    ErrorKind::TimedOut,
+                    "nats-server did not come up within a minute",
+                ));
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        // Nothing can be done about a process that cannot be killed.
+        self.kill9().ok();
+    }
+}
+
+async fn greeted(port: u16) -> bool {
+    let mut greeting = [0; 5];
+    match TcpStream::connect(("127.0.0.1", port)).await {
+        Ok(mut stream) => stream.read_exact(&mut greeting).await.is_ok() && &greeting == b"INFO ",
+        Err(_) => false,
+    }
+}
+
+/// Two ports that were free a moment ago.
+fn free_ports() -> io::Result<(u16, u16)> {
+    let (a, b) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+    Ok((a.local_addr()?.port(), b.local_addr()?.port()))
+}
+
+/// The server to use: `MUSTER_NATS_SERVER`, else the one on PATH, else the one in the workspace's `.tools`.
+pub fn binary() -> io::Result<PathBuf> {
+    if let Some(named) = std::env::var_os("MUSTER_NATS_SERVER").map(PathBuf::from) {
+        return if named.is_file() {
+            Ok(named)
+        } else {
+            Err(io::Error::other(format!("MUSTER_NATS_SERVER names {}, which is no file", named.display())))
+        };
+    }
+    let on_path = std::env::var_os("PATH").unwrap_or_default();
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/nats-server");
+    std::env::split_paths(&on_path)
+        .map(|folder| folder.join("nats-server"))
+        .chain([tools])
+        .find(|candidate| candidate.is_file())
+        .ok_or_else(|| {
+            io::Error::new(
+                ErrorKind::NotFound,
+                "no nats-server found; run `cargo xtask tools`, which installs it",
+            )
+        })
+}
