@@ -1,0 +1,187 @@
+//! Tasks.
+
+use std::collections::BTreeMap;
+
+use muster_domain::state::{Class, State, Task, TaskState};
+use muster_events::id::{JobId, TaskId, WorkerId};
+use muster_events::spec::{Constraint, Limits, Runtime, Strategy, TaskSpec};
+use muster_events::time::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::number::Number;
+use crate::views::tasks::shown_worker;
+
+/// A task: its definition in canonical form, and what became of it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Task")]
+pub(crate) struct TaskAnswer<'a> {
+    /// Its UUID.
+    id: TaskId,
+    /// A name for people.
+    name: &'a str,
+    /// The job it belongs to.
+    job: Option<JobId>,
+    /// Which copy of its definition it is, from 0.
+    index: u32,
+    /// Container image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<&'a str>,
+    /// Program and arguments.
+    command: &'a [String],
+    /// Environment variables.
+    env: &'a BTreeMap<String, String>,
+    /// Cores reserved for it.
+    cpu: Number,
+    /// Bytes of memory reserved for it.
+    memory: u64,
+    /// Bytes of disk reserved for it.
+    disk: u64,
+    /// What isolates it.
+    runtime: Runtime,
+    /// Working folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workdir: Option<&'a str>,
+    /// Seconds it may run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout_s: Option<Number>,
+    /// Seconds between TERM and KILL.
+    grace_s: Number,
+    /// Most processes and threads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pids: Option<u64>,
+    /// Limits on the process.
+    #[serde(skip_serializing_if = "Limits::is_empty")]
+    limits: Limits,
+    /// Words to find it by.
+    labels: &'a BTreeMap<String, String>,
+    /// What a worker must be like.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    constraints: &'a [Constraint],
+    /// How the worker is chosen.
+    strategy: Strategy,
+    /// Higher is placed first.
+    priority: i32,
+    /// `pending`, `scheduled`, `running`, `completed`, `failed`, `cancelled`.
+    #[schemars(with = "String")]
+    state: TaskState,
+    /// The worker it is on, or was on last; null while it waits.
+    worker_id: Option<&'a WorkerId>,
+    /// Which attempt it is in, from 1; null before the first.
+    attempt: Option<u32>,
+    /// Container id or process id, once it has started.
+    handle: Option<&'a str>,
+    /// The program's exit code, where it gave one.
+    exit_code: Option<i32>,
+    /// In words: why it waits, failed or was cancelled.
+    reason: Option<&'a str>,
+    /// Whether it has been told to stop and has not yet ended.
+    stopping: bool,
+    /// When it was submitted.
+    created_at: Timestamp,
+    /// When its newest attempt was placed.
+    scheduled_at: Option<Timestamp>,
+    /// When its program started.
+    started_at: Option<Timestamp>,
+    /// When it ended for good.
+    finished_at: Option<Timestamp>,
+}
+
+/// Milliseconds in seconds.
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 milliseconds")]
+fn seconds(ms: u64) -> Number {
+    Number(ms as f64 / 1000.0)
+}
+
+/// Why `task` is where it is. A waiting task says what its class waits for.
+fn reason<'a>(state: &'a State, task: &'a Task) -> Option<&'a str> {
+    let blocked = (task.state == TaskState::Pending && !state.blocked.is_empty())
+        .then(|| state.blocked.get(&Class::of(&task.spec)))
+        .flatten();
+    blocked.map(|b| &*b.reason).or(task.reason.as_deref())
+}
+
+impl<'a> TaskAnswer<'a> {
+    /// Task `id`, if there is one.
+    pub(crate) fn of(state: &'a State, id: TaskId) -> Option<Self> {
+        state.tasks.get(&id).map(|task| Self::new(state, id, task))
+    }
+
+    fn new(state: &'a State, id: TaskId, task: &'a Task) -> Self {
+        let spec: &TaskSpec = &task.spec;
+        let newest = task.attempt.as_ref();
+        // A waiting task's attempt is the one before; of it only the number counts.
+        let shown = newest.filter(|_| task.state != TaskState::Pending);
+        Self {
+            id,
+            name: &spec.name,
+            job: task.job,
+            index: task.index,
+            image: spec.image.as_deref(),
+            command: &spec.command,
+            env: &spec.env,
+            cpu: Number::cores(&spec.resources),
+            memory: spec.resources.memory,
+            disk: spec.resources.disk,
+            runtime: spec.runtime,
+            workdir: spec.workdir.as_deref(),
+            timeout_s: spec.timeout_ms.map(seconds),
+            grace_s: seconds(spec.grace_ms),
+            pids: spec.pids,
+            limits: spec.limits,
+            labels: &spec.labels,
+            constraints: &spec.constraints,
+            strategy: spec.strategy,
+            priority: spec.priority,
+            state: task.state,
+            worker_id: shown_worker(task),
+            attempt: newest.map(|a| a.number),
+            handle: shown.and_then(|a| a.handle.as_deref()),
+            exit_code: shown.and_then(|a| a.ending.as_ref()).and_then(|e| e.exit_code()),
+            reason: reason(state, task),
+            stopping: task.live_attempt().is_some_and(|a| a.stop.is_some()),
+            created_at: task.submitted_at,
+            scheduled_at: shown.map(|a| a.assigned_at),
+            started_at: shown.and_then(|a| a.started_at),
+            finished_at: task.finished_at,
+        }
+    }
+}
+
+/// A page of tasks.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct TaskPage<'a> {
+    /// The tasks, in the order of their submission.
+    pub(crate) tasks: Vec<TaskAnswer<'a>>,
+    /// How many pass the filters, over all pages.
+    pub(crate) total: u64,
+    /// What to give as `cursor` for the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next: Option<String>,
+}
+
+/// The answer to a submit of many tasks.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct SubmittedMany {
+    /// The job they form.
+    pub(crate) job: Option<JobId>,
+    /// How many there are.
+    pub(crate) total: u64,
+    /// Their ids in order, the first 1000 of them.
+    pub(crate) ids: Vec<TaskId>,
+}
+
+/// A task on a worker, in short.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct TaskSummary<'a> {
+    id: TaskId,
+    name: &'a str,
+    #[schemars(with = "String")]
+    state: TaskState,
+}
+
+impl<'a> TaskSummary<'a> {
+    pub(crate) fn of(state: &'a State, id: TaskId) -> Option<Self> {
+        state.tasks.get(&id).map(|task| Self { id, name: &task.spec.name, state: task.state })
+    }
+}

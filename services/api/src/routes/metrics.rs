@@ -1,0 +1,227 @@
+//! Metrics: JSON for people's programs, text for Prometheus.
+
+use std::fmt::{self, Write};
+use std::sync::atomic::Ordering;
+
+use axum::extract::State;
+use axum::http::header::{ACCEPT, HeaderValue};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use muster_events::outcome::Problem;
+use muster_events::resources::Resources;
+use muster_http::ApiResult;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::caller::NoParams;
+use super::{json, respond};
+use crate::answers::cluster::{Amount, Counts, LogPlace, task_counts, totals, worker_counts};
+use crate::app::{Api, now};
+
+use crate::openapi::Op;
+
+const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+pub(super) fn table() -> Vec<Op> {
+    vec![
+        Op::get("/api/v1/manager/metrics", aggregated)
+            .about("manager", "Aggregated metrics; with `Accept: text/plain` as Prometheus text")
+            .gives::<Metrics>(200)
+            .gives_text(200, "text/plain"),
+        Op::get("/metrics", prometheus).about("manager", "Prometheus text").gives_text(200, "text/plain"),
+    ]
+}
+
+/// Aggregated metrics.
+#[derive(Serialize, JsonSchema)]
+struct Metrics {
+    /// Workers by status, and `total`.
+    workers: Counts,
+    /// Tasks by state, and `total`.
+    tasks: Counts,
+    /// What the workers that are heard offer.
+    capacity: Amount,
+    /// What is promised of it.
+    used: Amount,
+    /// What their hosts measure.
+    hosts: HostSums,
+    log: LogPlace,
+    api: ApiMetrics,
+}
+
+/// What hosts measure, over all workers that are heard.
+#[derive(Default, Serialize, JsonSchema)]
+struct HostSums {
+    /// Mean percent of all processors.
+    cpu_percent: f64,
+    /// Bytes.
+    memory_used: u64,
+    memory_total: u64,
+    disk_used: u64,
+    disk_total: u64,
+}
+
+/// This API itself, since it started.
+#[derive(Serialize, JsonSchema)]
+struct ApiMetrics {
+    commands_accepted: u64,
+    commands_refused: u64,
+    /// Commands whose outcome was not heard.
+    commands_failed: u64,
+    /// Live feeds that are open.
+    feeds: u64,
+    nats_up: bool,
+    /// How often the connection to NATS was made.
+    nats_connects: u64,
+}
+
+async fn aggregated(State(api): State<Api>, headers: HeaderMap, _: NoParams) -> ApiResult<Response> {
+    let accept = headers.get(ACCEPT).and_then(|a| a.to_str().ok()).unwrap_or("");
+    if accept.contains("text/plain") { text(&api) } else { json(StatusCode::OK, &collect(&api)) }
+}
+
+async fn prometheus(State(api): State<Api>, _: NoParams) -> ApiResult<Response> {
+    text(&api)
+}
+
+fn collect(api: &Api) -> Metrics {
+    let model = api.model.read();
+    let (capacity, used) = totals(&model.state);
+    let link = *api.bus.link().borrow();
+    let count = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
+    let counters = &api.commands.counters;
+    Metrics {
+        workers: worker_counts(&model.state),
+        tasks: task_counts(&model.state),
+        capacity: capacity.into(),
+        used: used.into(),
+        hosts: hosts(api, &model.state),
+        log: api.model.applied().into(),
+        api: ApiMetrics {
+            commands_accepted: count(&counters.accepted),
+            commands_refused: count(&counters.refused),
+            commands_failed: count(&counters.failed),
+            feeds: count(&api.feeds),
+            nats_up: link.up,
+            nats_connects: link.connects,
+        },
+    }
+}
+
+fn hosts(api: &Api, state: &muster_domain::state::State) -> HostSums {
+    let mut sums = HostSums::default();
+    let mut heard = 0_u32;
+    for (id, worker) in state.workers.iter().filter(|(_, w)| w.online) {
+        let m = api.hosts.of(id, worker).metrics;
+        heard += 1;
+        sums.cpu_percent += m.cpu_percent;
+        sums.memory_used += m.memory_used;
+        sums.memory_total += m.memory_total;
+        sums.disk_used += m.disk_used;
+        sums.disk_total += m.disk_total;
+    }
+    sums.cpu_percent /= f64::from(heard.max(1));
+    sums
+}
+
+fn text(api: &Api) -> ApiResult<Response> {
+    let mut page = Page(String::with_capacity(4096));
+    write_page(api, &mut page).map_err(|_| Problem::new(500, "the metrics cannot be written"))?;
+    respond(StatusCode::OK, PROMETHEUS, page.0)
+}
+
+/// Text in the exposition format.
+struct Page(String);
+
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, help: &str) -> fmt::Result {
+        writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}")
+    }
+
+    fn single(&mut self, name: &str, kind: &str, help: &str, value: impl fmt::Display) -> fmt::Result {
+        self.head(name, kind, help)?;
+        writeln!(self.0, "{name} {value}")
+    }
+
+    /// One sample; `value` of label `label` needs no escaping, as ids and fixed words do not.
+    fn sample(&mut self, name: &str, label: &str, value: &str, n: impl fmt::Display) -> fmt::Result {
+        writeln!(self.0, "{name}{{{label}=\"{value}\"}} {n}")
+    }
+
+    fn by_word(&mut self, name: &str, help: &str, label: &str, counts: &Counts) -> fmt::Result {
+        self.head(name, "gauge", help)?;
+        for (word, n) in counts.iter().filter(|(word, _)| **word != "total") {
+            self.sample(name, label, word, n)?;
+        }
+        Ok(())
+    }
+
+    fn resources(&mut self, name: &str, help: &str, amount: &Resources) -> fmt::Result {
+        self.head(name, "gauge", help)?;
+        self.sample(name, "resource", "cpu_cores", amount.cpu_cores())?;
+        self.sample(name, "resource", "memory_bytes", amount.memory)?;
+        self.sample(name, "resource", "disk_bytes", amount.disk)?;
+        self.sample(name, "resource", "slots", amount.slots)
+    }
+}
+
+fn write_page(api: &Api, page: &mut Page) -> fmt::Result {
+    let metrics = collect(api);
+    let model = api.model.read();
+    let (capacity, used) = totals(&model.state);
+    page.by_word("muster_tasks", "Tasks by state.", "state", &metrics.tasks)?;
+    page.by_word("muster_workers", "Workers by status.", "status", &metrics.workers)?;
+    page.resources("muster_capacity", "What the workers that are heard offer.", &capacity)?;
+    page.resources("muster_promised", "What of it is promised to tasks.", &used)?;
+    let applied = api.model.applied();
+    page.single("muster_events_total", "counter", "Events in the log, as far as applied here.", applied.seq)?;
+    page.single(
+        "muster_commits_total",
+        "counter",
+        "Commits in the log, as far as applied here.",
+        applied.position,
+    )?;
+    let epoch = model.state.leader.as_ref().map_or(0, |l| l.epoch);
+    page.single("muster_leader_epoch", "counter", "How many leaders there have been.", epoch)?;
+    let of_api = &metrics.api;
+    let commands = "muster_api_commands_total";
+    page.head(commands, "counter", "Commands through this API by what became of them.")?;
+    page.sample(commands, "outcome", "accepted", of_api.commands_accepted)?;
+    page.sample(commands, "outcome", "refused", of_api.commands_refused)?;
+    page.sample(commands, "outcome", "failed", of_api.commands_failed)?;
+    page.single("muster_api_feeds", "gauge", "Live feeds that are open.", of_api.feeds)?;
+    page.single("muster_nats_up", "gauge", "Whether NATS can be reached.", u8::from(of_api.nats_up))?;
+    page.single("muster_nats_connects_total", "counter", "Connections made to NATS.", of_api.nats_connects)?;
+    write_hosts(api, &model.state, page)
+}
+
+fn write_hosts(api: &Api, state: &muster_domain::state::State, page: &mut Page) -> fmt::Result {
+    let now = now();
+    let rows: Vec<_> = state.workers.iter().map(|(id, w)| (id.as_str(), w, api.hosts.of(id, w))).collect();
+    type Column = (&'static str, &'static str, fn(&muster_events::worker::HostMetrics) -> f64);
+    #[expect(clippy::cast_precision_loss, reason = "Prometheus knows nothing but f64")]
+    let columns: [Column; 7] = [
+        ("muster_host_cpu_percent", "Percent of all processors in use.", |m| m.cpu_percent),
+        ("muster_host_memory_used_bytes", "Memory in use.", |m| m.memory_used as f64),
+        ("muster_host_memory_total_bytes", "Memory there is.", |m| m.memory_total as f64),
+        ("muster_host_disk_used_bytes", "Disk in use.", |m| m.disk_used as f64),
+        ("muster_host_disk_total_bytes", "Disk there is.", |m| m.disk_total as f64),
+        ("muster_host_network_received_bytes", "Received since boot.", |m| m.network_received as f64),
+        ("muster_host_network_sent_bytes", "Sent since boot.", |m| m.network_sent as f64),
+    ];
+    for (name, help, value) in columns {
+        page.head(name, "gauge", help)?;
+        for (id, _, host) in &rows {
+            page.sample(name, "worker", id, value(&host.metrics))?;
+        }
+    }
+    page.head("muster_worker_up", "gauge", "Whether the worker was heard within the last minute.")?;
+    for (id, worker, host) in &rows {
+        page.sample("muster_worker_up", "worker", id, u8::from(host.is_healthy(worker, now)))?;
+    }
+    page.head("muster_worker_tasks", "gauge", "Tasks placed on the worker.")?;
+    for (id, worker, _) in &rows {
+        page.sample("muster_worker_tasks", "worker", id, worker.tasks.len())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! Instances, in the documents' word VMs.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use muster_events::command::{Command, Submission, TaskCancel};
+use muster_events::id::TaskId;
+use muster_events::outcome::{FieldError, Problem};
+use muster_http::{ApiError, ApiResult, Payload};
+
+use super::caller::{Accepted, Caller, NoParams, task_id};
+use super::json;
+use super::tasks::stopped;
+use crate::answers::vm::{VmAnswer, VmDefinition, VmList};
+use crate::app::Api;
+use crate::openapi::Op;
+
+pub(super) fn table() -> Vec<Op> {
+    vec![
+        Op::get("/api/v1/vms", list).about("vms", "Every placed instance").gives::<VmList<'static>>(200),
+        Op::post("/api/v1/vms", create)
+            .about("vms", "Submit a task in the documents' words")
+            .body::<VmDefinition>()
+            .gives::<VmAnswer<'static>>(201)
+            .gives::<VmAnswer<'static>>(200),
+        Op::get("/api/v1/vms/{id}", one).about("vms", "One instance").gives::<VmAnswer<'static>>(200),
+        Op::delete("/api/v1/vms/{id}", delete)
+            .about("vms", "Cancel it; 202 while it still stops")
+            .gives::<VmAnswer<'static>>(200)
+            .gives::<VmAnswer<'static>>(202),
+    ]
+}
+
+async fn list(State(api): State<Api>, _: NoParams) -> ApiResult<Response> {
+    let model = api.model.read();
+    let vms: Vec<_> = model.state.workers.values().flat_map(|w| VmAnswer::on(&model.state, w)).collect();
+    let total = vms.len();
+    json(StatusCode::OK, &VmList { vms, total })
+}
+
+async fn one(State(api): State<Api>, Path(id): Path<String>, _: NoParams) -> ApiResult<Response> {
+    let id = vm_id(&id)?;
+    let model = api.model.read();
+    let vm = VmAnswer::of(&model.state, id).ok_or_else(|| Problem::not_found("VM", id))?;
+    json(StatusCode::OK, &vm)
+}
+
+fn vm_id(text: &str) -> Result<TaskId, Problem> {
+    task_id(text).map_err(|p| Problem::new(404, p.message.replacen("Task", "VM", 1)))
+}
+
+fn show(api: &Api, accepted: &Accepted, status: StatusCode, id: TaskId) -> Response {
+    let model = api.model.read();
+    let answer = VmAnswer::of(&model.state, id)
+        .ok_or_else(|| Problem::not_found("VM", id).into())
+        .and_then(|vm| json(status, &vm));
+    accepted.answer(answer)
+}
+
+async fn create(
+    State(api): State<Api>,
+    caller: Caller,
+    Payload(body): Payload<VmDefinition>,
+) -> Result<Response, Response> {
+    let task = body.into_task();
+    task.check().map_err(|wrong| ApiError(in_their_words(wrong)).into_response())?;
+    let id = task.id.unwrap_or_else(|| TaskId::derived(&caller.id, 0));
+    let submission = Submission { job: None, tasks: vec![task] };
+    let accepted = caller.ask(Command::TaskSubmit(submission)).await?;
+    Ok(show(&api, &accepted, accepted.created(), id))
+}
+
+/// Faults under the names that this body has for its fields.
+fn in_their_words(mut wrong: Vec<FieldError>) -> Problem {
+    for fault in &mut wrong {
+        let theirs = match fault.field.as_str() {
+            "cpu" => "vcpus",
+            "memory" => "memory_mb",
+            "disk" => "disk_gb",
+            _ => continue,
+        };
+        fault.field = theirs.to_owned();
+    }
+    Problem::invalid(wrong)
+}
+
+async fn delete(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    caller: Caller,
+) -> Result<Response, Response> {
+    let id = vm_id(&id).map_err(|p| ApiError(p).into_response())?;
+    let accepted = caller.ask(Command::TaskCancel(TaskCancel { task_id: id, reason: None })).await?;
+    Ok(show(&api, &accepted, stopped(&api, id), id))
+}

@@ -1,0 +1,6 @@
+//! What the API shows, folded from the log beside the domain's own state: pure, no I/O.
+
+pub(crate) mod events;
+pub(crate) mod hosts;
+pub(crate) mod postings;
+pub(crate) mod tasks;
