@@ -89,9 +89,7 @@ pub fn due(state: &State, liveness: &Liveness, now: Timestamp) -> Vec<Event> {
         if !worker.online || liveness.silent_at(id, worker) <= now {
             offline(state, liveness, id, worker, &mut events);
         } else if worker.drain.and_then(|d| d.deadline).is_some_and(|deadline| deadline <= now) {
-            events.extend(
-                unstopped(state, worker).map(|(task_id, task)| stopping(id, task_id, task)).flatten(),
-            );
+            events.extend(unstopped(state, worker).filter_map(|(task_id, task)| stopping(id, task_id, task)));
         }
     }
     events

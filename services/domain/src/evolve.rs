@@ -376,3 +376,6 @@ fn dequeue(state: &mut State, class: &Class, place: (u64, TaskId)) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,16 +114,19 @@ fn check_workers(state: &State, found: &mut Found) {
 struct Held {
     tasks: BTreeSet<TaskId>,
     sum: [u128; 4],
-    newest_fence: u64,
+    /// Of each resource, the fence of the newest attempt that takes some of it.
+    newest_fence: [u64; 4],
 }
 
 impl Held {
     fn add(&mut self, id: TaskId, task: &Task, attempt: &Attempt) {
         self.tasks.insert(id);
-        for (sum, part) in self.sum.iter_mut().zip(amounts(&task.spec.resources)) {
-            *sum += part;
+        for (which, part) in amounts(&task.spec.resources).into_iter().enumerate() {
+            self.sum[which] += part;
+            if part > 0 {
+                self.newest_fence[which] = self.newest_fence[which].max(attempt.fence);
+            }
         }
-        self.newest_fence = self.newest_fence.max(attempt.fence);
     }
 }
 
@@ -139,13 +142,16 @@ fn check_worker(state: &State, id: &WorkerId, worker: &Worker, held: &Held, foun
     found.unless(used == held.sum, || {
         format!("worker {id} has promised {used:?}, but its tasks were promised {:?}", held.sum)
     });
-    // A worker that came back smaller may be over-full of what it held before. But whoever was placed on it since
-    // fitted then, and from then on it only grew emptier.
-    let over = held.sum.iter().zip(amounts(&worker.info.capacity)).any(|(sum, all)| *sum > all);
-    let grown = held.newest_fence > worker.registered_seq;
-    found.unless(!(over && grown), || {
-        format!("worker {id} has {:?}, but has promised {:?}", worker.info.capacity, held.sum)
-    });
+    // A worker that came back smaller may be over-full of what it held before. But whoever took some of a resource
+    // since then found it there, and from then on the sum only shrank.
+    let capacity = amounts(&worker.info.capacity);
+    for which in 0..4 {
+        let over = held.sum[which] > capacity[which] && held.newest_fence[which] > worker.registered_seq;
+        found.unless(!over, || {
+            let name = ["cpu_milli", "memory", "disk", "slots"][which];
+            format!("worker {id} has promised {} of {name}, but has {}", held.sum[which], capacity[which])
+        });
+    }
     found.unless(worker.registered_seq < state.next_seq, || {
         format!("worker {id} registered with event {}, the next is {}", worker.registered_seq, state.next_seq)
     });
@@ -181,5 +187,66 @@ fn check_queue(state: &State, found: &mut Found) {
         found.unless(waiting.contains_key(class), || {
             format!("a reason to wait is known of {class:?}, of which none waits")
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_events::time::Timestamp;
+
+    use super::check;
+    use crate::state::{Counts, Drain, State};
+    use crate::testing::{given, id, register, running, submit, worker_id};
+
+    /// What `change` breaks is found, and told in these words.
+    fn broken(change: impl Fn(&mut State), words: &str) {
+        let mut state = running(["a", "b"]).and(submit("c")).state;
+        assert_eq!(check(&state), []);
+        change(&mut state);
+        let found: Vec<_> = check(&state).iter().map(ToString::to_string).collect();
+        assert!(found.iter().any(|v| v.contains(words)), "{words}: {found:?}");
+    }
+
+    #[test]
+    fn a_sound_state_has_no_faults() {
+        assert_eq!(check(&State::default()), []);
+        assert_eq!(check(&given([register("w1"), submit("a")]).state), []);
+    }
+
+    #[test]
+    fn every_kind_of_fault_is_found() {
+        let (a, w) = (id("a"), worker_id("w1"));
+        broken(|s| s.tasks.get_mut(&a).unwrap().line_seq = 999, "has place 999 in line");
+        broken(|s| s.tasks.get_mut(&a).unwrap().finished_at = Some(Timestamp::default()), "finished at");
+        broken(|s| s.tasks.get_mut(&a).unwrap().attempt = None, "was never placed");
+        broken(|s| s.tasks.get_mut(&a).unwrap().attempt.as_mut().unwrap().number = 0, "attempt number 0");
+        broken(|s| s.tasks.get_mut(&a).unwrap().attempt.as_mut().unwrap().fence = 999, "has fence 999");
+        broken(|s| s.tasks.get_mut(&a).unwrap().attempt.as_mut().unwrap().started_at = None, "not started");
+        broken(
+            |s| s.tasks.get_mut(&a).unwrap().attempt.as_mut().unwrap().worker = worker_id("w9"),
+            "placed on worker w9, which is unknown",
+        );
+        broken(|s| s.workers.get_mut(&w).unwrap().tasks.retain(|task| *task != a), "which does not hold it");
+        broken(|s| s.workers.get_mut(&w).unwrap().used.memory += 1, "but its tasks were promised");
+        broken(
+            |s| s.workers.get_mut(&w).unwrap().info.capacity.cpu_milli = 1999,
+            "promised 2000 of cpu_milli",
+        );
+        broken(|s| s.workers.get_mut(&w).unwrap().registered_seq = 999, "registered with event 999");
+        broken(
+            |s| s.workers.get_mut(&w).unwrap().drain = Some(Drain { deadline: None, drained: true }),
+            "is drained, but",
+        );
+        broken(|s| s.counts = Counts::default(), "0 are counted");
+        broken(|s| s.queue.clear(), "the queue (0 tasks) is not what waits (1 tasks)");
+        let blocked = given([submit("x")]).placed().state.blocked;
+        broken(
+            |s| {
+                s.blocked.clone_from(&blocked);
+                s.queue.clear();
+                s.tasks.remove(&id("c"));
+            },
+            "of which none waits",
+        );
     }
 }

@@ -1,1 +1,152 @@
+//! Random histories: whatever is asked, reported, missed and repeated, in whatever order, the state stays sound.
+//!
+//! `sim` plays a manager over the core; here are the steps it is given and what must hold after each and at the end.
 
+mod sim;
+
+use muster_events::report::Ending;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use sim::{Claim, Sim};
+
+/// One thing that happens. Workers are meant by 0 to 3, tasks and attempts by an index into all there are.
+#[derive(Clone, Debug)]
+enum Step {
+    Submit {
+        id: u8,
+        count: u32,
+        shape: Shape,
+    },
+    Cancel(Index),
+    Start(Index),
+    Register {
+        worker: u8,
+        new_life: bool,
+        elsewhere: bool,
+        holds: u8,
+        cores: u64,
+        claim: Option<Index>,
+    },
+    Unregister(u8),
+    Drain(u8, Option<u8>),
+    Activate(u8),
+    /// About any attempt there ever was, by any worker.
+    Report(u8, Index, Claim),
+    /// About a live attempt, by its own worker.
+    ReportLive(Index, Claim),
+    /// Every live attempt of a worker at once, in one message with its beginning.
+    ReportAll(u8, Claim),
+    /// The newest report once more.
+    Repeat,
+    Beat(u8),
+    Forgive,
+    Later(u8),
+    Place(u8),
+    /// The group ends: orders are derived.
+    Flush,
+}
+
+#[derive(Clone, Debug)]
+struct Shape {
+    tenths: u8,
+    gib: u64,
+    priority: i32,
+    zone: Option<bool>,
+    spread: bool,
+}
+
+fn shape() -> impl Strategy<Value = Shape> {
+    (0..30_u8, 0..4_u64, -1..=1, proptest::option::weighted(0.2, any::<bool>()), any::<bool>())
+        .prop_map(|(tenths, gib, priority, zone, spread)| Shape { tenths, gib, priority, zone, spread })
+}
+
+fn claim() -> impl Strategy<Value = Claim> {
+    prop_oneof![
+        4 => Just(Claim::Started),
+        3 => Just(Claim::Ended(Ending::Exited { code: 0 })),
+        1 => Just(Claim::Ended(Ending::Exited { code: 1 })),
+        1 => Just(Claim::Ended(Ending::Oom)),
+        2 => Just(Claim::Ended(Ending::Stopped { code: None })),
+        1 => Just(Claim::Ended(Ending::Lost { message: "gone".into() })),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let worker = || 0..4_u8;
+    prop_oneof![
+        6 => (0..12_u8, 1..5_u32, shape()).prop_map(|(id, count, shape)| Step::Submit { id, count, shape }),
+        3 => any::<Index>().prop_map(Step::Cancel),
+        2 => any::<Index>().prop_map(Step::Start),
+        5 => register(),
+        1 => worker().prop_map(Step::Unregister),
+        2 => (worker(), proptest::option::of(0..90_u8)).prop_map(|(w, s)| Step::Drain(w, s)),
+        2 => worker().prop_map(Step::Activate),
+        3 => (worker(), any::<Index>(), claim()).prop_map(|(w, a, c)| Step::Report(w, a, c)),
+        8 => (any::<Index>(), claim()).prop_map(|(a, c)| Step::ReportLive(a, c)),
+        2 => (worker(), claim()).prop_map(|(w, c)| Step::ReportAll(w, c)),
+        1 => Just(Step::Repeat),
+        4 => worker().prop_map(Step::Beat),
+        1 => Just(Step::Forgive),
+        4 => (0..50_u8).prop_map(Step::Later),
+        8 => (1..9_u8).prop_map(Step::Place),
+        4 => Just(Step::Flush),
+    ]
+}
+
+fn register() -> impl Strategy<Value = Step> {
+    let claim = proptest::option::weighted(0.2, any::<Index>());
+    let flags = (proptest::bool::weighted(0.4), proptest::bool::weighted(0.1));
+    (0..4_u8, flags, any::<u8>(), 1..5_u64, claim).prop_map(
+        |(worker, (new_life, elsewhere), holds, cores, claim)| Step::Register {
+            worker,
+            new_life,
+            elsewhere,
+            holds,
+            cores,
+            claim,
+        },
+    )
+}
+
+fn play(sim: &mut Sim, step: &Step) {
+    match step {
+        Step::Submit { id, count, shape } => sim.submit(*id, *count, shape),
+        Step::Cancel(index) => sim.cancel(index),
+        Step::Start(index) => sim.start(index),
+        Step::Register { worker, new_life, elsewhere, holds, cores, claim } => {
+            sim.register(*worker, *new_life, *elsewhere, *holds, *cores, claim.as_ref());
+        }
+        Step::Unregister(worker) => sim.unregister(*worker),
+        Step::Drain(worker, seconds) => sim.drain(*worker, *seconds),
+        Step::Activate(worker) => sim.activate(*worker),
+        Step::Report(worker, index, claim) => sim.report(*worker, index, claim),
+        Step::ReportLive(index, claim) => sim.report_live(index, claim),
+        Step::ReportAll(worker, claim) => sim.report_all(*worker, claim),
+        Step::Repeat => sim.repeat(),
+        Step::Beat(worker) => sim.beat(*worker),
+        Step::Forgive => sim.forgive(),
+        Step::Later(seconds) => sim.later(*seconds),
+        Step::Place(limit) => sim.place(usize::from(*limit)),
+        Step::Flush => sim.flush(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// After every step: the events are legal, the state is sound, nothing goes where nothing may go, deciding twice
+    /// gives the same bytes. At the end: orders tell each worker what it must know, the log replays to the same state,
+    /// a snapshot is the same state, and every task can still be brought to an end.
+    #[test]
+    fn every_history_is_sound(steps in proptest::collection::vec(step(), 1..150)) {
+        let mut sim = Sim::new();
+        for step in &steps {
+            play(&mut sim, step);
+        }
+        sim.flush();
+        sim.check_replay();
+        sim.settle();
+        sim.check_replay();
+    }
+}

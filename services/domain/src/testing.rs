@@ -1,3 +1,7 @@
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "`given([submit(..)]).when(cancel(..))` reads best by value"
+)]
 //! given / when / then, for tests beneath the files of this crate.
 //!
 //! `given([commands])` is a world in which those were accepted; `.when(command)` decides one more; `.then([events])`

@@ -1,8 +1,6 @@
 //! Why a class waits, in words. No word of it counts what is free at the moment: a reason changes only when what
 //! there is to wait for does.
 
-use std::fmt::Write as _;
-
 use muster_events::event::{Filter, Why};
 use muster_events::resources::Resources;
 use muster_events::spec::Operator;
@@ -80,14 +78,12 @@ fn too_small(need: &Resources, workers: &[&View<'_>]) -> String {
 }
 
 fn away(workers: &[&View<'_>]) -> String {
-    let mut text = "the workers that could hold it take no work now: ".to_owned();
-    for (place, worker) in workers.iter().take(NAMED_MAX).enumerate() {
-        let comma = if place > 0 { ", " } else { "" };
+    let shown = workers.iter().take(NAMED_MAX).map(|worker| {
         let how = if worker.status == WorkerStatus::Offline { "offline" } else { "draining" };
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{comma}{} is {how}", worker.id);
-    }
-    text + &more(workers.len())
+        format!("{} is {how}", worker.id)
+    });
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    format!("the workers that could hold it take no work now: {shown}{}", more(workers.len()))
 }
 
 fn more(count: usize) -> String {

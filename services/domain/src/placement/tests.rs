@@ -19,19 +19,19 @@ fn sized(name: &str, cores: u64, gib: u64) -> Command {
 }
 
 fn assigned(events: &[Event]) -> Vec<&TaskAssigned> {
-    let only = |e| match e {
-        &Event::TaskAssigned(ref a) => Some(a),
+    let only = events.iter().filter_map(|e| match e {
+        Event::TaskAssigned(a) => Some(a),
         _ => None,
-    };
-    events.iter().filter_map(only).collect()
+    });
+    only.collect()
 }
 
 fn waiting(events: &[Event]) -> Vec<&TaskWaiting> {
-    let only = |e| match e {
-        &Event::TaskWaiting(ref w) => Some(w),
+    let only = events.iter().filter_map(|e| match e {
+        Event::TaskWaiting(w) => Some(w),
         _ => None,
-    };
-    events.iter().filter_map(only).collect()
+    });
+    only.collect()
 }
 
 /// Where the tasks went, in the order of the events.
@@ -250,7 +250,7 @@ fn reasons_to_wait_read_plainly() {
     );
     let large = |name: &str| submit_all([TaskDefinition { memory: 10 << 30, ..definition(name) }]);
     assert_eq!(
-        reason(&one.clone().and(large("x")).placed().and(large("a"))),
+        reason(&one.and(large("x")).placed().and(large("a"))),
         "waits for free memory: needs 1 cpu core, 10 GiB of memory"
     );
 }

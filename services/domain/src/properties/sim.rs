@@ -1,0 +1,387 @@
+//! A manager in small: decides, applies, keeps the log, derives orders; and checks all that must hold on the way.
+
+use std::collections::BTreeSet;
+
+use muster_events::codec::{self, Encoding};
+use muster_events::command::{Command, Submission, TaskCancel, TaskStart, WorkerDrain, WorkerName};
+use muster_events::commit::{Cause, CommandCause, Commit, DEADLINE, Entry, SCHEDULER, VERSION};
+use muster_events::event::{CommandRejected, Event};
+use muster_events::hash::Hash;
+use muster_events::id::{Actor, AttemptRef, CommandId, NodeName, TaskId, WorkerId};
+use muster_events::order::Order;
+use muster_events::report::{Ending, Report, Reports, What};
+use muster_events::spec::{Constraint, Operator, Strategy, TaskDefinition};
+use muster_events::time::Timestamp;
+use muster_events::worker::Register;
+use proptest::sample::Index;
+
+use super::Shape;
+use crate::deadline::{self, Liveness};
+use crate::decide::{Request, decide};
+use crate::state::{State, TaskState, WorkerStatus};
+use crate::testing::{START, id, incarnation, installation, registration, worker_id};
+use crate::{evolve, invariants, orders, placement};
+
+/// What a worker says.
+#[derive(Clone, Debug)]
+pub(super) enum Claim {
+    Started,
+    Ended(Ending),
+}
+
+impl Claim {
+    fn what(&self) -> What {
+        match self {
+            Self::Started => What::Started { handle: "1".into() },
+            Self::Ended(ending) => What::Ended(ending.clone()),
+        }
+    }
+}
+
+pub(super) struct Sim {
+    state: State,
+    now: Timestamp,
+    liveness: Liveness,
+    log: Vec<Commit>,
+    commands: u64,
+    lives: u64,
+    /// Every attempt there has been, and where.
+    attempts: Vec<(AttemptRef, WorkerId)>,
+    newest_report: Option<Reports>,
+    /// Events since the last flush, from this `seq` on.
+    group: (u64, Vec<Event>),
+    started: BTreeSet<(WorkerId, AttemptRef)>,
+    stopped: BTreeSet<(WorkerId, AttemptRef)>,
+}
+
+fn name(worker: u8) -> WorkerId {
+    worker_id(&format!("w{worker}"))
+}
+
+fn zone(worker: u8) -> String {
+    format!("zone-{}", worker % 2)
+}
+
+impl Sim {
+    pub(super) fn new() -> Self {
+        Self {
+            state: State::default(),
+            now: START,
+            liveness: Liveness::new(60_000_000),
+            log: Vec::new(),
+            commands: 0,
+            lives: 0,
+            attempts: Vec::new(),
+            newest_report: None,
+            group: (1, Vec::new()),
+            started: BTreeSet::new(),
+            stopped: BTreeSet::new(),
+        }
+    }
+
+    // Steps.
+
+    /// Ids 0 to 5 are given with the task, so they may repeat, with the same or other content; above, they are made.
+    pub(super) fn submit(&mut self, given: u8, count: u32, shape: &Shape) {
+        let own = given < 6;
+        let zone = shape.zone.map(|which| Constraint {
+            attribute: "zone".into(),
+            operator: if shape.spread { Operator::Equal } else { Operator::NotEqual },
+            value: zone(u8::from(which)),
+        });
+        let task = TaskDefinition {
+            id: own.then(|| id(&format!("task-{given}"))),
+            name: "t".into(),
+            command: vec!["true".into()],
+            cpu: f64::from(shape.tenths) / 10.0,
+            memory: shape.gib << 30,
+            priority: shape.priority,
+            constraints: zone.into_iter().collect(),
+            strategy: if shape.spread { Strategy::Spread } else { Strategy::BestFit },
+            count: (!own).then_some(count),
+            ..TaskDefinition::default()
+        };
+        self.command("alice", &Command::TaskSubmit(Submission { job: None, tasks: vec![task] }));
+    }
+
+    fn pick_task(&self, index: &Index) -> Option<TaskId> {
+        let ids: Vec<_> = self.state.tasks.keys().copied().collect();
+        (!ids.is_empty()).then(|| *index.get(&ids))
+    }
+
+    pub(super) fn cancel(&mut self, index: &Index) {
+        if let Some(task_id) = self.pick_task(index) {
+            self.command("alice", &Command::TaskCancel(TaskCancel { task_id, reason: None }));
+        }
+    }
+
+    pub(super) fn start(&mut self, index: &Index) {
+        if let Some(task_id) = self.pick_task(index) {
+            self.command("alice", &Command::TaskStart(TaskStart { task_id }));
+        }
+    }
+
+    pub(super) fn register(
+        &mut self,
+        worker: u8,
+        new_life: bool,
+        elsewhere: bool,
+        holds: u8,
+        cores: u64,
+        claim: Option<&Index>,
+    ) {
+        self.lives += u64::from(new_life);
+        let live = self.live_on(&name(worker));
+        let held = live.iter().enumerate().filter(|(n, _)| holds & (1 << (n % 8)) != 0).map(|(_, a)| *a);
+        let claimed = claim.filter(|_| !self.attempts.is_empty()).map(|index| index.get(&self.attempts).0);
+        let mut c =
+            Register { holding: held.chain(claimed).collect(), ..registration(name(worker).as_str()) };
+        c.info.zone = zone(worker);
+        c.info.capacity.cpu_milli = cores * 1000;
+        c.incarnation = match (new_life, self.state.workers.get(&name(worker))) {
+            (false, Some(known)) => known.incarnation,
+            _ => incarnation(&format!("life-{}", self.lives)),
+        };
+        if elsewhere {
+            c.installation = installation("elsewhere");
+        }
+        self.command(name(worker).as_str(), &Command::WorkerRegister(c));
+    }
+
+    pub(super) fn unregister(&mut self, worker: u8) {
+        self.command("alice", &Command::WorkerUnregister(WorkerName { worker_id: name(worker) }));
+    }
+
+    pub(super) fn drain(&mut self, worker: u8, seconds: Option<u8>) {
+        let drain = WorkerDrain { worker_id: name(worker), deadline_s: seconds.map(f64::from) };
+        self.command("alice", &Command::WorkerDrain(drain));
+    }
+
+    pub(super) fn activate(&mut self, worker: u8) {
+        self.command("alice", &Command::WorkerActivate(WorkerName { worker_id: name(worker) }));
+    }
+
+    fn live_on(&self, worker: &WorkerId) -> Vec<AttemptRef> {
+        let tasks = self.state.workers.get(worker).into_iter().flat_map(|w| &w.tasks);
+        tasks.filter_map(|id| self.state.tasks[id].attempt_ref(*id)).collect()
+    }
+
+    pub(super) fn report(&mut self, worker: u8, index: &Index, claim: &Claim) {
+        if !self.attempts.is_empty() {
+            let attempt = index.get(&self.attempts).0;
+            self.send_reports(&name(worker), &[(attempt, claim.what())]);
+        }
+    }
+
+    pub(super) fn report_live(&mut self, index: &Index, claim: &Claim) {
+        let workers = self.state.workers.keys();
+        let live: Vec<_> =
+            workers.flat_map(|w| self.live_on(w).into_iter().map(move |a| (w.clone(), a))).collect();
+        if !live.is_empty() {
+            let (worker, attempt) = index.get(&live).clone();
+            self.send_reports(&worker, &[(attempt, claim.what())]);
+        }
+    }
+
+    pub(super) fn report_all(&mut self, worker: u8, claim: &Claim) {
+        let live = self.live_on(&name(worker)).into_iter();
+        let all: Vec<_> = live.flat_map(|a| [(a, Claim::Started.what()), (a, claim.what())]).collect();
+        self.send_reports(&name(worker), &all);
+    }
+
+    pub(super) fn repeat(&mut self) {
+        if let Some(reports) = self.newest_report.clone() {
+            self.command(reports.worker_id.clone().as_str(), &Command::AttemptReport(reports));
+        }
+    }
+
+    fn send_reports(&mut self, worker: &WorkerId, whats: &[(AttemptRef, What)]) {
+        let report =
+            |(attempt, what): &(_, What)| Report { attempt: *attempt, at: self.now, what: what.clone() };
+        let reports = Reports {
+            worker_id: worker.clone(),
+            incarnation: incarnation("any"),
+            reports: whats.iter().map(report).collect(),
+        };
+        self.newest_report = Some(reports.clone());
+        self.command(worker.as_str(), &Command::AttemptReport(reports));
+    }
+
+    pub(super) fn beat(&mut self, worker: u8) {
+        if self.state.workers.contains_key(&name(worker)) {
+            self.liveness.heard(&name(worker), self.now);
+        }
+    }
+
+    pub(super) fn forgive(&mut self) {
+        self.liveness.forgive(self.now);
+    }
+
+    /// Time passes, and what falls due on the way happens at its time.
+    pub(super) fn later(&mut self, seconds: u8) {
+        let end = self.now.plus_seconds(f64::from(seconds));
+        while let Some(next) = deadline::next(&self.state, &self.liveness).filter(|t| *t <= end) {
+            self.now = self.now.max(next);
+            let events = deadline::due(&self.state, &self.liveness, self.now);
+            assert_ne!(events, [], "something was due at {next}, but nothing follows at {}", self.now);
+            self.commit(Cause { command: None, actor: Actor::new(DEADLINE).unwrap(), trace: None }, events);
+        }
+        self.now = end;
+        assert_eq!(deadline::due(&self.state, &self.liveness, self.now), []);
+    }
+
+    pub(super) fn place(&mut self, limit: usize) {
+        let events = placement::place(&self.state, limit);
+        assert!(events.len() <= limit);
+        assert_eq!(bytes(&events), bytes(&placement::place(&self.state, limit)));
+        self.commit(Cause { command: None, actor: Actor::new(SCHEDULER).unwrap(), trace: None }, events);
+    }
+
+    /// Derives the orders of the group and checks that they tell all that the workers must know.
+    pub(super) fn flush(&mut self) {
+        let (first, events) = std::mem::take(&mut self.group);
+        self.group.0 = self.state.next_seq;
+        for page in orders::of(&self.state, (first..).zip(&events)) {
+            assert!(page.orders.len() <= orders::ORDERS_MAX);
+            self.book(&page);
+        }
+        for event in &events {
+            if let Event::TaskRescheduled(e) = event {
+                assert!(self.stopped.contains(&(e.worker.clone(), e.attempt)), "{e:?} without a stop");
+            }
+        }
+        for (id, task) in &self.state.tasks {
+            let Some(attempt) = task.live_attempt() else { continue };
+            let key = (attempt.worker.clone(), task.attempt_ref(*id).unwrap());
+            assert!(
+                task.state == TaskState::Running || self.started.contains(&key),
+                "{key:?} without a start"
+            );
+            assert!(attempt.stop.is_none() || self.stopped.contains(&key), "{key:?} without a stop");
+        }
+    }
+
+    fn book(&mut self, page: &muster_events::order::Orders) {
+        for order in &page.orders {
+            match order {
+                Order::Start { attempt, spec, .. } => {
+                    assert_eq!(page.specs[*spec as usize], self.state.tasks[&attempt.task].spec);
+                    self.started.insert((page.worker.clone(), *attempt));
+                }
+                Order::Stop { attempt, .. } => drop(self.stopped.insert((page.worker.clone(), *attempt))),
+                Order::Register => {}
+            }
+        }
+    }
+
+    /// Whatever has happened, healthy workers bring every task to an end.
+    pub(super) fn settle(&mut self) {
+        for worker in 0..4 {
+            self.unregister(worker);
+            self.register(worker, true, false, 0, 4, None);
+        }
+        for _ in 0..100 {
+            self.place(usize::MAX);
+            (0..4).for_each(|worker| self.report_all(worker, &Claim::Ended(Ending::Exited { code: 0 })));
+        }
+        let open = self.state.tasks.values().filter(|t| !t.state.is_final()).count();
+        assert_eq!(open, 0, "{:?}", self.state.blocked);
+        assert!(self.state.queue.is_empty() && self.state.blocked.is_empty());
+    }
+
+    // The manager's part.
+
+    fn command(&mut self, actor: &str, command: &Command) {
+        let id = CommandId::new(&format!("c-{}", self.commands)).unwrap();
+        let actor = Actor::new(actor).unwrap();
+        self.commands += 1;
+        let request = Request { id: &id, actor: &actor, trusted: false, command };
+        let decision = decide(&self.state, &request, self.now);
+        assert_eq!(decision, decide(&self.state, &request, self.now));
+        let verb = command.verb().to_owned();
+        let events = decision.unwrap_or_else(|problem| {
+            assert!((400..500).contains(&problem.code) && !problem.message.is_empty(), "{problem:?}");
+            vec![Event::CommandRejected(CommandRejected { verb: verb.clone(), problem, payload: None })]
+        });
+        let refused = matches!(events[..], [Event::CommandRejected(_)]);
+        let seq = self.commands;
+        let cause = CommandCause { seq, index: 0, more: false, partial: false, id: id.clone(), verb };
+        let cause = Cause { command: Some(cause), actor: actor.clone(), trace: None };
+        self.check_halves(&request, &events, refused);
+        let stale = matches!(&events[..], [.., Event::WorkerRegistered(e)] if !e.stale.is_empty());
+        self.commit(cause, events);
+        assert_eq!(self.state.outcomes.get(&id).is_some(), !matches!(command, Command::AttemptReport(_)));
+        // What was just accepted is known now: the same again brings no news, but for what is refused or stale again.
+        let news = matches!(command, Command::AttemptReport(_) | Command::WorkerUnregister(_));
+        if !refused && !stale && !news {
+            assert_eq!(decide(&self.state, &request, self.now), Ok(vec![]), "{command:?}");
+        }
+    }
+
+    /// A part of the events applied and the command decided again gives the rest: the state comes out the same but
+    /// for the numbers of events.
+    fn check_halves(&self, request: &Request<'_>, events: &[Event], refused: bool) {
+        if refused || events.len() < 2 {
+            return;
+        }
+        let mut whole = self.state.clone();
+        events.iter().for_each(|e| evolve::event(&mut whole, e, self.now).unwrap());
+        let mut half = self.state.clone();
+        let (part, _) = events.split_at(events.len() / 2);
+        part.iter().for_each(|e| evolve::event(&mut half, e, self.now).unwrap());
+        let rest = decide(&half, request, self.now).unwrap();
+        rest.iter().for_each(|e| evolve::event(&mut half, e, self.now).unwrap());
+        assert_eq!(invariants::check(&half), []);
+        let standing = |s: &State| -> (Vec<_>, Vec<_>) {
+            let tasks = s.tasks.iter().map(|(id, t)| (*id, t.state, t.attempt.clone())).collect();
+            let workers = s.workers.iter().map(|(id, w)| (id.clone(), w.status(), w.drain, w.tasks.clone()));
+            (tasks, workers.collect())
+        };
+        assert_eq!(standing(&half), standing(&whole), "{request:?}");
+    }
+
+    fn commit(&mut self, cause: Cause, events: Vec<Event>) {
+        let mut probe = self.state.clone();
+        for event in &events {
+            if let Event::TaskAssigned(e) = event {
+                let worker = &probe.workers[&e.worker];
+                assert_eq!(worker.status(), WorkerStatus::Active, "{e:?}");
+                assert!(worker.free().holds(&probe.tasks[&e.task].spec.resources), "{e:?}");
+                let attempt = AttemptRef { task: e.task, number: e.number, fence: probe.next_seq };
+                self.attempts.push((attempt, e.worker.clone()));
+            }
+            evolve::event(&mut probe, event, self.now).unwrap_or_else(|e| panic!("{e}: {event:?}"));
+            assert_eq!(invariants::check(&probe), [], "after {event:?}");
+        }
+        self.group.1.extend(events.iter().cloned());
+        let commit = Commit {
+            version: VERSION,
+            first: self.state.next_seq,
+            at: self.now,
+            leader: NodeName::new("m1").unwrap(),
+            prev: Hash::ZERO,
+            entries: vec![Entry { cause, events }],
+        };
+        evolve::commit(&mut self.state, &commit).unwrap();
+        self.log.push(commit);
+    }
+
+    /// The log, through the codec, gives the same state; so does a snapshot.
+    pub(super) fn check_replay(&self) {
+        let mut replayed = State::default();
+        for commit in &self.log {
+            let commit = codec::decode_commit(&codec::encode_commit(commit).unwrap()).unwrap();
+            evolve::commit(&mut replayed, &commit).unwrap();
+        }
+        assert_eq!(replayed.hash().unwrap(), self.state.hash().unwrap());
+        assert_eq!(replayed, self.state);
+        let snapshot = codec::encode(Encoding::MessagePack, &self.state).unwrap();
+        let mut restored: State = codec::decode(Encoding::MessagePack, &snapshot).unwrap();
+        restored.rebuild();
+        assert_eq!(restored, self.state);
+    }
+}
+
+fn bytes(events: &[Event]) -> Vec<u8> {
+    codec::encode(Encoding::MessagePack, &events).unwrap()
+}
