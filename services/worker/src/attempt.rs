@@ -1,0 +1,274 @@
+//! The life of one attempt, the same for every runtime: prepare, start, tell, watch time and wishes, gather the
+//! output, tell the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, OptionFuture};
+use muster_events::id::AttemptRef;
+use muster_events::report::{Ending, Report, What};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+
+use crate::agent::Assignment;
+use crate::clock;
+use crate::node::{Node, Wish};
+use crate::output::{Output, Patience, Source};
+use crate::report::{Receipt, Told};
+use crate::runtime::{Exit, Instance, NotStarted, Runtime, Signal};
+
+/// The most characters of a message in a report.
+const MESSAGE_CHARS_MAX: usize = 1000;
+/// The longest grace a task has when the worker itself ends.
+const SHUTDOWN_GRACE_MAX: Duration = Duration::from_secs(5);
+/// How long a killed instance may take to be gone. What hangs in the kernel longer is given up.
+const KILLED_WITHIN: Duration = Duration::from_secs(30);
+
+/// An attempt and what it lives on.
+pub(crate) struct Life {
+    /// The worker.
+    pub(crate) node: Arc<Node>,
+    /// What runs it.
+    pub(crate) runtime: Arc<dyn Runtime>,
+    /// What it is.
+    pub(crate) assignment: Arc<Assignment>,
+    /// What is wished of it.
+    pub(crate) wish: watch::Receiver<Wish>,
+    /// The order that asked for it, until a report has answered it.
+    pub(crate) receipt: Option<Receipt>,
+    /// How long it ran under an earlier life of the worker.
+    pub(crate) already: Duration,
+}
+
+/// Why an instance was told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    Time,
+    Wish(Wish),
+}
+
+impl Life {
+    /// Leads the life of a new attempt.
+    pub(crate) async fn run(mut self) {
+        match self.begin().await {
+            Ok(instance) => self.adopt(instance).await,
+            Err(ending) => self.end(ending, None).await,
+        }
+    }
+
+    /// Leads on the life of an instance that runs (or has ended). That it runs may have been told before, by an
+    /// earlier life of the worker; telling it twice is no harm.
+    pub(crate) async fn adopt(mut self, instance: Box<dyn Instance>) {
+        self.tell(What::Started { handle: instance.handle() }).await;
+        self.attend(instance).await;
+    }
+
+    async fn begin(&mut self) -> Result<Box<dyn Instance>, Ending> {
+        let prepared = tokio::select! {
+            biased;
+            prepared = self.runtime.prepare(&self.assignment) => prepared,
+            wish = until_wished(&mut self.wish) => return Err(ending_of_wish(wish, None)),
+        };
+        let started = match prepared {
+            Ok(()) => {
+                let wish = *self.wish.borrow();
+                if wish != Wish::Run {
+                    return Err(ending_of_wish(wish, None));
+                }
+                self.runtime.start(&self.assignment).await
+            }
+            Err(e) => Err(e),
+        };
+        let instance =
+            started.map_err(|NotStarted(message)| Ending::NotStarted { message: shorten(&message) })?;
+        if let Some(running) = self.node.desk().running.get_mut(&self.attempt()) {
+            running.handle = Some(instance.handle());
+        }
+        Ok(instance)
+    }
+
+    async fn attend(mut self, mut instance: Box<dyn Instance>) {
+        let (tell_output, ended) = oneshot::channel();
+        let patience = instance.patience();
+        let output = instance.take_output().map(|source| self.pump(source, ended, patience));
+        let mut output = std::pin::pin!(OptionFuture::from(output));
+        let mut all_read = false;
+        let (exit, why) = {
+            let watch = watch_over(&mut *instance, &self.assignment, self.already, &mut self.wish);
+            let mut watch = std::pin::pin!(watch);
+            loop {
+                tokio::select! {
+                    watched = &mut watch => break watched,
+                    _ = &mut output, if !all_read => all_read = true,
+                }
+            }
+        };
+        if why == Some(Why::Wish(Wish::Leave)) {
+            return self.leave();
+        }
+        if !all_read {
+            // Nobody listens when there was no output to begin with.
+            tell_output.send(()).ok();
+            output.await;
+        }
+        self.end(ending_of(exit, why), instance.remains()).await;
+    }
+
+    fn pump(
+        &self,
+        source: Box<dyn Source>,
+        ended: oneshot::Receiver<()>,
+        patience: Patience,
+    ) -> impl Future<Output = ()> + use<> {
+        let (bus, job) = (Arc::clone(&self.node.bus), self.assignment.job.clone());
+        Output::new(bus, self.attempt(), job, self.node.output).pump(source, ended, patience)
+    }
+
+    /// Tells the end, unless nobody waits for it, and then removes what remains.
+    async fn end(mut self, ending: Ending, remains: Option<BoxFuture<'static, ()>>) {
+        let attempt = self.attempt();
+        let discard = *self.wish.borrow() == Wish::Discard;
+        {
+            let mut desk = self.node.desk();
+            desk.running.remove(&attempt);
+            desk.agent.ended(attempt);
+            if discard {
+                desk.agent.settled(attempt);
+                desk.tasks.discarded(attempt.task, attempt.number, clock::now());
+            }
+        }
+        if discard {
+            self.node.changed();
+            if let Some(receipt) = self.receipt.take() {
+                self.node.reporter.settle(receipt).await;
+            }
+            if let Some(remains) = remains {
+                remains.await;
+            }
+            return;
+        }
+        match remains {
+            None => self.tell(What::Ended(ending)).await,
+            Some(remains) => {
+                let (stored, is_stored) = oneshot::channel();
+                self.tell_and(What::Ended(ending), Some(stored)).await;
+                // Without a stored report what remains is kept: the next life finds it and reports it.
+                if is_stored.await.is_ok() {
+                    remains.await;
+                }
+            }
+        }
+    }
+
+    /// The worker ends and the instance goes on.
+    fn leave(self) {
+        let mut desk = self.node.desk();
+        desk.running.remove(&self.attempt());
+        desk.agent.settled(self.attempt());
+        drop(desk);
+        self.node.changed();
+    }
+
+    async fn tell(&mut self, what: What) {
+        self.tell_and(what, None).await;
+    }
+
+    async fn tell_and(&mut self, what: What, stored: Option<oneshot::Sender<()>>) {
+        let report = Report { attempt: self.attempt(), at: clock::now(), what };
+        self.node.reporter.tell(Told { report, receipt: self.receipt.take(), stored }).await;
+    }
+
+    fn attempt(&self) -> AttemptRef {
+        self.assignment.attempt
+    }
+}
+
+/// Waits for the end, ending the instance when its time is up or somebody wishes it.
+async fn watch_over(
+    instance: &mut dyn Instance,
+    assignment: &Assignment,
+    already: Duration,
+    wish: &mut watch::Receiver<Wish>,
+) -> (Exit, Option<Why>) {
+    let started = Instant::now();
+    let spec = &assignment.spec;
+    let time_up = spec.timeout_ms.map(|ms| started + Duration::from_millis(ms).saturating_sub(already));
+    let why = tokio::select! {
+        biased;
+        exit = instance.ended() => return (exit, None),
+        wish = until_wished(wish) => Why::Wish(wish),
+        () = until(time_up) => Why::Time,
+    };
+    if why == Why::Wish(Wish::Leave) {
+        return (Exit::Gone(String::new()), Some(why));
+    }
+    let grace = Duration::from_millis(spec.grace_ms);
+    let grace = if why == Why::Wish(Wish::Shutdown) { grace.min(SHUTDOWN_GRACE_MAX) } else { grace };
+    (end_it(instance, grace).await, Some(why))
+}
+
+/// TERM, then after the grace KILL.
+async fn end_it(instance: &mut dyn Instance, grace: Duration) -> Exit {
+    instance.signal(Signal::Terminate).await;
+    if let Ok(exit) = tokio::time::timeout(grace, instance.ended()).await {
+        return exit;
+    }
+    instance.signal(Signal::Kill).await;
+    match tokio::time::timeout(KILLED_WITHIN, instance.ended()).await {
+        Ok(exit) => exit,
+        Err(_) => Exit::Gone("it was killed but does not end: it hangs in the kernel".to_owned()),
+    }
+}
+
+/// The first wish but to go on. When nobody can wish any more, nothing is wished.
+async fn until_wished(wish: &mut watch::Receiver<Wish>) -> Wish {
+    let wished = wish.wait_for(|wish| *wish != Wish::Run).await.map(|wish| *wish);
+    match wished {
+        Ok(wish) => wish,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn ending_of(exit: Exit, why: Option<Why>) -> Ending {
+    match (why, exit) {
+        (Some(Why::Time), _) => Ending::TimedOut,
+        (Some(Why::Wish(wish)), Exit::Code(code)) => ending_of_wish(wish, Some(code)),
+        (Some(Why::Wish(wish)), _) => ending_of_wish(wish, None),
+        (None, Exit::Code(code)) => Ending::Exited { code },
+        (None, Exit::Signal(signal)) => Ending::Signaled { signal },
+        (None, Exit::Oom) => Ending::Oom,
+        (None, Exit::Gone(message)) => Ending::Lost { message: shorten(&message) },
+    }
+}
+
+fn ending_of_wish(wish: Wish, code: Option<i32>) -> Ending {
+    match wish {
+        Wish::Leave | Wish::Shutdown => Ending::Lost { message: "worker stopped".to_owned() },
+        Wish::Run | Wish::Stop | Wish::Discard => Ending::Stopped { code },
+    }
+}
+
+fn shorten(message: &str) -> String {
+    message.chars().take(MESSAGE_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_for_the_end_outweighs_how_it_ended() {
+        assert_eq!(ending_of(Exit::Signal(15), Some(Why::Time)), Ending::TimedOut);
+        assert_eq!(ending_of(Exit::Signal(15), Some(Why::Wish(Wish::Stop))), Ending::Stopped { code: None });
+        assert_eq!(ending_of(Exit::Code(0), Some(Why::Wish(Wish::Stop))), Ending::Stopped { code: Some(0) });
+        assert_eq!(ending_of(Exit::Signal(9), None), Ending::Signaled { signal: 9 });
+        assert!(matches!(ending_of(Exit::Code(0), Some(Why::Wish(Wish::Shutdown))), Ending::Lost { .. }));
+    }
+}

@@ -1,0 +1,98 @@
+//! What a worker is told when it starts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use muster_events::id::WorkerId;
+use muster_events::spec::Runtime;
+use muster_http::ListenConfig;
+
+/// Attempts a worker runs at a time unless configured otherwise.
+pub const SLOTS_DEFAULT: u64 = 100;
+
+/// Everything a worker needs to know. [`WorkerConfig::new`] has the defaults.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// Its name, unique in the cell.
+    pub worker_id: WorkerId,
+    /// Its failure domain.
+    pub zone: String,
+    /// Words for constraints.
+    pub labels: BTreeMap<String, String>,
+    /// What it offers where that differs from what the machine has.
+    pub capacity: CapacityOverrides,
+    /// What it runs; absent: processes, and containers when Docker answers at its start.
+    pub runtimes: Option<BTreeSet<Runtime>>,
+    /// Its folder: the installation's id, and the lock that keeps a second worker out.
+    pub data_dir: PathBuf,
+    /// Where its own HTTP listens, and for whom; absent: nowhere.
+    pub http: Option<ListenConfig>,
+    /// Docker's socket: a path, with or without `unix://`. Absent: `DOCKER_HOST` where that is a socket, else
+    /// `/var/run/docker.sock`.
+    pub docker_socket: Option<String>,
+    /// The muster binary, whose subcommand `exec-limited` (see [`crate::exec_limited`]) sets a process's limits.
+    /// Absent: the running program.
+    pub program: Option<PathBuf>,
+    /// How much of its tasks' output is kept.
+    pub output: OutputLimits,
+    /// Whether containers end with the worker. Otherwise they run on and the next life adopts them.
+    pub stop_containers_on_exit: bool,
+}
+
+/// What a worker offers, where it is not what the machine has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CapacityOverrides {
+    /// Thousandths of a core.
+    pub cpu_milli: Option<u64>,
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Bytes.
+    pub disk: Option<u64>,
+    /// Attempts at a time; [`SLOTS_DEFAULT`] when absent.
+    pub slots: Option<u64>,
+}
+
+/// How much output of one attempt is kept, and how fast it is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputLimits {
+    /// Bytes of one attempt's output, both streams together; what comes after is read and dropped, with one line
+    /// that says so.
+    pub bytes_max: u64,
+    /// Bytes a second; a program that prints faster waits at its pipe.
+    pub bytes_per_second: u64,
+}
+
+impl Default for OutputLimits {
+    fn default() -> Self {
+        Self { bytes_max: 16 << 20, bytes_per_second: 4 << 20 }
+    }
+}
+
+impl WorkerConfig {
+    /// A worker of this name in this folder, with every default: no HTTP, zone `default`, all that the machine has.
+    pub fn new(worker_id: WorkerId, data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            worker_id,
+            zone: "default".to_owned(),
+            labels: BTreeMap::new(),
+            capacity: CapacityOverrides::default(),
+            runtimes: None,
+            data_dir: data_dir.into(),
+            http: None,
+            docker_socket: None,
+            program: None,
+            output: OutputLimits::default(),
+            stop_containers_on_exit: false,
+        }
+    }
+}
+
+/// Said once, when the worker is registered and takes work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// Where its HTTP listens, with the port that was given to it.
+    pub http: Option<SocketAddr>,
+    /// What it runs.
+    pub runtimes: BTreeSet<Runtime>,
+}

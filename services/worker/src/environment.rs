@@ -1,0 +1,84 @@
+//! The environment a task finds: a small clean base, its own variables, and what muster tells it.
+
+use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
+
+use muster_events::id::{Installation, WorkerId};
+use muster_events::spec::TaskSpec;
+use muster_events::subject::Cell;
+
+use crate::agent::Assignment;
+
+/// What is passed on from the worker's own environment.
+const PASSED_ON: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
+/// Where programs are looked for when the worker itself has no PATH.
+const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The cell.
+pub(crate) const CELL: &str = "MUSTER_CELL";
+/// The worker's data folder: how a later life finds what an earlier one left running.
+pub(crate) const INSTALLATION: &str = "MUSTER_INSTALLATION";
+const WORKER: &str = "MUSTER_WORKER";
+const TASK_ID: &str = "MUSTER_TASK_ID";
+const ATTEMPT: &str = "MUSTER_ATTEMPT";
+const TASK_INDEX: &str = "MUSTER_TASK_INDEX";
+const JOB_ID: &str = "MUSTER_JOB_ID";
+
+/// What is the same for all tasks of a worker.
+#[derive(Clone, Debug)]
+pub(crate) struct Environment {
+    base: Vec<(OsString, OsString)>,
+    path: OsString,
+    worker: WorkerId,
+    fixed: [(&'static str, String); 3],
+}
+
+impl Environment {
+    /// The environment of this worker's tasks.
+    pub(crate) fn new(cell: &Cell, worker: &WorkerId, installation: Installation) -> Self {
+        let mut base: Vec<(OsString, OsString)> = PASSED_ON
+            .into_iter()
+            .filter_map(|name| std::env::var_os(name).map(|value| (name.into(), value)))
+            .collect();
+        let path = std::env::var_os("PATH").unwrap_or_else(|| {
+            base.push(("PATH".into(), PATH_DEFAULT.into()));
+            PATH_DEFAULT.into()
+        });
+        let fixed = [
+            (CELL, cell.to_string()),
+            (WORKER, worker.to_string()),
+            (INSTALLATION, installation.to_string()),
+        ];
+        Self { base, path, worker: worker.clone(), fixed }
+    }
+
+    /// The worker's name.
+    pub(crate) fn worker(&self) -> &str {
+        self.worker.as_str()
+    }
+
+    /// The clean base of a process.
+    pub(crate) fn base(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.base.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+    }
+
+    /// Where the programs of this task are looked for.
+    pub(crate) fn path_of<'a>(&'a self, spec: &'a TaskSpec) -> &'a OsStr {
+        spec.env.get("PATH").map_or(&self.path, |own| OsStr::new(own))
+    }
+
+    /// What muster tells this attempt.
+    pub(crate) fn of<'a>(
+        &'a self,
+        assignment: &Assignment,
+    ) -> impl Iterator<Item = (&'static str, Cow<'a, str>)> + use<'a> {
+        let attempt = assignment.attempt;
+        let job = (assignment.job != "-").then(|| (JOB_ID, Cow::Owned(assignment.job.clone())));
+        let own = [
+            (TASK_ID, Cow::Owned(attempt.task.to_string())),
+            (ATTEMPT, Cow::Owned(attempt.number.to_string())),
+            (TASK_INDEX, Cow::Owned(assignment.index.to_string())),
+        ];
+        self.fixed.iter().map(|(name, value)| (*name, Cow::Borrowed(value.as_str()))).chain(own).chain(job)
+    }
+}

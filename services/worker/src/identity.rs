@@ -1,0 +1,101 @@
+//! Who this worker is: the installation its data folder holds, kept by an exclusive lock.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
+
+use muster_events::id::Installation;
+use rustix::fs::{FlockOperation, flock};
+use uuid::Uuid;
+
+use crate::error::WorkerError;
+
+/// The file that holds the installation's id and is locked while a worker lives here.
+const FILE: &str = "installation";
+/// The most bytes of that file that are read.
+const FILE_BYTES_MAX: u64 = 256;
+
+/// The identity of one worker. The data folder is locked as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    /// The data folder's, made once.
+    pub(crate) installation: Installation,
+    _lock: File,
+}
+
+impl Identity {
+    /// Opens (or begins) the installation in `folder`. The kernel drops the lock with the process, however it ends.
+    pub(crate) fn open(folder: &Path) -> Result<Self, WorkerError> {
+        let failed = |what| {
+            let path = folder.to_owned();
+            move |source: io::Error| WorkerError::Folder { what, path, source }
+        };
+        fs::create_dir_all(folder).map_err(failed("cannot make"))?;
+        let path = folder.join(FILE);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(failed("cannot open the file `installation` in"))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(WorkerError::InUse(folder.to_owned())),
+            Err(e) => return Err(failed("cannot lock the file `installation` in")(e.into())),
+        }
+        let installation = read_or_begin(&mut file, &path, folder)?;
+        Ok(Self { installation, _lock: file })
+    }
+}
+
+fn read_or_begin(file: &mut File, path: &Path, folder: &Path) -> Result<Installation, WorkerError> {
+    let failed = |what| move |source| WorkerError::Folder { what, path: folder.to_owned(), source };
+    let mut text = String::new();
+    Read::by_ref(file)
+        .take(FILE_BYTES_MAX)
+        .read_to_string(&mut text)
+        .map_err(failed("cannot read the file `installation` in"))?;
+    let text = text.trim();
+    if !text.is_empty() {
+        return text.parse().map_err(|_| WorkerError::Installation {
+            path: path.to_owned(),
+            found: text.chars().take(60).collect(),
+        });
+    }
+    let installation = Installation::new(Uuid::new_v4());
+    file.rewind()
+        .and_then(|()| writeln!(file, "{installation}"))
+        .and_then(|()| file.sync_all())
+        .map_err(failed("cannot write the file `installation` in"))?;
+    Ok(installation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_installation_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Identity::open(folder.path()).unwrap();
+        let installation = first.installation;
+        drop(first);
+        assert_eq!(Identity::open(folder.path()).unwrap().installation, installation);
+    }
+
+    #[test]
+    fn a_second_worker_in_the_same_folder_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let _first = Identity::open(folder.path()).unwrap();
+        assert!(matches!(Identity::open(folder.path()), Err(WorkerError::InUse(_))));
+    }
+
+    #[test]
+    fn a_spoiled_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(FILE), "nonsense").unwrap();
+        let error = Identity::open(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("nonsense"), "{error}");
+    }
+}

@@ -1,0 +1,141 @@
+//! Orders in, actions out, and the actions carried out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use muster_events::id::AttemptRef;
+use muster_events::report::{Ending, Report, What};
+use muster_events::spec::Runtime as RuntimeName;
+use muster_log::bus::{Delivery, Live};
+use muster_log::error::LogError;
+use tokio::sync::{Notify, watch};
+
+use crate::agent::{Action, Assignment};
+use crate::attempt::Life;
+use crate::clock;
+use crate::node::{HELD_MAX, Node, Running, Wish};
+use crate::report::{Receipt, Told};
+use crate::runtime::{Instance, Runtime};
+
+/// The pause before orders are asked for again after the first failure; it doubles up to [`PAUSE_MAX`].
+const PAUSE_FIRST: Duration = Duration::from_millis(200);
+/// The longest such pause.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Carries orders out.
+pub(crate) struct Supervisor {
+    node: Arc<Node>,
+    runtimes: BTreeMap<RuntimeName, Arc<dyn Runtime>>,
+    /// Notified when the manager wants a registration.
+    register: Arc<Notify>,
+}
+
+impl Supervisor {
+    /// A supervisor with these runtimes.
+    pub(crate) const fn new(
+        node: Arc<Node>,
+        runtimes: BTreeMap<RuntimeName, Arc<dyn Runtime>>,
+        register: Arc<Notify>,
+    ) -> Self {
+        Self { node, runtimes, register }
+    }
+
+    /// Takes orders for as long as NATS lets it; ends only with a refusal.
+    pub(crate) async fn run(&self) -> Result<(), LogError> {
+        let mut pause = PAUSE_FIRST;
+        loop {
+            match self.node.bus.take_orders(&self.node.worker).await {
+                Ok(live) => {
+                    pause = PAUSE_FIRST;
+                    if let Err(e) = self.follow(live).await {
+                        tracing::warn!(error = %e, "orders cannot be read; trying again");
+                    }
+                }
+                Err(e @ (LogError::Refused(_) | LogError::Unfit(_))) => return Err(e),
+                Err(e) => tracing::warn!(error = %e, "orders cannot be asked for; trying again"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    async fn follow(&self, mut live: Live<Delivery>) -> Result<(), LogError> {
+        let mut changes = self.node.changes();
+        while let Some(delivery) = live.next().await {
+            let (orders, receipt) = Receipt::of(delivery?);
+            let actions = self.node.desk().agent.take(orders);
+            for action in actions {
+                self.carry_out(action, &receipt).await;
+            }
+            self.node.reporter.settle(receipt).await;
+            // The bound on what is held: reports that cannot be sent end up here.
+            drop(changes.wait_for(|_| self.node.desk().agent.held() < HELD_MAX).await);
+        }
+        Ok(())
+    }
+
+    async fn carry_out(&self, action: Action, receipt: &Receipt) {
+        match action {
+            Action::Run(assignment) => self.launch(assignment, receipt).await,
+            Action::Stop(attempt) => self.node.wish(attempt, Wish::Stop),
+            Action::Discard(attempt) => self.node.wish(attempt, Wish::Discard),
+            Action::ReportLost(attempt) => {
+                let message = format!("worker {} does not know this attempt", self.node.worker);
+                self.tell_end(attempt, Ending::Lost { message }, receipt).await;
+            }
+            Action::ReportNotStarted(attempt, message) => {
+                self.tell_end(attempt, Ending::NotStarted { message }, receipt).await;
+            }
+            Action::Register => self.register.notify_one(),
+        }
+    }
+
+    async fn launch(&self, assignment: Assignment, receipt: &Receipt) {
+        let Some(runtime) = self.runtimes.get(&assignment.spec.runtime) else {
+            let message =
+                format!("worker {} has no {} runtime", self.node.worker, assignment.spec.runtime.as_str());
+            return self.tell_end(assignment.attempt, Ending::NotStarted { message }, receipt).await;
+        };
+        let life = self.life(Arc::clone(runtime), assignment, Some(receipt.clone()), None);
+        runtime.executor().spawn(life.run());
+    }
+
+    /// Leads on the life of a container from an earlier life of this worker.
+    pub(crate) fn adopt(
+        &self,
+        runtime: Arc<dyn Runtime>,
+        assignment: Assignment,
+        already: Duration,
+        instance: Box<dyn Instance>,
+    ) {
+        let executor = runtime.executor().clone();
+        let life = Life { already, ..self.life(runtime, assignment, None, Some(instance.handle())) };
+        executor.spawn(life.adopt(instance));
+    }
+
+    fn life(
+        &self,
+        runtime: Arc<dyn Runtime>,
+        assignment: Assignment,
+        receipt: Option<Receipt>,
+        handle: Option<String>,
+    ) -> Life {
+        let (wish, wished) = watch::channel(Wish::Run);
+        let running = Running { wish, runtime: assignment.spec.runtime, handle };
+        let mut desk = self.node.desk();
+        desk.tasks.ordered(&assignment, clock::now());
+        desk.running.insert(assignment.attempt, running);
+        drop(desk);
+        let assignment = Arc::new(assignment);
+        let node = Arc::clone(&self.node);
+        Life { node, runtime, assignment, wish: wished, receipt, already: Duration::ZERO }
+    }
+
+    async fn tell_end(&self, attempt: AttemptRef, ending: Ending, receipt: &Receipt) {
+        self.node.desk().agent.ended(attempt);
+        let report = Report { attempt, at: clock::now(), what: What::Ended(ending) };
+        self.node.reporter.tell(Told { report, receipt: Some(receipt.clone()), stored: None }).await;
+    }
+}

@@ -1,0 +1,216 @@
+//! Reports on their way to the manager. What is to be told while a message is under way goes with the next, so under
+//! load many attempts share a message, and an attempt that ends at once is told of in one.
+//!
+//! A report is tried until it is stored. The channel is bounded; whoever finds it full waits, so while NATS is away
+//! attempts end but stay held, and the worker takes no orders beyond what it may hold.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use muster_events::codec::Encoding;
+use muster_events::command::Command;
+use muster_events::id::{Actor, CommandId, Incarnation, WorkerId};
+use muster_events::report::{REPORTS_MAX, Report, Reports};
+use muster_log::bus::{Bus, Delivery, Outgoing};
+use muster_log::error::LogError;
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+/// Reports that may wait for the message under way.
+const WAITING_MAX: usize = 8192;
+/// Orders that may wait to be declared done.
+const DONE_WAITING_MAX: usize = 1024;
+/// The pause after the first failed try; it doubles up to [`PAUSE_MAX`].
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+/// The longest pause between tries. The link's return cuts it short.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// The right to declare a message of orders done, shared by all its orders: the last to settle does it.
+#[derive(Clone)]
+pub(crate) struct Receipt(Arc<Mutex<Done>>);
+
+type Done = std::pin::Pin<Box<dyn Future<Output = Result<(), LogError>> + Send>>;
+
+impl Receipt {
+    /// Takes the orders out of a delivery.
+    pub(crate) fn of(delivery: Delivery) -> (muster_events::order::Orders, Self) {
+        (delivery.orders, Self(Arc::new(Mutex::new(delivery.done))))
+    }
+
+    fn settle(self) -> Option<Done> {
+        Arc::into_inner(self.0).map(|done| done.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// One report with what its storing sets free.
+pub(crate) struct Told {
+    /// What to tell.
+    pub(crate) report: Report,
+    /// The order it answers.
+    pub(crate) receipt: Option<Receipt>,
+    /// Who waits for it to be stored.
+    pub(crate) stored: Option<oneshot::Sender<()>>,
+}
+
+/// Where reports are handed in.
+#[derive(Clone)]
+pub(crate) struct Reporter {
+    reports: mpsc::Sender<Told>,
+    done: mpsc::Sender<Done>,
+}
+
+/// The other end, to be driven by [`Reporting::run`].
+pub(crate) struct Reporting {
+    reports: mpsc::Receiver<Told>,
+    done: mpsc::Receiver<Done>,
+    done_again: mpsc::Sender<Done>,
+}
+
+/// As whom reports are sent.
+#[derive(Clone)]
+pub(crate) struct Sender {
+    /// Where to.
+    pub(crate) bus: Arc<dyn Bus>,
+    /// Who.
+    pub(crate) worker: WorkerId,
+    /// As NATS knows it.
+    pub(crate) actor: Actor,
+    /// Which life.
+    pub(crate) incarnation: Incarnation,
+}
+
+/// A channel for reports.
+pub(crate) fn channel() -> (Reporter, Reporting) {
+    let (reports, reports_out) = mpsc::channel(WAITING_MAX);
+    let (done, done_out) = mpsc::channel(DONE_WAITING_MAX);
+    let reporting = Reporting { reports: reports_out, done: done_out, done_again: done.clone() };
+    (Reporter { reports, done }, reporting)
+}
+
+impl Reporter {
+    /// Hands in a report; waits while too many wait. After the worker's end nobody listens, and nothing happens.
+    pub(crate) async fn tell(&self, told: Told) {
+        drop(self.reports.send(told).await);
+    }
+
+    /// This order needs no (further) report.
+    pub(crate) async fn settle(&self, receipt: Receipt) {
+        if let Some(done) = receipt.settle() {
+            drop(self.done.send(done).await);
+        }
+    }
+}
+
+impl Reporting {
+    /// Sends reports until all [`Reporter`]s are gone. `stored` hears of each group once it is stored.
+    pub(crate) async fn run(self, sender: Sender, stored: impl Fn(&[Report])) {
+        let Self { reports, done, done_again } = self;
+        let (sender, stored, done_again) = (&sender, &stored, &done_again);
+        let sending = muster_log::gather::gather(reports, REPORTS_MAX, |group: Vec<Told>| async move {
+            let mut texts = Vec::with_capacity(group.len());
+            let mut waiting = Vec::new();
+            let mut receipts = Vec::with_capacity(group.len());
+            for Told { report, receipt, stored } in group {
+                texts.push(report);
+                receipts.extend(receipt);
+                waiting.extend(stored);
+            }
+            stored(&sender.store(texts).await);
+            for receipt in receipts {
+                if let Some(done) = receipt.settle() {
+                    drop(done_again.send(done).await);
+                }
+            }
+            for waiting in waiting {
+                waiting.send(()).ok();
+            }
+        });
+        tokio::select! {
+            () = sending => {}
+            () = declare_done(done) => {}
+        }
+    }
+}
+
+/// Orders that cannot be declared done come again and are known then, so a failure is no harm.
+async fn declare_done(done: mpsc::Receiver<Done>) {
+    muster_log::gather::gather(done, DONE_WAITING_MAX, |group: Vec<Done>| async move {
+        for result in futures_util::future::join_all(group).await {
+            if let Err(e) = result {
+                tracing::debug!(error = %e, "orders could not be declared done; they will come again");
+            }
+        }
+    })
+    .await;
+}
+
+impl Sender {
+    /// Stores reports, in as many messages as the server's limit needs, however long it takes. Gives them back.
+    async fn store(&self, reports: Vec<Report>) -> Vec<Report> {
+        let mut stored = Vec::with_capacity(reports.len());
+        let mut rest = vec![reports];
+        while let Some(group) = rest.pop() {
+            match self.send(group).await {
+                Ok(mut group) => stored.append(&mut group),
+                Err(mut group) => {
+                    let later = group.split_off(group.len() / 2);
+                    rest.push(later);
+                    rest.push(group);
+                }
+            }
+        }
+        stored
+    }
+
+    /// One message, tried until it is stored; the group comes back as an error when it has to be split.
+    async fn send(&self, reports: Vec<Report>) -> Result<Vec<Report>, Vec<Report>> {
+        let Ok(id) = CommandId::new(&Uuid::new_v4().to_string()) else { return Ok(reports) };
+        let command = Command::AttemptReport(Reports {
+            worker_id: self.worker.clone(),
+            incarnation: self.incarnation,
+            reports,
+        });
+        let encoded = command.encode(Encoding::MessagePack);
+        let verb = command.verb();
+        let Command::AttemptReport(Reports { reports, .. }) = command else { return Ok(Vec::new()) };
+        let payload = match encoded {
+            Ok(payload) => Bytes::from(payload),
+            Err(e) => {
+                tracing::error!(error = %e, "reports cannot be written");
+                return Ok(reports);
+            }
+        };
+        let mut pause = PAUSE_FIRST;
+        loop {
+            let outgoing = Outgoing {
+                actor: self.actor.clone(),
+                verb: verb.to_owned(),
+                id: id.clone(),
+                reply: None,
+                encoding: Encoding::MessagePack,
+                trace: None,
+                payload: payload.clone(),
+            };
+            match self.bus.publish_command(outgoing).await {
+                Ok(_) => return Ok(reports),
+                Err(LogError::TooLarge { .. }) if reports.len() > 1 => return Err(reports),
+                Err(e) => {
+                    tracing::warn!(error = %e, reports = reports.len(), "reports are not stored yet; trying again");
+                }
+            }
+            self.pause(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Waits, at most until the link is made anew.
+    async fn pause(&self, pause: Duration) {
+        let mut link = self.bus.link();
+        let up = link.borrow_and_update().up;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            changed = link.changed(), if !up => drop(changed),
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! A worker from its start to its end.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_events::id::{Actor, Incarnation};
+use muster_events::spec::Runtime as RuntimeName;
+use muster_events::worker::WorkerInfo;
+use muster_log::bus::Bus;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::commands::Commands;
+use crate::config::{Ready, WorkerConfig};
+use crate::environment::Environment;
+use crate::error::WorkerError;
+use crate::heartbeat::{self, Beat};
+use crate::host::Host;
+use crate::http;
+use crate::identity::Identity;
+use crate::node::{Node, Parts, Wish};
+use crate::orders::Supervisor;
+use crate::register;
+use crate::report::{self, Reporting};
+use crate::runtime::docker::{self, Docker, Found};
+use crate::runtime::lanes::Lanes;
+use crate::runtime::process::Processes;
+use crate::runtime::{Runtime, leftovers};
+
+/// How long the end may take: tasks have 5 s after TERM, then their reports have to be stored.
+const WIND_DOWN_MAX: Duration = Duration::from_secs(10);
+
+/// Runs a worker until `shutdown` is cancelled or it cannot go on. Says so through `ready` once it is registered.
+///
+/// At the end its processes are stopped (TERM, after 5 s at most KILL) and reported as lost, so that they are placed
+/// elsewhere; its containers run on and are adopted by its next life, unless it is configured otherwise. It does not
+/// unregister: what is placed on it meanwhile waits for it, or is placed elsewhere when its heartbeats are missed.
+///
+/// # Errors
+/// When the data folder is in use or spoiled, when a runtime that was asked for is not there, when the HTTP listener
+/// cannot be had, and when the manager or NATS refuse this worker: a second one of its name is online.
+pub async fn run(
+    config: WorkerConfig,
+    bus: Arc<dyn Bus>,
+    shutdown: CancellationToken,
+    ready: oneshot::Sender<Ready>,
+) -> Result<(), WorkerError> {
+    let worker = tokio::select! {
+        biased;
+        () = shutdown.cancelled() => return Ok(()),
+        prepared = Worker::prepare(config, bus) => prepared?,
+    };
+    worker.live(ready, &shutdown).await
+}
+
+/// A worker that is about to live.
+struct Worker {
+    config: WorkerConfig,
+    node: Arc<Node>,
+    host: Host,
+    lanes: Lanes,
+    runtimes: BTreeMap<RuntimeName, Arc<dyn Runtime>>,
+    docker: Option<Arc<Docker>>,
+    /// What an earlier life left running.
+    found: Vec<Found>,
+    reporting: Reporting,
+    /// Keeps the data folder ours.
+    _identity: Identity,
+}
+
+impl Worker {
+    async fn prepare(config: WorkerConfig, bus: Arc<dyn Bus>) -> Result<Self, WorkerError> {
+        let worker = config.worker_id.clone();
+        let cell = bus.cell().clone();
+        let actor = Actor::new(worker.as_str())
+            .map_err(|e| system("the worker's name cannot be that of an actor", io::Error::other(e)))?;
+        let identity = Identity::open(&config.data_dir)?;
+        let killed = leftovers::end(&cell, identity.installation).await;
+        if killed > 0 {
+            tracing::warn!(%worker, killed, "processes of an earlier life of this worker were killed");
+        }
+        let environment = Environment::new(&cell, &worker, identity.installation);
+        let docker = find_docker(&config, &cell, &identity, &environment).await?;
+        let found = match &docker {
+            Some(docker) => {
+                docker.find().await.map_err(|message| WorkerError::Runtime { runtime: "docker", message })?
+            }
+            None => Vec::new(),
+        };
+        let lanes = Lanes::start(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))?;
+        let runtimes = runtimes(&config, &lanes, environment, docker.as_ref())?;
+        let mut host = Host::new(&config.data_dir)?;
+        let info = WorkerInfo {
+            hostname: Host::name(),
+            address: String::new(),
+            zone: config.zone.clone(),
+            labels: config.labels.clone(),
+            runtimes: runtimes.keys().copied().collect(),
+            capacity: host.capacity(config.capacity),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: clock::now(),
+        };
+        let (reporter, reporting) = report::channel();
+        let node = Arc::new(Node::new(Parts {
+            bus,
+            worker,
+            actor,
+            installation: identity.installation,
+            info,
+            output: config.output,
+            reporter,
+            host: host.sample(),
+        }));
+        Ok(Self { config, node, host, lanes, runtimes, docker, found, reporting, _identity: identity })
+    }
+
+    async fn live(
+        self,
+        ready: oneshot::Sender<Ready>,
+        shutdown: &CancellationToken,
+    ) -> Result<(), WorkerError> {
+        let Self { config, node, host, lanes, runtimes, docker, found, reporting, _identity } = self;
+        // Ends with its parts: the HTTP goes on while tasks wind down.
+        let end = CancellationToken::new();
+        let _end = end.clone().drop_guard();
+        let mut parts = JoinSet::new();
+        let (commands, listening) = Commands::open(Arc::clone(&node.bus), node.actor.clone()).await;
+        parts.spawn(async move {
+            listening.await;
+            Ok(())
+        });
+        let listen = serve(&config, &node, &commands, &end, &mut parts).await?;
+        for found in &found {
+            node.desk().agent.adopt(found.assignment.attempt);
+        }
+        let incarnation = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Ok(()),
+            Some(ended) = parts.join_next() => return Err(ended_early(ended)),
+            registered = register::first(&node, &commands) => registered?,
+        };
+        tracing::info!(worker = %node.worker, %incarnation, "registered");
+        let asked = Arc::new(Notify::new());
+        let supervisor = Supervisor::new(Arc::clone(&node), runtimes, Arc::clone(&asked));
+        begin(&mut parts, &node, incarnation, reporting, Beat { docker: docker.clone(), host });
+        parts.spawn(register::on_request(Arc::clone(&node), commands, incarnation, asked));
+        adopt(&supervisor, &node, docker, found).await;
+        // Whoever started this worker may not care when it is ready.
+        drop(ready.send(Ready { http: listen, runtimes: node.info.runtimes.clone() }));
+        let result = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => Ok(()),
+            refused = supervisor.run() => refused.map_err(WorkerError::from),
+            Some(ended) = parts.join_next() => Err(ended_early(ended)),
+        };
+        wind_down(&node, config.stop_containers_on_exit).await;
+        parts.shutdown().await;
+        end_lanes(lanes).await;
+        result
+    }
+}
+
+fn system(what: &'static str, source: io::Error) -> WorkerError {
+    WorkerError::System { what, source }
+}
+
+/// A part of the worker ended although nobody wished it.
+fn ended_early(ended: Result<Result<(), WorkerError>, tokio::task::JoinError>) -> WorkerError {
+    match ended {
+        Ok(Err(error)) => error,
+        Ok(Ok(())) => system("a part of the worker", io::Error::other("ended by itself")),
+        Err(e) => system("a part of the worker failed", io::Error::other(e)),
+    }
+}
+
+async fn find_docker(
+    config: &WorkerConfig,
+    cell: &muster_events::subject::Cell,
+    identity: &Identity,
+    environment: &Environment,
+) -> Result<Option<Arc<Docker>>, WorkerError> {
+    let wanted = config.runtimes.as_ref().map(|set| set.contains(&RuntimeName::Docker));
+    if wanted == Some(false) {
+        return Ok(None);
+    }
+    let socket = docker::socket(config.docker_socket.as_deref());
+    match Docker::connect(&socket, cell, identity.installation, environment.clone()).await {
+        Ok(docker) => Ok(Some(Arc::new(docker))),
+        Err(message) if wanted == Some(true) => Err(WorkerError::Runtime { runtime: "docker", message }),
+        Err(message) => {
+            tracing::info!(worker = %config.worker_id, reason = message, "without containers: tasks run as processes only");
+            Ok(None)
+        }
+    }
+}
+
+fn runtimes(
+    config: &WorkerConfig,
+    lanes: &Lanes,
+    environment: Environment,
+    docker: Option<&Arc<Docker>>,
+) -> Result<BTreeMap<RuntimeName, Arc<dyn Runtime>>, WorkerError> {
+    let mut runtimes: BTreeMap<RuntimeName, Arc<dyn Runtime>> = BTreeMap::new();
+    if config.runtimes.as_ref().is_none_or(|set| set.contains(&RuntimeName::Process)) {
+        let program = match &config.program {
+            Some(program) => program.clone(),
+            None => std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe")),
+        };
+        let processes = Processes::new(lanes, environment, program);
+        runtimes.insert(RuntimeName::Process, Arc::new(processes));
+    }
+    if let Some(docker) = docker {
+        runtimes.insert(RuntimeName::Docker, Arc::clone(docker) as Arc<dyn Runtime>);
+    }
+    if runtimes.is_empty() {
+        let message = "a worker needs at least one of docker and process".to_owned();
+        return Err(WorkerError::Runtime { runtime: "auto", message });
+    }
+    Ok(runtimes)
+}
+
+async fn serve(
+    config: &WorkerConfig,
+    node: &Arc<Node>,
+    commands: &Commands,
+    end: &CancellationToken,
+    parts: &mut JoinSet<Result<(), WorkerError>>,
+) -> Result<Option<std::net::SocketAddr>, WorkerError> {
+    let Some(listen) = config.http.clone() else { return Ok(None) };
+    let router = http::router(Arc::clone(node), commands.clone());
+    let server = muster_http::serve(listen, "worker", router, end.clone()).await?;
+    let address = server.addr;
+    let reached = if address.ip().is_unspecified() {
+        format!("{}:{}", node.info.hostname, address.port())
+    } else {
+        address.to_string()
+    };
+    // Set here and nowhere else.
+    drop(node.address.set(reached));
+    parts.spawn(async move { Ok(server.ended().await?) });
+    Ok(Some(address))
+}
+
+/// Starts what lives as long as the registration.
+fn begin(
+    parts: &mut JoinSet<Result<(), WorkerError>>,
+    node: &Arc<Node>,
+    incarnation: Incarnation,
+    reporting: Reporting,
+    beat: Beat,
+) {
+    let sender = report::Sender {
+        bus: Arc::clone(&node.bus),
+        worker: node.worker.clone(),
+        actor: node.actor.clone(),
+        incarnation,
+    };
+    let keeper = Arc::clone(node);
+    parts.spawn(async move {
+        reporting.run(sender, |reports| keeper.stored(reports)).await;
+        Ok(())
+    });
+    let beating = heartbeat::beat(Arc::clone(node), incarnation, beat);
+    parts.spawn(async move {
+        beating.await;
+        Ok(())
+    });
+}
+
+async fn adopt(supervisor: &Supervisor, node: &Node, docker: Option<Arc<Docker>>, found: Vec<Found>) {
+    let Some(docker) = docker else { return };
+    for found in found {
+        let instance = docker.take_over(&found, &*node.bus).await;
+        let Found { assignment, started_at, .. } = found;
+        tracing::info!(task = %assignment.attempt.task, container = instance.handle(), "adopting a container");
+        let micros = started_at.map_or(0, |at| clock::now().micros_since(at));
+        let already = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
+        let id = assignment.attempt.task;
+        supervisor.adopt(Arc::clone(&docker) as Arc<dyn Runtime>, assignment, already, instance);
+        node.desk().tasks.adopted(id, started_at);
+    }
+}
+
+/// Ends what runs and waits until its reports are stored, both within bounds.
+async fn wind_down(node: &Node, stop_containers: bool) {
+    let running: Vec<_> = node.desk().running.iter().map(|(a, r)| (*a, r.runtime)).collect();
+    for (attempt, runtime) in running {
+        let leave = runtime == RuntimeName::Docker && !stop_containers;
+        node.wish(attempt, if leave { Wish::Leave } else { Wish::Shutdown });
+    }
+    let mut changes = node.changes();
+    let quiet = changes.wait_for(|_| node.desk().agent.held() == 0);
+    if tokio::time::timeout(WIND_DOWN_MAX, quiet).await.is_err() {
+        let held = node.desk().agent.held();
+        tracing::warn!(worker = %node.worker, held, "not all reports could be stored; the next start of this worker tells the manager");
+    }
+}
+
+/// Waiting for threads blocks, so it is done where that is allowed.
+async fn end_lanes(lanes: Lanes) {
+    if tokio::task::spawn_blocking(move || drop(lanes)).await.is_err() {
+        tracing::error!("ending the threads for processes has panicked");
+    }
+}

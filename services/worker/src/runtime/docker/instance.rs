@@ -1,0 +1,146 @@
+//! One container.
+
+use std::time::Duration;
+
+use bollard::errors::Error;
+use bollard::models::ContainerState;
+use bollard::query_parameters::{InspectContainerOptions, KillContainerOptionsBuilder, WaitContainerOptions};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
+use muster_events::time::Timestamp;
+
+use super::logs::Logs;
+use super::{remove, words};
+use crate::output::{Patience, Source};
+use crate::runtime::{Exit, Instance, Signal};
+
+/// How long the engine may take to hand over the last lines: a program is not slowed down by our reading, so much
+/// may be left to read.
+const PATIENCE: Patience = Patience { silence: Duration::from_secs(10), total: Duration::from_secs(60) };
+/// The pause before the engine is asked again after it has not answered; it doubles up to [`PAUSE_MAX`].
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// The longest such pause.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// A container that runs, or has ended and is still there.
+pub(super) struct Container {
+    client: bollard::Docker,
+    id: String,
+    output: Option<Logs>,
+}
+
+/// How it ended; nothing while it runs.
+async fn look(client: &bollard::Docker, id: &str) -> Result<Option<Exit>, Error> {
+    match client.inspect_container(id, None::<InspectContainerOptions>).await {
+        Ok(found) => Ok(exit(&found.state.unwrap_or_default())),
+        Err(Error::DockerResponseServerError { status_code: 404, .. }) => {
+            Ok(Some(Exit::Gone("somebody has removed its container".to_owned())))
+        }
+        Err(e) => Err(e),
+    }
+}
+
+impl Container {
+    /// The container `id`; of its output what was written after `stored`.
+    pub(super) fn new(client: bollard::Docker, id: String, stored: Option<Timestamp>) -> Self {
+        let output = Some(Logs::follow(&client, &id, stored));
+        Self { client, id, output }
+    }
+}
+
+fn exit(state: &ContainerState) -> Option<Exit> {
+    if state.running == Some(true) || state.paused == Some(true) || state.restarting == Some(true) {
+        return None;
+    }
+    let code = state.exit_code.unwrap_or(0);
+    if state.oom_killed == Some(true) && code != 0 {
+        return Some(Exit::Oom);
+    }
+    Some(Exit::Code(i32::try_from(code).unwrap_or(i32::MAX)))
+}
+
+impl Instance for Container {
+    fn handle(&self) -> String {
+        self.id.clone()
+    }
+
+    fn take_output(&mut self) -> Option<Box<dyn Source>> {
+        self.output.take().map(|logs| Box::new(logs) as Box<dyn Source>)
+    }
+
+    fn patience(&self) -> Patience {
+        PATIENCE
+    }
+
+    /// What the wait says only wakes us: the truth is in the inspection. So an engine that restarts does no harm.
+    fn ended(&mut self) -> BoxFuture<'_, Exit> {
+        async move {
+            let mut pause = PAUSE_FIRST;
+            loop {
+                let waited =
+                    self.client.wait_container(&self.id, None::<WaitContainerOptions>).boxed().next().await;
+                match look(&self.client, &self.id).await {
+                    Ok(Some(exit)) => return exit,
+                    Ok(None) => {}
+                    Err(e) => {
+                        tracing::warn!(container = self.id, error = %words(&e), "the Docker engine does not say how a container is; asking again");
+                    }
+                }
+                if waited.is_some_and(|w| w.is_ok()) {
+                    pause = PAUSE_FIRST;
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+        }
+        .boxed()
+    }
+
+    fn signal(&mut self, signal: Signal) -> BoxFuture<'_, ()> {
+        async move {
+            let name = match signal {
+                Signal::Terminate => "SIGTERM",
+                Signal::Kill => "SIGKILL",
+            };
+            let options = KillContainerOptionsBuilder::new().signal(name).build();
+            match self.client.kill_container(&self.id, Some(options)).await {
+                // 404 and 409: it is gone or has ended.
+                Ok(()) | Err(Error::DockerResponseServerError { status_code: 404 | 409, .. }) => {}
+                Err(e) => {
+                    tracing::warn!(container = self.id, signal = name, error = %words(&e), "a container cannot be signalled");
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn remains(self: Box<Self>) -> Option<BoxFuture<'static, ()>> {
+        Some(async move { remove(&self.client, &self.id).await }.boxed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(running: bool, oom: bool, code: i64) -> ContainerState {
+        ContainerState {
+            running: Some(running),
+            oom_killed: Some(oom),
+            exit_code: Some(code),
+            ..ContainerState::default()
+        }
+    }
+
+    #[test]
+    fn states_become_exits() {
+        assert_eq!(exit(&state(true, false, 0)), None);
+        assert_eq!(exit(&state(false, false, 7)), Some(Exit::Code(7)));
+        assert_eq!(exit(&state(false, true, 137)), Some(Exit::Oom));
+        assert_eq!(
+            exit(&state(false, true, 0)),
+            Some(Exit::Code(0)),
+            "a helper was killed, the program went on"
+        );
+    }
+}

@@ -1,0 +1,320 @@
+//! Plain processes, each in a process group of its own.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use muster_events::output::{CHUNK_BYTES_MAX, OutputStream};
+use rustix::process::{Pid, kill_process_group};
+use tokio::net::unix::pipe;
+use tokio::runtime::Handle;
+
+use crate::agent::Assignment;
+use crate::clock;
+use crate::environment::Environment;
+use crate::output::{Patience, Piece, Source};
+use crate::runtime::lanes::Lanes;
+use crate::runtime::limits;
+use crate::runtime::pidfd::Watched;
+use crate::runtime::{Exit, Instance, NotStarted, Runtime, Signal};
+
+/// How long pipes are read after the process group is gone. Only a program that has left the group still holds them.
+const PATIENCE: Patience = Patience { silence: Duration::from_millis(250), total: Duration::from_secs(2) };
+/// How often a start is tried when the machine is short of processes, memory or files.
+const TRIES_MAX: u32 = 6;
+/// The pause after the first such try; it doubles with each.
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+/// Bytes read from a pipe at a time.
+const READ_BYTES: usize = 8 << 10;
+
+/// The process runtime.
+pub(crate) struct Processes {
+    lanes: Vec<Handle>,
+    next: AtomicUsize,
+    environment: Environment,
+    /// The muster binary, for `exec-limited`.
+    program: PathBuf,
+}
+
+impl Processes {
+    /// A runtime that gives its processes `environment` and runs those with limits through `program`.
+    pub(crate) fn new(lanes: &Lanes, environment: Environment, program: PathBuf) -> Self {
+        Self { lanes: lanes.handles(), next: AtomicUsize::new(0), environment, program }
+    }
+
+    fn command(&self, assignment: &Assignment) -> Result<Command, NotStarted> {
+        let spec = &assignment.spec;
+        let Some((name, args)) = spec.command.split_first() else {
+            return Err(NotStarted("the task has no command".to_owned()));
+        };
+        let path = self.environment.path_of(spec);
+        let program = find(name, path)?;
+        let mut command = if spec.limits.is_empty() {
+            let mut command = Command::new(&program);
+            command.arg0(name);
+            command
+        } else {
+            let mut command = Command::new(&self.program);
+            command.args(limits::arguments(&spec.limits)).arg(&program).arg(name);
+            command
+        };
+        command.args(args).env_clear().envs(self.environment.base());
+        command.envs(&spec.env);
+        for (name, value) in self.environment.of(assignment) {
+            command.env(name, &*value);
+        }
+        if let Some(dir) = &spec.workdir {
+            command.current_dir(dir);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        Ok(command)
+    }
+}
+
+impl Runtime for Processes {
+    fn executor(&self) -> &Handle {
+        // In turn. There is at least one.
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        &self.lanes[turn % self.lanes.len()]
+    }
+
+    fn prepare<'a>(&'a self, _: &'a Assignment) -> BoxFuture<'a, Result<(), NotStarted>> {
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn start<'a>(
+        &'a self,
+        assignment: &'a Arc<Assignment>,
+    ) -> BoxFuture<'a, Result<Box<dyn Instance>, NotStarted>> {
+        async move {
+            let mut command = self.command(assignment)?;
+            let mut pause = PAUSE_FIRST;
+            for _ in 1..TRIES_MAX {
+                match Process::spawn(&mut command) {
+                    Err(e) if is_shortage(&e) => tokio::time::sleep(pause).await,
+                    Err(e) => return Err(explain(assignment, &e)),
+                    Ok(process) => return Ok(Box::new(process) as Box<dyn Instance>),
+                }
+                pause *= 2;
+            }
+            Process::spawn(&mut command)
+                .map(|process| Box::new(process) as Box<dyn Instance>)
+                .map_err(|e| explain(assignment, &e))
+        }
+        .boxed()
+    }
+}
+
+/// The program's file. The library would look along the PATH itself, but only after a fork: a whole path lets it
+/// take the faster way, and lets us say what is missing.
+fn find(name: &str, path: &OsStr) -> Result<PathBuf, NotStarted> {
+    if name.contains('/') {
+        return Ok(PathBuf::from(name));
+    }
+    let mut found = None;
+    for folder in std::env::split_paths(path) {
+        let file = folder.join(name);
+        if is_executable(&file) {
+            return Ok(file);
+        }
+        if file.is_file() {
+            found = Some(file);
+        }
+    }
+    Err(NotStarted(match found {
+        Some(file) => format!(
+            "cannot run program `{name}`: `{}` is not executable: Permission denied (os error 13)",
+            file.display()
+        ),
+        None => format!(
+            "cannot run program `{name}`: it is in no folder of PATH ({}): No such file or directory (os error 2)",
+            path.to_string_lossy()
+        ),
+    }))
+}
+
+fn is_executable(file: &Path) -> bool {
+    rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok() && file.is_file()
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let short = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE];
+    short.iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()))
+}
+
+/// The system says only `No such file or directory`: this says of what.
+fn explain(assignment: &Assignment, error: &io::Error) -> NotStarted {
+    let spec = &assignment.spec;
+    if let Some(dir) = spec.workdir.as_deref().filter(|dir| !Path::new(dir).is_dir()) {
+        return NotStarted(format!("cannot enter the working folder `{dir}`: {error}"));
+    }
+    let name = spec.command.first().map_or("", String::as_str);
+    NotStarted(format!("cannot run program `{name}`: {error}"))
+}
+
+/// A process that leads its group.
+struct Process {
+    child: Child,
+    pid: Pid,
+    end: Watched,
+    output: Option<Pipes>,
+    /// The process has been waited for: its id means nothing any more.
+    reaped: bool,
+}
+
+impl Process {
+    fn spawn(command: &mut Command) -> io::Result<Self> {
+        let mut child = command.spawn()?;
+        match Self::attend(&mut child) {
+            Ok((pid, end, output)) => Ok(Self { child, pid, end, output: Some(output), reaped: false }),
+            Err(e) => {
+                // Without a way to notice its end it must not run.
+                kill_group(Pid::from_child(&child), rustix::process::Signal::KILL);
+                child.wait()?;
+                Err(e)
+            }
+        }
+    }
+
+    fn attend(child: &mut Child) -> io::Result<(Pid, Watched, Pipes)> {
+        let pid = Pid::from_child(child);
+        let end = Watched::new(pid)?;
+        let stdout = child.stdout.take().map(|p| pipe::Receiver::from_owned_fd(p.into())).transpose()?;
+        let stderr = child.stderr.take().map(|p| pipe::Receiver::from_owned_fd(p.into())).transpose()?;
+        Ok((pid, end, Pipes { stdout, stderr }))
+    }
+
+    /// Its end, and that of its group: the group is killed while the dead leader still holds its number, so that no
+    /// stranger can have got it.
+    fn reap(&mut self) -> Exit {
+        kill_group(self.pid, rustix::process::Signal::KILL);
+        self.reaped = true;
+        match self.child.wait() {
+            Ok(status) => match (status.code(), status.signal()) {
+                (Some(code), _) => Exit::Code(code),
+                (None, Some(signal)) => Exit::Signal(signal),
+                (None, None) => Exit::Gone(format!("the system gave the status {status}")),
+            },
+            Err(e) => Exit::Gone(format!("the system does not say how it ended: {e}")),
+        }
+    }
+}
+
+impl Instance for Process {
+    fn handle(&self) -> String {
+        self.pid.to_string()
+    }
+
+    fn take_output(&mut self) -> Option<Box<dyn Source>> {
+        self.output.take().map(|pipes| Box::new(pipes) as Box<dyn Source>)
+    }
+
+    fn patience(&self) -> Patience {
+        PATIENCE
+    }
+
+    fn ended(&mut self) -> BoxFuture<'_, Exit> {
+        async move {
+            if let Err(e) = self.end.ended().await {
+                return Exit::Gone(format!("its end cannot be awaited: {e}"));
+            }
+            self.reap()
+        }
+        .boxed()
+    }
+
+    fn signal(&mut self, signal: Signal) -> BoxFuture<'_, ()> {
+        if !self.reaped {
+            kill_group(
+                self.pid,
+                match signal {
+                    Signal::Terminate => rustix::process::Signal::TERM,
+                    Signal::Kill => rustix::process::Signal::KILL,
+                },
+            );
+        }
+        std::future::ready(()).boxed()
+    }
+
+    fn remains(self: Box<Self>) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
+}
+
+impl Drop for Process {
+    /// Nobody looks after it any more (the worker ends): it does not outlive that.
+    fn drop(&mut self) {
+        if !self.reaped {
+            self.reap();
+        }
+    }
+}
+
+fn kill_group(pid: Pid, signal: rustix::process::Signal) {
+    match kill_process_group(pid, signal) {
+        // Nobody is left in it, or only dead ones.
+        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+        Err(e) => tracing::warn!(%pid, error = %e, "cannot signal a task's process group"),
+    }
+}
+
+/// What a process prints.
+struct Pipes {
+    stdout: Option<pipe::Receiver>,
+    stderr: Option<pipe::Receiver>,
+}
+
+impl Source for Pipes {
+    fn next(&mut self) -> BoxFuture<'_, Option<Piece>> {
+        async move {
+            loop {
+                let (stream, bytes) = tokio::select! {
+                    bytes = read(self.stdout.as_ref()), if self.stdout.is_some() => (OutputStream::Stdout, bytes),
+                    bytes = read(self.stderr.as_ref()), if self.stderr.is_some() => (OutputStream::Stderr, bytes),
+                    else => return None,
+                };
+                match (bytes, stream) {
+                    (Some(bytes), stream) => return Some(Piece { stream, at: clock::now(), bytes }),
+                    (None, OutputStream::Stdout) => self.stdout = None,
+                    (None, OutputStream::Stderr) => self.stderr = None,
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+/// All that is there, up to a chunk; nothing at the end, or when the pipe breaks, which is the same to us.
+async fn read(pipe: Option<&pipe::Receiver>) -> Option<Bytes> {
+    let pipe = pipe?;
+    let mut all = BytesMut::new();
+    loop {
+        if all.is_empty() {
+            pipe.readable().await.ok()?;
+        }
+        let mut part = [0; READ_BYTES];
+        match pipe.try_read(&mut part) {
+            Ok(0) if all.is_empty() => return None,
+            Ok(n) if n > 0 => {
+                all.extend_from_slice(&part[..n]);
+                if all.len() + READ_BYTES > CHUNK_BYTES_MAX {
+                    return Some(all.freeze());
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && all.is_empty() => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            // The end and a broken pipe are met again at the next call.
+            Ok(_) | Err(_) if !all.is_empty() => return Some(all.freeze()),
+            Ok(_) | Err(_) => return None,
+        }
+    }
+}
