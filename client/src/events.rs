@@ -36,6 +36,8 @@ pub enum Order {
 pub struct EventFilter {
     /// Only after this `seq`.
     pub after: Option<u64>,
+    /// Only before this `seq` (pages only).
+    pub before: Option<u64>,
     /// Only at or after this time (RFC 3339).
     pub since: Option<String>,
     /// Only before this time (RFC 3339).
@@ -61,6 +63,7 @@ impl EventFilter {
     pub(crate) fn query(&self) -> Vec<(&'static str, String)> {
         let mut query = self.live_query();
         query.extend(self.after.map(|v| ("after", v.to_string())));
+        query.extend(self.before.map(|v| ("before", v.to_string())));
         query.extend(self.until.clone().map(|v| ("until", v)));
         query.extend(self.limit.map(|v| ("limit", v.to_string())));
         if self.order == Order::Desc {

@@ -33,6 +33,8 @@ pub struct TaskFilter {
     pub name: Option<String>,
     /// At most so many (100 when absent, 1000 at most).
     pub limit: Option<u64>,
+    /// Newest first instead of oldest first.
+    pub newest_first: bool,
     /// Where the page before ended: [`TaskPage::next`].
     pub cursor: Option<String>,
 }
@@ -50,6 +52,9 @@ impl TaskFilter {
         .filter_map(|(name, value)| value.clone().map(|v| (name, v)))
         .collect();
         query.extend(self.labels.iter().map(|l| ("label", l.clone())));
+        if self.newest_first {
+            query.push(("order", "desc".to_owned()));
+        }
         query.extend(self.limit.map(|v| ("limit", v.to_string())));
         query
     }

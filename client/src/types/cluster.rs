@@ -22,15 +22,15 @@ pub struct ClusterStatus {
     pub capacity: Value,
     /// What is promised.
     pub used: Value,
-    /// Which manager leads.
-    pub leader: Value,
+    /// The manager that leads.
+    pub leader: Option<String>,
     /// The `seq` of the newest event this API has applied.
     pub seq: u64,
     /// The cluster's version.
     pub version: String,
     /// The hash of the state at `seq`, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub hash: Option<String>,
+    pub state_hash: Option<String>,
     /// All else, as the server tells it.
     #[serde(flatten)]
     pub more: BTreeMap<String, Value>,

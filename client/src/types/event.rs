@@ -48,7 +48,7 @@ impl EventRecord {
 pub struct EventPage {
     /// The events.
     pub events: Vec<EventRecord>,
-    /// Where the next page begins: what to give as `after`; absent at the end.
+    /// What to give as `after` for the next page (as `before`, newest first); absent at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u64>,
 }

@@ -101,6 +101,9 @@ pub struct Task {
     /// The program's exit code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
+    /// Container id or process id, once it has started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handle: Option<String>,
     /// Why it is where it is, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -137,7 +140,7 @@ pub struct Submitted {
     /// How many there are.
     #[serde(default)]
     pub total: u64,
-    /// The tasks; of very many perhaps only the first.
+    /// Their ids, in the order of their definitions; of very many only the first.
     #[serde(default)]
-    pub tasks: Vec<Task>,
+    pub ids: Vec<TaskId>,
 }

@@ -1,2 +1,59 @@
-//! x
-fn main() {}
+//! The binary `muster`: a cluster, its parts, and the command line that talks to it.
+
+mod cli;
+mod command;
+mod connect;
+mod exit;
+mod follow;
+mod home;
+mod interrupt;
+mod listen;
+mod logging;
+mod nats_server;
+mod output;
+mod parts;
+mod resolve;
+mod story;
+mod taskfile;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::Cli;
+use crate::command::Context;
+use crate::exit::Failure;
+
+fn main() -> ExitCode {
+    // A worker starts programs with limits through this hidden subcommand. It is looked at before anything else: the
+    // program's environment and arguments are none of the command line's business, and it should cost nothing.
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == muster_worker::EXEC_LIMITED) {
+        eprintln!("muster: {}", muster_worker::exec_limited(words));
+        return ExitCode::from(exit::NOT_EXECUTED);
+    }
+    let cli = Cli::parse();
+    logging::init(cli.command.is_service(), cli.global.verbose);
+    let context = Context::new(cli.global);
+    let ended = runtime().and_then(|runtime| {
+        let ended = runtime.block_on(command::run(cli.command, &context));
+        // A blocking read (standard input, a name look-up) must not keep the program from ending.
+        runtime.shutdown_background();
+        ended
+    });
+    match ended {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            failure.tell(context.out.json);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::failed(format!("no threads can be started: {e}")))
+}

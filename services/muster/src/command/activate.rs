@@ -1,0 +1,21 @@
+//! `muster activate`: a drained worker takes tasks again.
+
+use crate::command::{Context, Outcome};
+use crate::exit;
+
+/// Arguments of `activate`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The worker's id
+    id: String,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
+    let answer = context.manager()?.activate(&args.id).await?.value;
+    if context.out.json {
+        context.out.json(&answer)?;
+    } else {
+        context.out.line(format!("{} {}: {}", answer.worker_id, answer.status, answer.message))?;
+    }
+    Ok(exit::OK)
+}

@@ -1,0 +1,74 @@
+//! `muster cluster`: the cluster at a glance.
+
+use std::collections::BTreeMap;
+
+use muster_client::{ClusterStatus, Compatibility};
+use serde_json::Value;
+
+use crate::command::{Context, Outcome};
+use crate::exit;
+use crate::units::grouped;
+
+/// Arguments of `cluster`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Ask for the hash of the state too
+    #[arg(long)]
+    hash: bool,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
+    let manager = context.manager()?;
+    let status = if args.hash { manager.cluster_with_hash().await? } else { manager.cluster().await? };
+    if let Compatibility::Incompatible { cluster, client } = Compatibility::of(&status.version) {
+        eprintln!(
+            "warning: the cluster has version {cluster}, this muster {client}; they may not understand each other"
+        );
+    }
+    if context.out.json {
+        context.out.json(&status)?;
+        return Ok(exit::OK);
+    }
+    for (name, value) in lines(&status) {
+        context.out.line(format!("{name:<12} {value}"))?;
+    }
+    Ok(exit::OK)
+}
+
+fn lines(status: &ClusterStatus) -> Vec<(String, String)> {
+    let mut lines = vec![
+        ("workers".to_owned(), counts(&status.workers)),
+        ("tasks".to_owned(), counts(&status.tasks)),
+        ("capacity".to_owned(), plain(&status.capacity)),
+        ("used".to_owned(), plain(&status.used)),
+        ("leader".to_owned(), status.leader.clone().unwrap_or_else(|| "-".to_owned())),
+        ("position".to_owned(), grouped(status.seq)),
+        ("version".to_owned(), status.version.clone()),
+    ];
+    lines.extend(status.state_hash.iter().map(|h| ("state hash".to_owned(), h.clone())));
+    lines.extend(status.more.iter().map(|(k, v)| (k.clone(), plain(v))));
+    lines
+}
+
+fn counts(counts: &BTreeMap<String, u64>) -> String {
+    let total = counts.get("total").copied().unwrap_or_default();
+    let parts: Vec<_> = counts
+        .iter()
+        .filter(|(name, n)| *name != "total" && **n > 0)
+        .map(|(name, n)| format!("{} {name}", grouped(*n)))
+        .collect();
+    if parts.is_empty() { grouped(total) } else { format!("{} ({})", grouped(total), parts.join(", ")) }
+}
+
+/// A value in one line, without the signs of JSON.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Object(map) => {
+            map.iter().map(|(k, v)| format!("{k} {}", plain(v))).collect::<Vec<_>>().join(", ")
+        }
+        Value::Array(list) => list.iter().map(plain).collect::<Vec<_>>().join(", "),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
+}

@@ -1,0 +1,119 @@
+//! `muster ps`: tasks.
+
+use muster_client::{ManagerClient, Task, TaskFilter};
+
+use crate::command::{Context, Outcome};
+use crate::exit::{self, Failure};
+use crate::output::one_line;
+use crate::resolve::short;
+use crate::units::{ago, grouped, now};
+
+/// States of tasks that have not ended.
+const ALIVE: [&str; 3] = ["running", "scheduled", "pending"];
+/// The most tasks the API gives at once.
+const PAGE: u64 = 1000;
+
+/// Arguments of `ps`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Tasks that have ended too
+    #[arg(short, long)]
+    all: bool,
+    /// Only tasks in this state
+    #[arg(long, value_parser = ["pending", "scheduled", "running", "completed", "failed", "cancelled"])]
+    state: Option<String>,
+    /// Only tasks on this worker
+    #[arg(long, value_name = "ID")]
+    worker: Option<String>,
+    /// Only tasks of this job
+    #[arg(long, value_name = "ID")]
+    job: Option<String>,
+    /// Only tasks with this label (may be repeated: all must be there)
+    #[arg(long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
+    /// Only tasks of this name
+    #[arg(long)]
+    name: Option<String>,
+    /// Show at most so many
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    limit: u64,
+    /// Show ids whole
+    #[arg(long)]
+    full_ids: bool,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
+    let manager = context.manager()?;
+    let states: Vec<Option<String>> = match (&args.state, args.all) {
+        (Some(state), _) => vec![Some(state.clone())],
+        (None, true) => vec![None],
+        (None, false) => ALIVE.iter().map(|s| Some((*s).to_owned())).collect(),
+    };
+    let (mut tasks, mut total) = (Vec::new(), 0);
+    for state in states {
+        let (found, of) =
+            collect(&manager, &args, state, args.limit.saturating_sub(tasks.len() as u64)).await?;
+        tasks.extend(found);
+        total += of;
+    }
+    if context.out.json {
+        context.out.json(&tasks)?;
+        return Ok(exit::OK);
+    }
+    let rows: Vec<_> = tasks.iter().map(|t| row(t, args.full_ids)).collect();
+    context.out.table(&["ID", "NAME", "STATE", "WORKER", "TRY", "EXIT", "AGE", "COMMAND / REASON"], &rows)?;
+    if total > tasks.len() as u64 {
+        eprintln!("{} of {}; more with --limit", grouped(tasks.len() as u64), grouped(total));
+    }
+    Ok(exit::OK)
+}
+
+/// Tasks in one state, or in any: at most `limit`, and how many there are.
+async fn collect(
+    manager: &ManagerClient,
+    args: &Args,
+    state: Option<String>,
+    limit: u64,
+) -> Result<(Vec<Task>, u64), Failure> {
+    let mut filter = TaskFilter {
+        state,
+        worker: args.worker.clone(),
+        job: args.job.clone(),
+        labels: args.label.clone(),
+        name: args.name.clone(),
+        newest_first: true,
+        ..TaskFilter::default()
+    };
+    let mut tasks = Vec::new();
+    loop {
+        let left = limit - tasks.len() as u64;
+        filter.limit = Some(left.clamp(1, PAGE));
+        let page = manager.tasks(&filter).await?;
+        let given = page.tasks.len();
+        tasks.extend(page.tasks.into_iter().take(usize::try_from(left).unwrap_or(usize::MAX)));
+        filter.cursor = page.next;
+        if given == 0 || filter.cursor.is_none() || tasks.len() as u64 >= limit {
+            return Ok((tasks, page.total));
+        }
+    }
+}
+
+fn row(task: &Task, full_ids: bool) -> Vec<String> {
+    let id = task.id.to_string();
+    let dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let last = match &task.reason {
+        Some(reason) => reason.clone(),
+        None if task.command.is_empty() => task.image.clone().unwrap_or_default(),
+        None => task.command.join(" "),
+    };
+    vec![
+        if full_ids { id } else { short(&id) },
+        one_line(&task.name, 24),
+        task.state.to_string(),
+        dash(task.worker_id.clone()),
+        dash(task.attempt.map(|n| n.to_string())),
+        dash(task.exit_code.map(|c| c.to_string())),
+        dash(task.created_at.map(|t| ago(now(), t))),
+        one_line(&last, 80),
+    ]
+}

@@ -1,0 +1,58 @@
+//! `muster replay`: folds the log as anybody may who can read it, and checks what it says of itself.
+
+mod fold;
+mod show;
+mod verify;
+
+use std::path::PathBuf;
+
+use muster_log::nats::{NatsConfig, Streams};
+use tokio_util::sync::CancellationToken;
+
+use crate::command::{Context, Outcome};
+use crate::connect::{self, NatsArgs};
+use crate::exit::{self, Failure};
+use crate::home;
+use crate::output::Progress;
+use fold::{Fold, Until};
+
+/// Arguments of `replay`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Stop after this event, or before what came later than this time (RFC 3339)
+    #[arg(long, value_name = "SEQ|TIME")]
+    until: Option<Until>,
+    /// Compare with the running cluster and check that the state is sound
+    #[arg(long, conflicts_with = "until")]
+    verify: bool,
+    /// The folder of a cluster that `muster up` started: says where NATS is, and as whom, unless --nats does
+    #[arg(long, default_value = home::DEFAULT, value_name = "DIR")]
+    data: PathBuf,
+    #[command(flatten)]
+    nats: NatsArgs,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
+    let bus = match connect::open(nats(&args)?, &CancellationToken::new()).await? {
+        Some(bus) => bus,
+        None => return Ok(exit::INTERRUPTED),
+    };
+    let last = bus.last_position().await.map_err(|e| connect::refused(&e))?;
+    let mut fold = Fold::open(&bus).await?;
+    let mut progress = Progress::new(context.out);
+    fold.read_to(last, args.until.as_ref(), &mut progress).await?;
+    progress.clear();
+    let verdict = if args.verify { Some(verify::verify(&mut fold, &bus, context).await?) } else { None };
+    show::show(&fold, verdict.as_ref(), context)?;
+    Ok(if verdict.is_none_or(|v| v.is_good()) { exit::OK } else { exit::FAILED })
+}
+
+/// Where NATS is: as the user says, else as the cluster in the data folder does.
+fn nats(args: &Args) -> Result<NatsConfig, Failure> {
+    if args.nats.is_default()
+        && let Some(home) = home::Record::read(&args.data)?
+    {
+        return home.nats(&args.data, "replay");
+    }
+    args.nats.config("replay", Streams::Expect, false)
+}

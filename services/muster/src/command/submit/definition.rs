@@ -1,0 +1,166 @@
+//! From options to a task's definition.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use muster_events::spec::{Constraint, Limits, Operator, Runtime, Strategy, TaskDefinition};
+
+use super::Args;
+use crate::exit::Failure;
+use crate::units;
+
+/// The task the options describe.
+pub(super) fn of(args: Args) -> Result<TaskDefinition, Failure> {
+    let options = args.task;
+    if args.command.is_empty() && options.image.is_none() {
+        return Err(Failure::usage("there is nothing to run").hint(
+            "Give a program after `--` (muster submit -- echo hello), an --image, or a file of tasks.",
+        ));
+    }
+    let name = options.name.unwrap_or_else(|| default_name(args.command.first(), options.image.as_ref()));
+    Ok(TaskDefinition {
+        id: options.id,
+        name,
+        image: options.image,
+        command: args.command,
+        args: Vec::new(),
+        env: once_each(options.env, "--env")?,
+        cpu: options.cpu,
+        memory: options.memory,
+        disk: options.disk,
+        runtime: options.runtime,
+        workdir: options.workdir,
+        timeout_s: options.timeout.map(|t| t.as_secs_f64()),
+        grace_s: options.grace.map(|t| t.as_secs_f64()),
+        pids: options.pids,
+        limits: limits(options.limit)?,
+        labels: once_each(options.label, "--label")?,
+        constraints: options.constraint,
+        strategy: if options.spread { Strategy::Spread } else { Strategy::BestFit },
+        priority: options.priority,
+        count: options.count,
+    })
+}
+
+/// The program's file name, or the image's.
+fn default_name(program: Option<&String>, image: Option<&String>) -> String {
+    let text = program.or(image).map(String::as_str).unwrap_or_default();
+    let name = Path::new(text).file_name().and_then(|n| n.to_str()).unwrap_or(text);
+    let name: String = name.chars().filter(|c| !c.is_control()).take(255).collect();
+    if name.is_empty() { "task".to_owned() } else { name }
+}
+
+fn once_each(pairs: Vec<(String, String)>, option: &str) -> Result<BTreeMap<String, String>, Failure> {
+    let mut map = BTreeMap::new();
+    for (key, value) in pairs {
+        if let Some(before) = map.insert(key.clone(), value.clone()) {
+            return Err(Failure::usage(format!("{option} gives `{key}` twice: `{before}` and `{value}`")));
+        }
+    }
+    Ok(map)
+}
+
+fn limits(pairs: Vec<(String, String)>) -> Result<Limits, Failure> {
+    let mut limits = Limits::default();
+    for (name, text) in pairs {
+        let bytes = || units::bytes(&text).map_err(|e| Failure::usage(format!("--limit {name}: {e}")));
+        let count = || {
+            text.parse()
+                .map_err(|_| Failure::usage(format!("--limit {name}: `{text}` is not a whole number")))
+        };
+        match name.as_str() {
+            "address_space" => limits.address_space = Some(bytes()?),
+            "file_size" => limits.file_size = Some(bytes()?),
+            "cpu_seconds" => limits.cpu_seconds = Some(count()?),
+            "open_files" => limits.open_files = Some(count()?),
+            other => {
+                return Err(Failure::usage(format!(
+                    "--limit `{other}` is unknown; there are address_space, cpu_seconds, file_size, open_files"
+                )));
+            }
+        }
+    }
+    Ok(limits)
+}
+
+/// `KEY=VALUE`; the value may be empty and may have further `=`.
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("`{text}` has no form NAME=VALUE")),
+    }
+}
+
+/// `ATTRIBUTE=VALUE` or `ATTRIBUTE!=VALUE`.
+pub(super) fn constraint(text: &str) -> Result<Constraint, String> {
+    let (attribute, value) = pair(text)?;
+    let (attribute, operator) = match attribute.strip_suffix('!') {
+        Some(attribute) => (attribute.to_owned(), Operator::NotEqual),
+        None => (attribute, Operator::Equal),
+    };
+    // `==` is how some people write equality.
+    let value = value.strip_prefix('=').map(str::to_owned).unwrap_or(value);
+    Ok(Constraint { attribute: attribute.trim().to_owned(), operator, value: value.trim().to_owned() })
+}
+
+/// A runtime by its name.
+pub(crate) fn runtime(text: &str) -> Result<Runtime, String> {
+    [Runtime::Auto, Runtime::Docker, Runtime::Process]
+        .into_iter()
+        .find(|r| r.as_str() == text)
+        .ok_or_else(|| format!("`{text}` is none of auto, docker, process"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser as _;
+
+    fn parse(line: &str) -> Result<TaskDefinition, Failure> {
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+        let Command::Submit(args) = cli.command else { panic!("submit") };
+        of(*args)
+    }
+
+    #[test]
+    fn options_become_a_definition() {
+        let task = parse(
+            "muster submit --cpu 0.5 --memory 64MiB --timeout 1m --env A=1=2 --label k= --constraint zone!=b \
+             --limit open_files=64 -n 3 --priority -5 --spread -- /bin/echo a",
+        )
+        .unwrap();
+        assert_eq!((task.name.as_str(), task.cpu, task.memory), ("echo", 0.5, 64 << 20));
+        assert_eq!((task.timeout_s, task.count, task.priority), (Some(60.0), Some(3), -5));
+        assert_eq!(task.env["A"], "1=2");
+        assert_eq!(task.labels["k"], "");
+        assert_eq!(task.limits.open_files, Some(64));
+        assert_eq!(task.strategy, Strategy::Spread);
+        let c = &task.constraints[0];
+        assert_eq!((c.attribute.as_str(), c.operator, c.value.as_str()), ("zone", Operator::NotEqual, "b"));
+        task.check().unwrap();
+    }
+
+    #[test]
+    fn an_image_alone_is_enough() {
+        let task = parse("muster submit --image registry.example/team/web:1").unwrap();
+        assert_eq!(task.name, "web:1");
+    }
+
+    #[test]
+    fn what_makes_no_task_is_wrong_usage() {
+        for line in [
+            "muster submit",
+            "muster submit --env A=1 --env A=2 -- true",
+            "muster submit --limit open_files=lots -- true",
+            "muster submit --limit nosuch=1 -- true",
+        ] {
+            assert_eq!(parse(line).unwrap_err().code, crate::exit::USAGE, "{line}");
+        }
+        for line in
+            ["muster submit --env A -- true", "muster submit --runtime vm -- true", "muster submit f -- true"]
+        {
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
+        }
+    }
+}

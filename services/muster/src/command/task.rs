@@ -1,0 +1,72 @@
+//! `muster task`: one task and its story.
+
+use muster_client::{EventFilter, EventRecord, ManagerClient, Task};
+use serde_json::json;
+
+use crate::command::{Context, Outcome};
+use crate::exit::{self, Failure};
+use crate::output::{Output, one_line};
+use crate::units::show_bytes;
+use crate::{resolve, story};
+
+/// The most events that are told.
+const EVENTS_MAX: usize = 1000;
+
+/// Arguments of `task`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The task's id, or its first characters
+    id: String,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
+    let manager = context.manager()?;
+    let id = resolve::task(&manager, &args.id).await?;
+    let task = manager.task(&id).await?;
+    let events = story_of(&manager, &id).await?;
+    if context.out.json {
+        context.out.json(&json!({ "task": task, "events": events }))?;
+        return Ok(exit::OK);
+    }
+    details(context.out, &task)?;
+    context.out.line("")?;
+    let rows: Vec<_> = events
+        .iter()
+        .map(|e| vec![e.seq.to_string(), e.at.to_string(), e.kind.clone(), e.actor.clone(), story::tell(e)])
+        .collect();
+    context.out.table(&["SEQ", "AT", "EVENT", "BY", "WHAT"], &rows)?;
+    Ok(exit::OK)
+}
+
+async fn story_of(manager: &ManagerClient, id: &str) -> Result<Vec<EventRecord>, Failure> {
+    let filter =
+        EventFilter { task: Some(id.to_owned()), limit: Some(EVENTS_MAX as u64), ..EventFilter::default() };
+    Ok(manager.events(&filter).await?.events)
+}
+
+fn details(out: Output, task: &Task) -> std::io::Result<()> {
+    let mut lines: Vec<(&str, String)> =
+        vec![("id", task.id.to_string()), ("name", task.name.clone()), ("state", task.state.to_string())];
+    let mut add =
+        |name, value: Option<String>| lines.extend(value.filter(|v| !v.is_empty()).map(|v| (name, v)));
+    add("reason", task.reason.clone());
+    add("exit code", task.exit_code.map(|c| c.to_string()));
+    add("worker", task.worker_id.clone());
+    add("attempt", task.attempt.map(|n| n.to_string()));
+    add("job", task.job.map(|j| j.to_string()));
+    add("runtime", Some(task.runtime.clone()));
+    add("image", task.image.clone());
+    add("command", Some(task.command.join(" ")));
+    add("cpu", (task.cpu > 0.0).then(|| format!("{} cores", task.cpu)));
+    add("memory", (task.memory > 0).then(|| show_bytes(task.memory)));
+    add("disk", (task.disk > 0).then(|| show_bytes(task.disk)));
+    let labels: Vec<_> = task.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    add("labels", Some(labels.join(" ")));
+    add("submitted", task.created_at.map(|t| t.to_string()));
+    add("started", task.started_at.map(|t| t.to_string()));
+    add("ended", task.finished_at.map(|t| t.to_string()));
+    for (name, value) in lines {
+        out.line(format!("{name:<10} {}", one_line(&value, 1000)))?;
+    }
+    Ok(())
+}

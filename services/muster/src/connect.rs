@@ -1,0 +1,103 @@
+//! How the parts that speak NATS are told where it is and as whom.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use muster_events::subject::Cell;
+use muster_log::bus::Bus;
+use muster_log::error::LogError;
+use muster_log::nats::{Credentials, NatsBus, NatsConfig, Streams};
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::{Failure, UNREACHABLE, USAGE};
+
+/// Where NATS is.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "NATS")]
+pub(crate) struct NatsArgs {
+    /// Servers of one cluster, separated by commas; user and password may stand in them
+    #[arg(long, env = "MUSTER_NATS", hide_env_values = true, value_name = "URL", value_delimiter = ',')]
+    #[arg(default_value = "nats://127.0.0.1:4222")]
+    nats: Vec<String>,
+    /// User (with --nats-password-file)
+    #[arg(long, env = "MUSTER_NATS_USER", value_name = "USER", requires = "nats_password_file")]
+    nats_user: Option<String>,
+    /// File that holds the user's password
+    #[arg(long, env = "MUSTER_NATS_PASSWORD_FILE", value_name = "FILE", requires = "nats_user")]
+    nats_password_file: Option<PathBuf>,
+    /// File with credentials (JWT and NKey)
+    #[arg(long, env = "MUSTER_NATS_CREDS", value_name = "FILE", conflicts_with = "nats_user")]
+    nats_creds: Option<PathBuf>,
+    /// The server's monitoring, which says whether writes are synced: http://127.0.0.1:8222
+    #[arg(long, env = "MUSTER_NATS_MONITOR", value_name = "URL")]
+    nats_monitor: Option<String>,
+    /// The cluster's name on the server
+    #[arg(long, env = "MUSTER_CELL", value_name = "NAME", default_value = "muster")]
+    cell: Cell,
+    /// Copies of each stream, where streams are made: 1, 3 or 5
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    replicas: usize,
+}
+
+impl NatsArgs {
+    /// As the log wants it. `part` is what the connection is called.
+    pub(crate) fn config(&self, part: &str, streams: Streams, wait: bool) -> Result<NatsConfig, Failure> {
+        let credentials = match (&self.nats_user, &self.nats_password_file, &self.nats_creds) {
+            (Some(user), Some(file), _) => {
+                Credentials::UserPassword { user: user.clone(), password: secret(file)? }
+            }
+            (_, _, Some(file)) => Credentials::File(file.clone()),
+            _ => Credentials::None,
+        };
+        if !matches!(self.replicas, 1 | 3 | 5) {
+            return Err(Failure::usage(format!("--replicas {} is none of 1, 3, 5", self.replicas)));
+        }
+        Ok(NatsConfig {
+            urls: self.nats.clone(),
+            cell: self.cell.clone(),
+            credentials,
+            name: format!("muster-{part}"),
+            replicas: self.replicas,
+            streams,
+            monitor: self.nats_monitor.clone(),
+            wait,
+            ..NatsConfig::new("")
+        })
+    }
+
+    /// Whether the user has said nothing about where NATS is and as whom.
+    pub(crate) fn is_default(&self) -> bool {
+        self.nats == ["nats://127.0.0.1:4222"] && self.nats_user.is_none() && self.nats_creds.is_none()
+    }
+}
+
+/// The first line of a file that holds a secret.
+pub(crate) fn secret(file: &Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| Failure::usage(format!("the secret in {} cannot be read: {e}", file.display())))?;
+    match text.lines().next().map(str::trim) {
+        Some(line) if !line.is_empty() => Ok(line.to_owned()),
+        _ => Err(Failure::usage(format!("{} is empty; it should hold a password", file.display()))),
+    }
+}
+
+/// Connects; `None` when the user wants to end before that has come about.
+pub(crate) async fn open(
+    config: NatsConfig,
+    asked: &CancellationToken,
+) -> Result<Option<Arc<dyn Bus>>, Failure> {
+    tokio::select! {
+        () = asked.cancelled() => Ok(None),
+        bus = NatsBus::open(config) => Ok(Some(bus.map_err(|e| refused(&e))?)),
+    }
+}
+
+/// A bus that cannot be used, as a failure.
+pub(crate) fn refused(error: &LogError) -> Failure {
+    let code = match error {
+        LogError::Unavailable(_) => UNREACHABLE,
+        LogError::Refused(_) => USAGE,
+        _ => crate::exit::FAILED,
+    };
+    Failure::new(code, error.to_string())
+}

@@ -1,0 +1,275 @@
+//! A nats-server of our own: found, configured, started, watched, stopped.
+
+mod binary;
+mod leftover;
+mod secrets;
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use muster_log::nats::{Credentials, NatsConfig, Streams};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+pub(crate) use binary::find;
+pub(crate) use secrets::{Secrets, User, file as secret_file};
+
+use crate::exit::Failure;
+
+/// The configuration that comes with muster, so that the binary needs no checkout.
+const CONF: &str = include_str!("../../../nats.conf");
+/// The same without a sync for each write; it includes the other.
+const CONF_PROCESS: &str = include_str!("../../../nats-process.conf");
+/// How long the server may take to end when asked.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// A server that ends sooner has not served.
+const SHORT_LIFE: Duration = Duration::from_secs(10);
+/// How many such lives in a row are enough.
+const SHORT_LIVES_MAX: u32 = 3;
+/// How many of the last lines of the server's log an error repeats.
+const LOG_LINES_SHOWN: usize = 8;
+
+/// What an acknowledged write shall survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Durability {
+    /// A loss of power: every write is synced before it is acknowledged
+    PowerLoss,
+    /// The end of the server's process, but not a loss of power; much faster
+    Process,
+}
+
+/// How to start a server.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    /// The binary; from [`find`].
+    pub(crate) binary: PathBuf,
+    /// Its folder: data, configuration, log, secrets.
+    pub(crate) folder: PathBuf,
+    /// Its port on loopback; 0 takes a free one.
+    pub(crate) port: u16,
+    /// What an acknowledged write shall survive.
+    pub(crate) durability: Durability,
+    /// A configuration to use instead of ours.
+    pub(crate) conf: Option<PathBuf>,
+}
+
+/// A server that runs. Dropped unsaid it runs on: the next start of the same folder finds and stops it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    setup: Setup,
+    access: Access,
+    child: Child,
+    started: Instant,
+}
+
+/// Where a server is, and the passwords of its users.
+#[derive(Clone, Debug)]
+pub(crate) struct Access {
+    port: u16,
+    monitor_port: u16,
+    secrets: Secrets,
+}
+
+impl Access {
+    /// Where it listens.
+    pub(crate) fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// How `part` connects to it as `user`: it waits for the server.
+    pub(crate) fn config(&self, user: User, part: &str) -> NatsConfig {
+        let streams = if user == User::Manager { Streams::Make } else { Streams::Expect };
+        NatsConfig {
+            credentials: Credentials::UserPassword {
+                user: user.name().to_owned(),
+                password: self.secrets.of_user(user).to_owned(),
+            },
+            name: format!("muster-{part}"),
+            streams,
+            monitor: Some(format!("http://127.0.0.1:{}", self.monitor_port)),
+            wait: true,
+            ..NatsConfig::new(self.url())
+        }
+    }
+}
+
+impl Server {
+    /// Starts a server in its folder. A server that an earlier life left running there is stopped first. It is ready
+    /// when a connection to [`Server::config`] comes about.
+    pub(crate) async fn start(mut setup: Setup) -> Result<Self, Failure> {
+        setup.folder = make_folder(&setup.folder).map_err(|e| unusable(&setup.folder, &e))?;
+        leftover::stop(&setup.folder).await?;
+        setup.port = free_port(setup.port)?;
+        let monitor_port = free_port(0)?;
+        let secrets = Secrets::of(&setup.folder).map_err(|e| unusable(&setup.folder, &e))?;
+        if setup.conf.is_none() {
+            let conf =
+                write_conf(&setup.folder, setup.durability).map_err(|e| unusable(&setup.folder, &e))?;
+            setup.conf = Some(conf);
+        }
+        let access = Access { port: setup.port, monitor_port, secrets };
+        let child = spawn(&setup, &access)?;
+        Ok(Self { setup, access, child, started: Instant::now() })
+    }
+
+    /// Watches it and starts it again when it ends by itself, as an init system would. Comes back only when that does
+    /// not help.
+    pub(crate) async fn keep(&mut self) -> Failure {
+        let mut short_lives = 0;
+        loop {
+            let failure = self.ended().await;
+            short_lives = if self.started.elapsed() < SHORT_LIFE { short_lives + 1 } else { 0 };
+            if short_lives >= SHORT_LIVES_MAX {
+                return failure;
+            }
+            tracing::warn!("starting it again: {failure}");
+            match spawn(&self.setup, &self.access) {
+                Ok(child) => self.child = child,
+                Err(failure) => return failure,
+            }
+            self.started = Instant::now();
+        }
+    }
+
+    /// How to reach it.
+    pub(crate) fn access(&self) -> Access {
+        self.access.clone()
+    }
+
+    /// Waits until it has ended by itself, and says why.
+    pub(crate) async fn ended(&mut self) -> Failure {
+        let status = self.child.wait().await;
+        let log = self.setup.folder.join("nats-server.log");
+        let said = last_lines(&log);
+        let how = status.map_or_else(|e| e.to_string(), |s: ExitStatus| s.to_string());
+        Failure::failed(format!(
+            "nats-server has ended ({how}); its last words, from {}:\n{said}",
+            log.display()
+        ))
+    }
+
+    /// Asks it to end and waits for that; kills it when it takes too long.
+    pub(crate) async fn stop(mut self) {
+        if let Some(pid) = self.child.id() {
+            leftover::terminate(pid);
+        }
+        if timeout(STOP_WITHIN, self.child.wait()).await.is_err() {
+            tracing::warn!("nats-server does not end; killing it");
+            self.kill().await;
+        }
+    }
+
+    /// Ends it at once. What it has acknowledged is on disk all the same.
+    pub(crate) async fn kill(mut self) {
+        if let Err(error) = self.child.kill().await {
+            tracing::warn!(%error, "nats-server could not be killed");
+        }
+    }
+}
+
+/// Starts the program.
+fn spawn(setup: &Setup, access: &Access) -> Result<Child, Failure> {
+    let Setup { binary, folder, conf, .. } = setup;
+    let Access { port, monitor_port, secrets } = access;
+    let log = open_log(folder).map_err(|e| unusable(folder, &e))?;
+    let errors = log.try_clone().map_err(|e| unusable(folder, &e))?;
+    let mut command = Command::new(binary);
+    if let Some(conf) = conf {
+        command.arg("-c").arg(conf);
+    }
+    command
+        .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-m", &monitor_port.to_string()])
+        .arg("-P")
+        .arg(leftover::pid_file(folder))
+        .env("MUSTER_NATS_STORE", quoted(&folder.join("data").display().to_string()))
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(errors)
+        // In a process group of its own Ctrl-C does not reach it: it ends last, when all others have said goodbye.
+        .process_group(0);
+    for user in User::ALL {
+        command.env(user.variable(), quoted(secrets.of_user(user)));
+    }
+    let child = command
+        .spawn()
+        .map_err(|e| Failure::failed(format!("{} cannot be started: {e}", binary.display())))?;
+    tracing::debug!(binary = %binary.display(), port, folder = %folder.display(), "nats-server started");
+    Ok(child)
+}
+
+fn unusable(path: &Path, error: &io::Error) -> Failure {
+    Failure::failed(format!("{} cannot be used: {error}", path.display()))
+}
+
+/// The folder, made if need be, as an absolute path without links: the server's configuration needs it whole.
+fn make_folder(folder: &Path) -> io::Result<PathBuf> {
+    fs::create_dir_all(folder)?;
+    fs::set_permissions(folder, Permissions::from_mode(0o700))?;
+    folder.canonicalize()
+}
+
+fn write_conf(folder: &Path, durability: Durability) -> io::Result<PathBuf> {
+    let (always, process) = (folder.join("nats.conf"), folder.join("nats-process.conf"));
+    fs::write(&always, CONF)?;
+    fs::write(&process, CONF_PROCESS)?;
+    Ok(match durability {
+        Durability::PowerLoss => always,
+        Durability::Process => process,
+    })
+}
+
+/// A fresh log; the one of the life before is kept beside it.
+fn open_log(folder: &Path) -> io::Result<File> {
+    let (log, before) = (folder.join("nats-server.log"), folder.join("nats-server.log.1"));
+    if log.exists() {
+        fs::rename(&log, before)?;
+    }
+    File::create(log)
+}
+
+fn last_lines(log: &Path) -> String {
+    let text = fs::read(log).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
+}
+
+/// The server reads values of its environment as configuration: quotes keep them a text.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// `port`, if nobody listens there; a free one for 0.
+pub(crate) fn free_port(port: u16) -> Result<u16, Failure> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let listener = TcpListener::bind(address).map_err(|e| match e.kind() {
+        io::ErrorKind::AddrInUse => {
+            Failure::failed(format!("port {port}, meant for NATS, is in use by another program"))
+                .hint("Stop that one, or choose another port with --nats-port.")
+        }
+        _ => Failure::failed(format!("port {port}, meant for NATS, cannot be used: {e}")),
+    })?;
+    Ok(listener.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_in_use_is_named() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let failure = free_port(port).unwrap_err().to_string();
+        assert!(failure.contains(&port.to_string()) && failure.contains("--nats-port"), "{failure}");
+    }
+
+    #[test]
+    fn values_stay_texts() {
+        assert_eq!(quoted(r#"a "b" \c"#), r#""a \"b\" \\c""#);
+    }
+}

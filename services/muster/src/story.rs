@@ -1,0 +1,116 @@
+//! Events in words.
+
+use muster_client::EventRecord;
+use serde_json::Value;
+
+use crate::output::one_line;
+
+/// The most characters of a line's last part.
+const WORDS_MAX: usize = 160;
+
+/// What an event says beside its type, in words.
+pub(crate) fn tell(event: &EventRecord) -> String {
+    let data = &event.data;
+    let text = |pointer: &str| data.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let number = |pointer: &str| data.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
+    let words = match event.kind.as_str() {
+        "task.submitted" => match (text("/spec/name"), data.pointer("/spec/command")) {
+            ("", _) => String::new(),
+            (name, Some(Value::Array(command))) => {
+                let command: Vec<_> = command.iter().filter_map(Value::as_str).collect();
+                format!("{name}: {}", command.join(" "))
+            }
+            (name, _) => name.to_owned(),
+        },
+        "task.waiting" => match number("/count") {
+            0 | 1 => text("/reason").to_owned(),
+            count => format!("{} ({count} tasks alike)", text("/reason")),
+        },
+        "task.assigned" => format!("attempt {} on {}{}", number("/number"), text("/worker"), why(data)),
+        "task.started" => format!("attempt {} runs as {}", number("/attempt/number"), text("/handle")),
+        "task.stopping" => join(&[text("/cause"), text("/reason")]),
+        "task.completed" | "task.failed" => ending(data.pointer("/ending")),
+        "task.cancelled" => join(&[&ending(data.pointer("/ending")), text("/reason")]),
+        "task.rescheduled" | "report.refused" => text("/reason").to_owned(),
+        "command.rejected" => join(&[text("/verb"), text("/problem/message")]),
+        "leader.elected" => format!("{}, leader number {}", text("/leader"), number("/epoch")),
+        "worker.registered" => join(&[text("/info/hostname"), text("/info/address")]),
+        "worker.offline" => format!("last heard {}", text("/last_seen")),
+        "worker.draining" => match text("/deadline") {
+            "" => String::new(),
+            deadline => format!("until {deadline}"),
+        },
+        _ => String::new(),
+    };
+    one_line(&words, WORDS_MAX)
+}
+
+/// The task or worker an event is about, in short.
+pub(crate) fn subject(event: &EventRecord) -> String {
+    match (event.task(), event.worker()) {
+        (Some(task), _) => crate::resolve::short(task),
+        (None, Some(worker)) => worker.to_owned(),
+        (None, None) => "-".to_owned(),
+    }
+}
+
+/// An [`muster_events::report::Ending`] in words.
+fn ending(value: Option<&Value>) -> String {
+    value
+        .and_then(|v| serde_json::from_value::<muster_events::report::Ending>(v.clone()).ok())
+        .map_or_else(String::new, |ending| ending.reason())
+}
+
+/// Why a task was placed where it is: how many workers were looked at, what removed the others.
+fn why(data: &Value) -> String {
+    let Some(considered) = data.pointer("/why/considered").and_then(Value::as_u64) else {
+        return data
+            .pointer("/why_seq")
+            .and_then(Value::as_u64)
+            .map_or_else(String::new, |seq| format!(" (placed with event {seq})"));
+    };
+    let filtered: Vec<String> = data
+        .pointer("/why/filtered")
+        .and_then(Value::as_object)
+        .map(|map| map.iter().map(|(filter, n)| format!("{n} {filter}")).collect())
+        .unwrap_or_default();
+    if filtered.is_empty() {
+        format!(" ({considered} considered)")
+    } else {
+        format!(" ({considered} considered, without {})", filtered.join(", "))
+    }
+}
+
+fn join(parts: &[&str]) -> String {
+    parts.iter().filter(|p| !p.is_empty()).copied().collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn event(kind: &str, data: &Value) -> EventRecord {
+        serde_json::from_value(json!({ "seq": 1, "type": kind, "at": "1970-01-01T00:00:00Z", "data": data }))
+            .unwrap()
+    }
+
+    #[test]
+    fn events_read_as_sentences() {
+        let why = json!({ "considered": 3, "filtered": { "cpu": 1, "draining": 1 } });
+        for (kind, data, words) in [
+            (
+                "task.assigned",
+                json!({ "number": 2, "worker": "w-01", "why": why }),
+                "attempt 2 on w-01 (3 considered, without 1 cpu, 1 draining)",
+            ),
+            ("task.failed", json!({ "ending": { "exited": { "code": 7 } } }), "exit code 7"),
+            ("task.completed", json!({ "ending": { "exited": { "code": 0 } } }), "exit code 0"),
+            ("task.failed", json!({ "ending": "oom" }), "oom"),
+            ("task.cancelled", json!({ "task": "x" }), ""),
+            ("something.new", json!({ "x": 1 }), ""),
+        ] {
+            assert_eq!(tell(&event(kind, &data)), words, "{kind}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Amounts as people write and read them.
+
+use std::time::Duration;
+
+use muster_events::time::Timestamp;
+
+const KIB: u64 = 1 << 10;
+
+/// Bytes: `1048576`, `64MiB`, `1g`, `1.5GiB`, `10MB`. One letter and the `i` forms count in 1024, `KB` and its like in 1000.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    let bad = || format!("`{text}` is no amount of bytes such as 1048576, 64MiB, 1g (1024s) or 10MB (1000s)");
+    let trimmed = text.trim();
+    let split = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
+    let (number, unit) = trimmed.split_at(split);
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "ki" | "kib" => KIB,
+        "m" | "mi" | "mib" => KIB.pow(2),
+        "g" | "gi" | "gib" => KIB.pow(3),
+        "t" | "ti" | "tib" => KIB.pow(4),
+        "kb" => 1000,
+        "mb" => 1000_u64.pow(2),
+        "gb" => 1000_u64.pow(3),
+        "tb" => 1000_u64.pow(4),
+        _ => return Err(bad()),
+    };
+    if let Ok(whole) = number.parse::<u64>() {
+        return whole.checked_mul(factor).ok_or_else(bad);
+    }
+    let value = number.parse::<f64>().map_err(|_| bad())? * to_f64(factor);
+    // 2^63 is far beyond any machine, and exact in a double.
+    if !(0.0..9.223_372_036_854_776e18).contains(&value) {
+        return Err(bad());
+    }
+    Ok(to_u64(value))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "at most 2^40 or shown rounded")]
+pub(crate) const fn to_f64(value: u64) -> f64 {
+    value as f64
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates; callers check")]
+const fn to_u64(value: f64) -> u64 {
+    value as u64
+}
+
+/// A length of time: `90` (seconds), `250ms`, `30s`, `5m`, `1h30m`, `2d`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || format!("`{text}` is no length of time such as 30s, 250ms, 5m, 1h30m or 2d");
+    let trimmed = text.trim();
+    if let Ok(seconds) = trimmed.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).map_err(|_| bad());
+    }
+    let mut total = 0.0;
+    let mut rest = trimmed;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
+        let (number, tail) = rest.split_at(digits);
+        let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(letters);
+        let scale = match unit {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            "d" => 86400.0,
+            _ => return Err(bad()),
+        };
+        total += number.parse::<f64>().map_err(|_| bad())? * scale;
+        rest = tail;
+    }
+    if trimmed.is_empty() {
+        return Err(bad());
+    }
+    Duration::try_from_secs_f64(total).map_err(|_| bad())
+}
+
+/// Bytes for people: `64 MiB`, `1.5 GiB`.
+pub(crate) fn show_bytes(value: u64) -> String {
+    let mut amount = to_f64(value);
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if amount < 1024.0 {
+            return show(amount, unit);
+        }
+        amount /= 1024.0;
+    }
+    show(amount, "TiB")
+}
+
+fn show(amount: f64, unit: &str) -> String {
+    let whole = (amount - amount.round()).abs() < 0.05;
+    if whole { format!("{amount:.0} {unit}") } else { format!("{amount:.1} {unit}") }
+}
+
+/// A length of time for people, in its largest unit but one: `3s`, `2m5s`, `4h10m`, `3d2h`.
+pub(crate) fn show_micros(micros: i64) -> String {
+    let ms = micros.max(0) / 1000;
+    let s = ms / 1000;
+    match s {
+        0 => format!("{ms}ms"),
+        1..10 => format!("{s}.{}s", ms % 1000 / 100),
+        10..60 => format!("{s}s"),
+        60..3600 => format!("{}m{}s", s / 60, s % 60),
+        3600..86400 => format!("{}h{}m", s / 3600, s % 3600 / 60),
+        _ => format!("{}d{}h", s / 86400, s % 86400 / 3600),
+    }
+}
+
+/// How long ago `then` was, at `now`.
+pub(crate) fn ago(now: Timestamp, then: Timestamp) -> String {
+    show_micros(now.micros_since(then))
+}
+
+/// The present moment.
+pub(crate) fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// A number with its thousands set apart: `12,345`.
+pub(crate) fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    let mut out = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_in_every_spelling() {
+        for (text, value) in [
+            ("0", 0),
+            ("1048576", 1 << 20),
+            ("64MiB", 64 << 20),
+            ("64 MiB", 64 << 20),
+            ("1g", 1 << 30),
+            ("512k", 512 << 10),
+            ("1.5GiB", 3 << 29),
+            ("10MB", 10_000_000),
+            ("2T", 2 << 40),
+        ] {
+            assert_eq!(bytes(text).unwrap(), value, "{text}");
+        }
+        for bad in ["", "MiB", "-1", "1x", "1e3", "99999999999999999999", "16777216T", "1.5.2m"] {
+            assert!(bytes(bad).unwrap_err().contains(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_in_every_spelling() {
+        for (text, ms) in [
+            ("90", 90_000),
+            ("0.5", 500),
+            ("250ms", 250),
+            ("30s", 30_000),
+            ("1h30m", 5_400_000),
+            ("2d", 172_800_000),
+        ] {
+            assert_eq!(duration(text).unwrap(), Duration::from_millis(ms), "{text}");
+        }
+        for bad in ["", "s", "-5", "5 minutes", "1y", "10m5", "nan", "inf"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn amounts_for_people() {
+        assert_eq!(show_bytes(0), "0 B");
+        assert_eq!(show_bytes(64 << 20), "64 MiB");
+        assert_eq!(show_bytes(3 << 29), "1.5 GiB");
+        assert_eq!(show_micros(1_500), "1ms");
+        assert_eq!(show_micros(125_000_000), "2m5s");
+        assert_eq!(show_micros(-5), "0ms");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!(grouped(123), "123");
+    }
+}
