@@ -1,4 +1,5 @@
 //! Harness and whole-system tests.
 
+pub mod cluster;
 pub mod nats_server;
 pub mod schemas;

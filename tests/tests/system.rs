@@ -1,10 +1,24 @@
 //! Whole-system tests in one binary, so that everything is linked once.
 
+#[path = "system/bad_input.rs"]
+mod bad_input;
+#[path = "system/cluster.rs"]
+mod cluster;
+#[path = "system/docker.rs"]
+mod docker;
+#[path = "system/feed.rs"]
+mod feed;
 #[path = "system/golden.rs"]
 mod golden;
+#[path = "system/kill.rs"]
+mod kill;
 #[path = "system/layers.rs"]
 mod layers;
 #[path = "system/log_contract.rs"]
 mod log_contract;
+#[path = "system/reconnect.rs"]
+mod reconnect;
 #[path = "system/schemas.rs"]
 mod schemas;
+#[path = "system/security.rs"]
+mod security;

@@ -1,0 +1,68 @@
+//! NATS that is not there: at the start, and for a while.
+
+use muster_tests::cluster::{Cluster, Setup, until};
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_nats_the_parts_say_so_and_wait() {
+    let mut cluster = Cluster::start_without_waiting(Setup { workers: 1, ..Setup::default() }).await;
+    cluster.nats.kill9().unwrap();
+    // From nothing: the parts start while there is no server.
+    for part in ["manager", "api", "w1"] {
+        cluster.kill9(part).await;
+        cluster.start_part(part);
+    }
+    let address = cluster.nats.url().replace("nats://", "");
+    for part in ["manager", "api", "w1"] {
+        until(&format!("{part} says that NATS is away"), async || {
+            let said = cluster.printed(part);
+            (said.contains(&address) && said.contains("trying again")).then_some(())
+        })
+        .await;
+    }
+    cluster.nats.restart().await.unwrap();
+    cluster.all_active().await;
+    let id = cluster.submit(json!({})).await;
+    assert_eq!(cluster.ended_task(&id).await["state"], "completed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_nats_is_away_reads_go_on_and_work_too() {
+    let mut cluster = Cluster::start(Setup { workers: 1, ..Setup::default() }).await;
+    let done = cluster.dir().join("done");
+    let gate = cluster.dir().join("gate");
+    let script = format!(
+        "while [ ! -e {gate} ]; do sleep 0.02; done; echo x >> {done}",
+        gate = gate.display(),
+        done = done.display()
+    );
+    let id = cluster.submit(json!({ "command": ["sh", "-c", script] })).await;
+    cluster.in_state(&id, &["running"]).await;
+    cluster.nats.kill9().unwrap();
+
+    // Reads are answered from the last state, and say that it may be old.
+    until("reads say that they are stale", async || {
+        let answer = cluster.try_get(&format!("/api/v1/manager/tasks/{id}")).await?;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        (answer.headers.get("muster-stale")? == "true").then_some(())
+    })
+    .await;
+    // Writes are refused in the standard form.
+    let answer = cluster.post("/api/v1/manager/tasks", &muster_tests::cluster::task(json!({}))).await;
+    assert_eq!((answer.status, &answer.body["code"]), (503, &json!(503)), "{}", answer.body);
+    // The task ends meanwhile; its report is delivered afterwards, and it has run once.
+    std::fs::write(&gate, "").unwrap();
+    until("the task has ended", async || done.exists().then_some(())).await;
+
+    cluster.nats.restart().await.unwrap();
+    let task = cluster.ended_task(&id).await;
+    assert_eq!((task["state"].as_str(), task["attempt"].as_u64()), (Some("completed"), Some(1)), "{task}");
+    assert_eq!(std::fs::read_to_string(&done).unwrap(), "x\n");
+    until("reads are fresh again", async || {
+        let answer = cluster.try_get("/api/v1/cluster/stats").await?;
+        (answer.headers.get("muster-stale").is_none_or(|v| v != "true")).then_some(())
+    })
+    .await;
+    let id = cluster.submit(json!({})).await;
+    assert_eq!(cluster.ended_task(&id).await["state"], "completed");
+}
