@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use muster_events::id::WorkerId;
@@ -51,6 +52,8 @@ pub struct CapacityOverrides {
     pub disk: Option<u64>,
     /// Attempts at a time; [`SLOTS_DEFAULT`] when absent.
     pub slots: Option<u64>,
+    /// How many workers divide this machine's cores, memory and disk among them, this one counted; 1 when absent.
+    pub share: Option<NonZero<u64>>,
 }
 
 /// How much output of one attempt is kept, and how fast it is taken.

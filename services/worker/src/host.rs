@@ -42,15 +42,16 @@ impl Host {
 
     /// What the machine has, or what was configured instead.
     pub(crate) fn capacity(&mut self, overrides: CapacityOverrides) -> Resources {
-        let CapacityOverrides { cpu_milli, memory, disk, slots } = overrides;
+        let CapacityOverrides { cpu_milli, memory, disk, slots, share } = overrides;
+        let share = share.map_or(1, std::num::NonZero::get);
         self.system.refresh_memory();
         let total = self.system.total_memory();
         let limit = self.system.cgroup_limits().map_or(total, |limits| limits.total_memory);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
         Resources {
-            cpu_milli: cpu_milli.unwrap_or(cores * 1000),
-            memory: memory.unwrap_or(total.min(limit)),
-            disk: disk.unwrap_or_else(|| self.disk().1),
+            cpu_milli: cpu_milli.unwrap_or(cores * 1000 / share),
+            memory: memory.unwrap_or(total.min(limit) / share),
+            disk: disk.unwrap_or_else(|| self.disk().1 / share),
             slots: slots.unwrap_or(SLOTS_DEFAULT),
         }
     }

@@ -87,6 +87,7 @@ async fn watch(
     let patience = tokio::time::sleep(PATIENCE);
     tokio::pin!(patience);
     let mut patient = true;
+    let mut told = None;
     loop {
         if ended.task.state.is_final() {
             return Ok(ended);
@@ -97,7 +98,7 @@ async fn watch(
                 "task.assigned" | "task.started" => placed = true,
                 "task.rescheduled" | "task.waiting" => {
                     ended.task = manager.task(id).await?;
-                    say_why(&mut progress, &ended.task);
+                    say_why(&mut progress, &ended.task, &mut told);
                 }
                 _ => {}
             },
@@ -105,7 +106,7 @@ async fn watch(
                 patient = false;
                 if !placed {
                     ended.task = manager.task(id).await?;
-                    say_why(&mut progress, &ended.task);
+                    say_why(&mut progress, &ended.task, &mut told);
                 }
             }
             count = interrupts.next() => {
@@ -131,10 +132,12 @@ async fn next(events: &mut EventStream, ended: &mut Ended) -> Result<String, Fai
     Ok(event.kind)
 }
 
-fn say_why(progress: &mut Progress, task: &Task) {
-    if task.state == TaskState::Pending {
-        let reason = task.reason.as_deref().unwrap_or("it has not been placed yet");
+/// Tells why a task waits, unless that has just been told.
+fn say_why(progress: &mut Progress, task: &Task, told: &mut Option<String>) {
+    let reason = task.reason.as_deref().unwrap_or("it has not been placed yet");
+    if task.state == TaskState::Pending && told.as_deref() != Some(reason) {
         progress.say(format!("waiting: {reason}"));
+        *told = Some(reason.to_owned());
     }
 }
 

@@ -1,6 +1,7 @@
 //! The parts of the cluster, in the order they need each other.
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -65,6 +66,7 @@ impl Cluster {
         let id = WorkerId::new(&format!("w-{:02}", index + 1)).map_err(|e| Failure::failed(e.to_string()))?;
         let bus = open(server, User::Worker, id.as_str()).await?;
         let mut config = args.worker.of(id.clone(), args.data.join("workers").join(id.as_str()));
+        config.capacity.share = NonZero::new(u64::from(args.workers));
         config.http = Some(args.security.listener(following(args.http, index)?)?);
         let (sender, ready) = oneshot::channel();
         let token = self.others.token();
