@@ -18,7 +18,8 @@ pub const ORDERS_MAX: usize = 1000;
 /// The most bytes of specs in one [`Orders`], about: one with a single spec may be larger.
 pub const SPEC_BYTES_MAX: usize = 512 * 1024;
 
-/// The orders that follow from these events, each with its `seq`; `state` is the state after all of them.
+/// The orders that follow from these events, each with its `seq`; `state` is the state after all of them, or a
+/// later one (the leader decides on while a commit is on its way).
 ///
 /// An attempt that has ended or moved by then needs no start. What follows for one worker stays in the order of the
 /// events, also over several [`Orders`]; workers come by name.
@@ -52,7 +53,6 @@ pub fn of<'a>(state: &State, events: impl Iterator<Item = (u64, &'a Event)>) -> 
                 for attempt in &e.stale {
                     book.stop(&e.worker, *attempt, true);
                 }
-                book.unanswered(state, &e.worker, seq);
             }
             Event::ReportRefused(e) if e.stop => book.stop(&e.worker, e.attempt, true),
             // A worker that goes offline or unregisters: its attempts have a `task.rescheduled` each.
@@ -81,15 +81,8 @@ pub fn of<'a>(state: &State, events: impl Iterator<Item = (u64, &'a Event)>) -> 
 pub fn unanswered(state: &State) -> Vec<Orders> {
     let mut book = Book::default();
     for worker in state.workers.keys() {
-        book.unanswered(state, worker, state.next_seq);
+        book.unanswered(state, worker);
     }
-    book.finish()
-}
-
-/// The same for one worker: what it is sent when it says that it is back.
-pub fn unanswered_of(state: &State, worker: &WorkerId) -> Vec<Orders> {
-    let mut book = Book::default();
-    book.unanswered(state, worker, state.next_seq);
     book.finish()
 }
 
@@ -132,11 +125,10 @@ impl Book {
         page.orders.push(Order::Stop { attempt, stale });
     }
 
-    /// What is unanswered of the attempts placed before event `before`.
-    fn unanswered(&mut self, state: &State, worker: &WorkerId, before: u64) {
+    fn unanswered(&mut self, state: &State, worker: &WorkerId) {
         let tasks = state.workers.get(worker).into_iter().flat_map(|w| &w.tasks);
         for (id, task) in tasks.filter_map(|id| state.tasks.get(id).map(|task| (*id, task))) {
-            let Some(attempt) = task.live_attempt().filter(|a| a.fence < before) else { continue };
+            let Some(attempt) = task.live_attempt() else { continue };
             if task.state == TaskState::Scheduled {
                 self.start(id, task, attempt);
             }

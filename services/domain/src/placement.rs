@@ -29,9 +29,10 @@ use candidates::Candidates;
 
 /// Places waiting tasks, and says of classes that cannot be placed why they wait where that is news.
 ///
-/// At most `limit` events. A shorter answer than `limit` means that there is nothing more to do until a worker or the
-/// queue changes; else apply the events and call again. The events must be applied next, directly onto `state`: where
-/// one says where the reason stands (`why_seq`), it counts on their numbers.
+/// At most `limit` assignments, beside at most one `task.waiting` for each class. Fewer assignments than `limit` mean
+/// that there is nothing more to do until a worker or the queue changes; else apply the events and call again. The
+/// events must be applied next, directly onto `state`: where one says where the reason stands (`why_seq`), it counts on
+/// their numbers.
 pub fn place(state: &State, limit: usize) -> Vec<Event> {
     if state.queue.is_empty() || limit == 0 {
         return Vec::new();
@@ -137,7 +138,7 @@ impl<'a> Round<'a> {
         for (place, queue) in queues.iter_mut().enumerate() {
             heads.extend(queue.rest.next().map(|&(seq, id)| (seq, id, place)));
         }
-        while self.events.len() < self.limit
+        while self.placed_on.len() < self.limit
             && let Some((_, task, place)) = heads.pop_first()
         {
             let queue = &mut queues[place];
