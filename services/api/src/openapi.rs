@@ -159,7 +159,8 @@ fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
 }
 
 fn operation_id(method: &str, path: &str) -> String {
-    let words = path.split(['/', '{', '}', '.']).filter(|w| !w.is_empty() && *w != "api" && *w != "v1");
+    let path = path.strip_prefix("/api/v1").unwrap_or(path);
+    let words = path.split(['/', '{', '}', '.']).filter(|word| !word.is_empty());
     words.fold(method.to_owned(), |id, word| format!("{id}_{word}"))
 }
 

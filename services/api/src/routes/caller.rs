@@ -1,6 +1,6 @@
 //! What a request says of its caller and of itself.
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -107,6 +107,20 @@ impl<S: Sync> FromRequestParts<S> for NoParams {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         Params::from_request_parts(parts, state).await?.0.end()?;
         Ok(Self)
+    }
+}
+
+/// The `{id}` of a path, as text.
+pub(super) struct Id(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(id)) => Ok(Self(id)),
+            Err(e) => Err(ApiError::new(400, format!("the id in the path cannot be read: {e}"))),
+        }
     }
 }
 

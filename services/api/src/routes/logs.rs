@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::HeaderValue;
 use axum::response::Response;
@@ -16,7 +16,7 @@ use muster_http::ApiResult;
 use muster_log::bus::{Chunk, Live};
 use muster_log::error::LogError;
 
-use super::caller::{Params, task_id};
+use super::caller::{Id, Params, task_id};
 use super::respond;
 use crate::app::Api;
 use crate::openapi::{Op, parameter};
@@ -41,11 +41,7 @@ pub(super) fn table() -> Vec<Op> {
 
 type Bytewise = BoxStream<'static, Result<Bytes, LogError>>;
 
-async fn logs(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    Params(mut query): Params,
-) -> ApiResult<Response> {
+async fn logs(State(api): State<Api>, Id(id): Id, Params(mut query): Params) -> ApiResult<Response> {
     let follow = query.flag("follow")?;
     let tail = query.number("tail", 0, TAIL_LINES_MAX)?;
     let stream = query.word("stream", &["all", "stdout", "stderr"])?;

@@ -1,6 +1,6 @@
 //! Tasks: submit, list, read, cancel, start again.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use muster_domain::state::TaskState;
@@ -13,7 +13,7 @@ use muster_http::{ApiResult, Query, Raw};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::caller::{Accepted, Caller, NoParams, Params, task_id};
+use super::caller::{Accepted, Caller, Id, NoParams, Params, task_id};
 use super::json;
 use crate::answers::task::{SubmittedMany, TaskAnswer, TaskPage};
 use crate::app::Api;
@@ -84,9 +84,8 @@ async fn submit(State(api): State<Api>, caller: Caller, body: Raw) -> Result<Res
     let submission = read_submission(&body).map_err(refuse)?;
     let many = is_many(&submission, &body);
     let ids = ids(&caller.id, &submission);
-    let job = (submission.total() > 1).then(|| JobId::derived(&caller.id)).or(submission.job);
-    let job = submission.job.or(job);
     let total = submission.total();
+    let job = submission.job.or_else(|| (total > 1).then(|| JobId::derived(&caller.id)));
     let accepted = caller.ask(Command::TaskSubmit(submission)).await?;
     if many {
         let answer = json(accepted.created(), &SubmittedMany { job, total, ids });
@@ -170,18 +169,14 @@ fn read_cursor(text: &str) -> Result<u32, Problem> {
         .ok_or_else(|| bad_parameter("cursor", text, "must be the `next` of the page before"))
 }
 
-async fn one(State(api): State<Api>, Path(id): Path<String>, _: NoParams) -> ApiResult<Response> {
+async fn one(State(api): State<Api>, Id(id): Id, _: NoParams) -> ApiResult<Response> {
     let id = task_id(&id)?;
     let model = api.model.read();
     let task = TaskAnswer::of(&model.state, id).ok_or_else(|| Problem::not_found("Task", id))?;
     json(StatusCode::OK, &task)
 }
 
-async fn cancel(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    caller: Caller,
-) -> Result<Response, Response> {
+async fn cancel(State(api): State<Api>, Id(id): Id, caller: Caller) -> Result<Response, Response> {
     let id = task_id(&id).map_err(refuse)?;
     let accepted = caller.ask(Command::TaskCancel(TaskCancel { task_id: id, reason: None })).await?;
     Ok(show(&api, &accepted, stopped(&api, id), id))
@@ -194,7 +189,7 @@ pub(super) fn stopped(api: &Api, id: TaskId) -> StatusCode {
     if over { StatusCode::OK } else { StatusCode::ACCEPTED }
 }
 
-async fn start(State(api): State<Api>, Path(id): Path<String>, caller: Caller) -> Result<Response, Response> {
+async fn start(State(api): State<Api>, Id(id): Id, caller: Caller) -> Result<Response, Response> {
     let id = task_id(&id).map_err(refuse)?;
     let accepted = caller.ask(Command::TaskStart(TaskStart { task_id: id })).await?;
     Ok(show(&api, &accepted, StatusCode::OK, id))

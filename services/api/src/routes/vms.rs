@@ -1,6 +1,6 @@
 //! Instances, in the documents' word VMs.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use muster_events::command::{Command, Submission, TaskCancel};
@@ -8,7 +8,7 @@ use muster_events::id::TaskId;
 use muster_events::outcome::{FieldError, Problem};
 use muster_http::{ApiError, ApiResult, Payload};
 
-use super::caller::{Accepted, Caller, NoParams, task_id};
+use super::caller::{Accepted, Caller, Id, NoParams, task_id};
 use super::json;
 use super::tasks::stopped;
 use crate::answers::vm::{VmAnswer, VmDefinition, VmList};
@@ -38,7 +38,7 @@ async fn list(State(api): State<Api>, _: NoParams) -> ApiResult<Response> {
     json(StatusCode::OK, &VmList { vms, total })
 }
 
-async fn one(State(api): State<Api>, Path(id): Path<String>, _: NoParams) -> ApiResult<Response> {
+async fn one(State(api): State<Api>, Id(id): Id, _: NoParams) -> ApiResult<Response> {
     let id = vm_id(&id)?;
     let model = api.model.read();
     let vm = VmAnswer::of(&model.state, id).ok_or_else(|| Problem::not_found("VM", id))?;
@@ -84,11 +84,7 @@ fn in_their_words(mut wrong: Vec<FieldError>) -> Problem {
     Problem::invalid(wrong)
 }
 
-async fn delete(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    caller: Caller,
-) -> Result<Response, Response> {
+async fn delete(State(api): State<Api>, Id(id): Id, caller: Caller) -> Result<Response, Response> {
     let id = vm_id(&id).map_err(|p| ApiError(p).into_response())?;
     let accepted = caller.ask(Command::TaskCancel(TaskCancel { task_id: id, reason: None })).await?;
     Ok(show(&api, &accepted, stopped(&api, id), id))

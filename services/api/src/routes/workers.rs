@@ -1,6 +1,6 @@
 //! Workers, as section 1 and section 2 of the public surface show them.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use muster_events::command::{Command, WorkerDrain, WorkerName};
@@ -11,7 +11,7 @@ use muster_http::{ApiError, ApiResult, Payload, Raw};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::caller::{Caller, NoParams, Params, worker_id};
+use super::caller::{Caller, Id, NoParams, Params, worker_id};
 use super::json;
 use crate::answers::vm::{VmAnswer, WorkerVms};
 use crate::answers::worker::{WorkerAnswer, WorkerChanged, WorkerList, WorkerStatusAnswer, WorkerStatusList};
@@ -86,7 +86,7 @@ async fn statuses(State(api): State<Api>, _: NoParams) -> ApiResult<Response> {
     json(StatusCode::OK, &WorkerStatusList { workers, total })
 }
 
-async fn status(State(api): State<Api>, Path(id): Path<String>, _: NoParams) -> ApiResult<Response> {
+async fn status(State(api): State<Api>, Id(id): Id, _: NoParams) -> ApiResult<Response> {
     show_status(&api, StatusCode::OK, &worker_id(&id)?)
 }
 
@@ -101,14 +101,14 @@ async fn list(State(api): State<Api>, Params(mut query): Params) -> ApiResult<Re
     json(StatusCode::OK, &WorkerList { workers, total })
 }
 
-async fn one(State(api): State<Api>, Path(id): Path<String>, _: NoParams) -> ApiResult<Response> {
+async fn one(State(api): State<Api>, Id(id): Id, _: NoParams) -> ApiResult<Response> {
     let id = worker_id(&id)?;
     let model = api.model.read();
     let worker = model.state.workers.get(&id).ok_or_else(|| no_such(&id))?;
     json(StatusCode::OK, &WorkerAnswer::new(&id, worker, &api.hosts.of(&id, worker), now()))
 }
 
-async fn vms(State(api): State<Api>, Path(id): Path<String>, _: NoParams) -> ApiResult<Response> {
+async fn vms(State(api): State<Api>, Id(id): Id, _: NoParams) -> ApiResult<Response> {
     let id = worker_id(&id)?;
     let model = api.model.read();
     let worker = model.state.workers.get(&id).ok_or_else(|| no_such(&id))?;
@@ -130,7 +130,7 @@ async fn change(
     Ok(accepted.answer(json(StatusCode::OK, &WorkerChanged { worker_id: &id, status, message })))
 }
 
-async fn unregister(Path(id): Path<String>, caller: Caller) -> Result<Response, Response> {
+async fn unregister(Id(id): Id, caller: Caller) -> Result<Response, Response> {
     let message = "Worker unregistered. Its tasks will be placed elsewhere.";
     let command = |worker_id| Command::WorkerUnregister(WorkerName { worker_id });
     change(caller, &id, command, "unregistered", message).await
@@ -144,7 +144,7 @@ struct DrainBody {
     deadline_s: Option<f64>,
 }
 
-async fn drain(Path(id): Path<String>, caller: Caller, body: Raw) -> Result<Response, Response> {
+async fn drain(Id(id): Id, caller: Caller, body: Raw) -> Result<Response, Response> {
     let body = if body.bytes.is_empty() { Ok(DrainBody::default()) } else { body.decode::<DrainBody>() };
     let DrainBody { deadline_s } = body.map_err(IntoResponse::into_response)?;
     let message = "Worker marked as draining. It will stop accepting new tasks.";
@@ -152,7 +152,7 @@ async fn drain(Path(id): Path<String>, caller: Caller, body: Raw) -> Result<Resp
     change(caller, &id, command, "draining", message).await
 }
 
-async fn activate(Path(id): Path<String>, caller: Caller) -> Result<Response, Response> {
+async fn activate(Id(id): Id, caller: Caller) -> Result<Response, Response> {
     let message = "Worker activated. It will resume accepting tasks.";
     let command = |worker_id| Command::WorkerActivate(WorkerName { worker_id });
     change(caller, &id, command, "active", message).await
