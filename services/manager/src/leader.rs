@@ -75,9 +75,8 @@ impl Leader {
         let courier = Courier::start(&bus, undelivered_sender);
         let missed = i64::try_from(config.heartbeat_missed.as_micros()).unwrap_or(i64::MAX);
         let mut liveness = Liveness::new(missed);
-        for worker in folded.state.workers.keys() {
-            liveness.heard(worker, now());
-        }
+        // While nobody led, nobody listened.
+        liveness.forgive(now());
         let Folded { state, position, hash } = folded;
         Self {
             config,

@@ -46,12 +46,6 @@ impl Leader {
         place: Place,
         trace: Option<&str>,
     ) -> Result<Outcome, StepDown> {
-        if let Ok(Command::WorkerHeartbeat(heartbeat)) = &request.body
-            && self.hear(heartbeat)
-        {
-            // Signs of life are not for the record.
-            return Ok(Outcome { id: request.id, accepted: true, seq: self.state.last_seq(), error: None });
-        }
         let is_report = matches!(request.body, Ok(Command::AttemptReport(_)));
         if let Some(first) = self.state.outcomes.get(&request.id).filter(|_| !is_report) {
             let outcome = Outcome {
@@ -65,21 +59,45 @@ impl Leader {
         }
         let cause = cause(&request, place, trace);
         let (events, error) = match self.decision(&request, place) {
-            Ok(events) => (events, None),
+            Ok(events) => {
+                if self.is_sign_of_life(&request) {
+                    return Ok(Outcome {
+                        id: request.id,
+                        accepted: true,
+                        seq: self.state.last_seq(),
+                        error: None,
+                    });
+                }
+                (events, None)
+            }
             Err((problem, payload)) => {
                 let rejected = CommandRejected { verb: request.verb, problem: problem.clone(), payload };
                 (vec![Event::CommandRejected(rejected)], Some(problem))
             }
         };
         for event in &events {
-            match event {
-                Event::WorkerRegistered(e) => self.liveness.heard(&e.worker, super::now()),
-                Event::WorkerUnregistered(e) => self.liveness.forget(&e.worker),
-                _ => {}
+            if let Event::WorkerUnregistered(e) = event {
+                self.liveness.forget(&e.worker);
             }
         }
         self.record(cause, events)?;
         Ok(Outcome { id: request.id, accepted: error.is_none(), seq: self.state.last_seq(), error })
+    }
+
+    /// Takes note of what an accepted command says of a worker's life. True when that is all it says: a heartbeat is
+    /// not for the record.
+    fn is_sign_of_life(&mut self, request: &Request) -> bool {
+        match &request.body {
+            Ok(Command::WorkerHeartbeat(heartbeat)) => {
+                self.liveness.heard(&heartbeat.worker_id, super::now());
+                true
+            }
+            Ok(Command::WorkerRegister(register)) => {
+                self.liveness.heard(&register.worker_id, super::now());
+                false
+            }
+            _ => false,
+        }
     }
 
     fn decision(&self, request: &Request, place: Place) -> Result<Vec<Event>, (Problem, Option<String>)> {

@@ -135,7 +135,7 @@ impl Leader {
     }
 
     /// Takes note of a sign of life; answers whether the worker is known as it presents itself.
-    pub(super) fn hear(&mut self, heartbeat: &Heartbeat) -> bool {
+    fn hear(&mut self, heartbeat: &Heartbeat) -> bool {
         let stranger = deadline::returned(&self.state, &heartbeat.worker_id, heartbeat.incarnation);
         if !stranger {
             self.liveness.heard(&heartbeat.worker_id, now());
