@@ -211,18 +211,19 @@ impl Commands {
             mpsc::error::TrySendError::Full(_) => too_many(QUEUE_MAX, "wait to be published"),
             mpsc::error::TrySendError::Closed(_) => Problem::new(503, "this API is ending; ask another"),
         })?;
-        let failed = async {
-            match failure.await {
-                Ok(problem) => problem,
-                // Published: from here on only the outcome counts.
-                Err(_) => std::future::pending().await,
-            }
-        };
+        let patience = tokio::time::sleep(self.patience);
+        tokio::pin!(told, failure, patience);
+        // Until NATS has it, it can still fail; from there on only the outcome counts.
+        tokio::select! {
+            biased;
+            Ok(decided) = &mut told => return Ok(decided),
+            failed = &mut failure => if let Ok(problem) = failed { return Err(problem) },
+            () = &mut patience => return Err(unacknowledged(&id, self.patience)),
+        }
         tokio::select! {
             biased;
             Ok(decided) = told => Ok(decided),
-            problem = failed => Err(problem),
-            () = tokio::time::sleep(self.patience) => Err(undecided(&id, self.patience)),
+            () = patience => Err(undecided(&id, self.patience)),
         }
     }
 
@@ -232,6 +233,17 @@ impl Commands {
         let outcome = model.state.outcomes.get(id)?;
         Some(Decided { seq: outcome.seq, rejected: outcome.rejected.as_deref().cloned(), caused: false })
     }
+}
+
+fn unacknowledged(id: &CommandId, patience: Duration) -> Problem {
+    let s = patience.as_secs_f64();
+    Problem::new(
+        503,
+        format!(
+            "NATS has not acknowledged command {id} within {s} s; it may or may not be stored. Send it again with the header \
+             `Idempotency-Key: {id}`, so that it is not done twice"
+        ),
+    )
 }
 
 fn undecided(id: &CommandId, patience: Duration) -> Problem {
@@ -325,5 +337,53 @@ fn unpublished(error: LogError) -> Problem {
             ),
         ),
         other => Problem::new(503, format!("the command could not be stored: {other}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::StreamExt;
+    use muster_events::command::{Opened, Submission};
+    use muster_events::spec::TaskDefinition;
+    use muster_events::subject::Cell;
+    use muster_log::bus::CommandLog;
+    use muster_log::memory::MemoryBus;
+
+    fn queued(id: &str, bytes: usize) -> (Queued, oneshot::Receiver<Problem>) {
+        let (failed, failure) = oneshot::channel();
+        let task = TaskDefinition { name: "x".repeat(bytes), ..TaskDefinition::default() };
+        let command = Command::TaskSubmit(Submission { job: None, tasks: vec![task] });
+        (
+            Queued { entry: GroupEntry { id: CommandId::new(id).unwrap(), actor: None, command }, failed },
+            failure,
+        )
+    }
+
+    #[tokio::test]
+    async fn a_group_too_large_for_one_message_is_several_and_who_has_left_is_left_out() {
+        let bus = Arc::new(MemoryBus::new(Cell::default()));
+        let publisher =
+            Publisher { bus: Arc::clone(&bus) as Arc<dyn Bus>, actor: Actor::new(GATEWAY).unwrap() };
+        let (group, mut failures): (Vec<_>, Vec<_>) =
+            ["a", "b", "c", "gone", "d"].iter().map(|id| queued(id, 400_000)).unzip();
+        drop(failures.remove(3));
+        publisher.publish(group).await;
+        let mut messages = bus.read_commands(1).await.unwrap();
+        let mut ids = Vec::new();
+        while ids.len() < 4 {
+            let message = messages.next().await.unwrap().unwrap();
+            let opened = Opened::decode(GROUP_VERB, Encoding::MessagePack, &message.payload).unwrap();
+            let Opened::Group(group) = opened else { panic!("a group") };
+            assert!(group.commands.len() <= 2);
+            ids.extend(group.commands.into_iter().map(|entry| entry.id.to_string()));
+        }
+        assert_eq!(ids, ["a", "b", "c", "d"]);
+        for failure in failures {
+            assert!(failure.await.is_err(), "published, so nothing is said");
+        }
+        let (huge, failure) = queued("huge", 2 << 20);
+        publisher.publish(vec![huge]).await;
+        assert_eq!(failure.await.unwrap().code, 413);
     }
 }

@@ -182,3 +182,13 @@ async fn old_events_come_back_from_the_log() {
     assert_eq!(newest_first.into_iter().rev().collect::<Vec<_>>(), ids);
     harness.end().await;
 }
+
+#[tokio::test]
+async fn a_live_feed_ends_with_the_api() {
+    let harness = Harness::new().await;
+    let answer = harness.get("/events").header("Accept", "text/event-stream").send().await.unwrap();
+    let mut bytes = answer.bytes_stream();
+    assert!(bytes.next().await.unwrap().unwrap().starts_with(b"retry:"));
+    harness.end().await;
+    assert!(bytes.next().await.is_none());
+}

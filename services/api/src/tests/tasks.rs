@@ -270,3 +270,12 @@ async fn a_position_that_is_not_reached_in_time_is_503() {
     assert!(body["message"].as_str().unwrap().contains("1000000"), "{body}");
     harness.end().await;
 }
+
+#[tokio::test]
+async fn a_command_that_nats_would_not_take_is_413() {
+    let harness = Harness::new().await;
+    let pad = "x".repeat((1 << 20) - 1000);
+    let (status, body, _) = done(harness.post(PATH, &task_with(json!({ "env": { "PAD": pad } })))).await;
+    assert_eq!((status, &body["error"]), (413, &json!("Payload Too Large")));
+    harness.end().await;
+}
