@@ -12,6 +12,7 @@ mod logging;
 mod nats_server;
 mod output;
 mod parts;
+mod port;
 mod resolve;
 mod story;
 mod taskfile;

@@ -6,13 +6,14 @@ mod secrets;
 
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use muster_log::nats::{Credentials, NatsConfig, Streams};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -20,6 +21,7 @@ pub(crate) use binary::find;
 pub(crate) use secrets::{Secrets, User, file as secret_file};
 
 use crate::exit::Failure;
+use crate::port;
 
 /// The configuration that comes with muster, so that the binary needs no checkout.
 const CONF: &str = include_str!("../../../nats.conf");
@@ -27,6 +29,10 @@ const CONF: &str = include_str!("../../../nats.conf");
 const CONF_PROCESS: &str = include_str!("../../../nats-process.conf");
 /// How long the server may take to end when asked.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// The pauses between looks whether it listens yet: each twice the one before.
+const CONNECT_PAUSE_FIRST: Duration = Duration::from_millis(5);
+/// The longest of them.
+const CONNECT_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// A server that ends sooner has not served.
 const SHORT_LIFE: Duration = Duration::from_secs(10);
 /// How many such lives in a row are enough.
@@ -81,6 +87,15 @@ impl Access {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    /// Waits until something listens there. Without this a part's first try would come too early and be told as a fault.
+    pub(crate) async fn listening(&self) {
+        let mut pause = CONNECT_PAUSE_FIRST;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.is_err() {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(CONNECT_PAUSE_MAX);
+        }
+    }
+
     /// How `part` connects to it as `user`: it waits for the server.
     pub(crate) fn config(&self, user: User, part: &str) -> NatsConfig {
         let streams = if user == User::Manager { Streams::Make } else { Streams::Expect };
@@ -104,8 +119,8 @@ impl Server {
     pub(crate) async fn start(mut setup: Setup) -> Result<Self, Failure> {
         setup.folder = make_folder(&setup.folder).map_err(|e| unusable(&setup.folder, &e))?;
         leftover::stop(&setup.folder).await?;
-        setup.port = free_port(setup.port)?;
-        let monitor_port = free_port(0)?;
+        setup.port = port::free((Ipv4Addr::LOCALHOST, setup.port).into(), "NATS", "--nats-port")?.port();
+        let monitor_port = port::any()?;
         let secrets = Secrets::of(&setup.folder).map_err(|e| unusable(&setup.folder, &e))?;
         if setup.conf.is_none() {
             let conf =
@@ -243,30 +258,9 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// `port`, if nobody listens there; a free one for 0.
-pub(crate) fn free_port(port: u16) -> Result<u16, Failure> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let listener = TcpListener::bind(address).map_err(|e| match e.kind() {
-        io::ErrorKind::AddrInUse => {
-            Failure::failed(format!("port {port}, meant for NATS, is in use by another program"))
-                .hint("Stop that one, or choose another port with --nats-port.")
-        }
-        _ => Failure::failed(format!("port {port}, meant for NATS, cannot be used: {e}")),
-    })?;
-    Ok(listener.local_addr()?.port())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_port_in_use_is_named() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let failure = free_port(port).unwrap_err().to_string();
-        assert!(failure.contains(&port.to_string()) && failure.contains("--nats-port"), "{failure}");
-    }
 
     #[test]
     fn values_stay_texts() {

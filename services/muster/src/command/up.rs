@@ -12,6 +12,7 @@ use crate::home::{self, Record};
 use crate::interrupt;
 use crate::listen::SecurityArgs;
 use crate::nats_server::{self, Durability, Server, Setup};
+use crate::port;
 use cluster::Cluster;
 
 /// Arguments of `up`.
@@ -53,9 +54,13 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     // What can be refused is refused before anything runs.
     let listener = args.security.listener(args.listen)?;
     args.security.listener(args.http)?;
+    let _lock = lock::take(&args.data)?;
+    port::free(args.listen, "the API", "--listen")?;
+    for index in 0..args.workers {
+        port::free(cluster::following(args.http, index)?, "a worker's own HTTP", "--http")?;
+    }
     let binary = nats_server::find(args.nats_server.as_deref())?;
     let shutdown = interrupt::shutdown()?;
-    let _lock = lock::take(&args.data)?;
     let mut server = Server::start(Setup {
         binary,
         folder: home::nats_folder(&args.data),

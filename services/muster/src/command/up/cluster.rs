@@ -40,6 +40,7 @@ impl Cluster {
         listener: ListenConfig,
         server: &Access,
     ) -> Result<Record, Failure> {
+        server.listening().await;
         let node = NodeName::new("manager").map_err(|e| Failure::failed(e.to_string()))?;
         // The manager's connection makes the streams, so it comes first.
         let bus = open(server, User::Manager, "manager").await?;
@@ -118,7 +119,7 @@ async fn ready(
 }
 
 /// The address `index` ports further; port 0 stays 0.
-fn following(first: SocketAddr, index: u16) -> Result<SocketAddr, Failure> {
+pub(super) fn following(first: SocketAddr, index: u16) -> Result<SocketAddr, Failure> {
     let mut address = first;
     if first.port() != 0 {
         let port = first.port().checked_add(index).ok_or_else(|| {
