@@ -90,11 +90,16 @@ pub fn decode<T: DeserializeOwned>(encoding: Encoding, bytes: &[u8]) -> Result<T
     })
 }
 
+/// How deep values from outside may be nested: far more than any command is, and little enough that no stack runs out
+/// (serde_json has the same bound).
+const REQUEST_DEPTH_MAX: usize = 128;
+
 /// Like [`decode`], for what comes from outside: the error names the field and is the 400 its sender gets.
 pub fn decode_request<T: DeserializeOwned>(encoding: Encoding, bytes: &[u8]) -> Result<T, Problem> {
     match encoding {
         Encoding::MessagePack => {
             let mut d = rmp_serde::Deserializer::from_read_ref(bytes);
+            d.set_max_depth(REQUEST_DEPTH_MAX);
             serde_path_to_error::deserialize(&mut d)
                 .map_err(|e| malformed(&e.path().to_string(), &e.inner().to_string(), "MessagePack"))
         }
@@ -271,5 +276,25 @@ mod tests {
         }
         let problem = Command::decode("task.submit", Encoding::MessagePack, b"\xc1\xc1 no").unwrap_err();
         assert_eq!(problem.code, 400);
+    }
+
+    #[test]
+    fn nesting_from_outside_is_bounded() {
+        let arrays = vec![0x91; 100_000];
+        let mut maps = Vec::new();
+        for _ in 0..100_000 {
+            maps.extend_from_slice(b"\x81\xa1a");
+        }
+        for (encoding, payload) in [
+            (Encoding::MessagePack, arrays),
+            (Encoding::MessagePack, maps),
+            (Encoding::Json, b"[".repeat(100_000)),
+            (Encoding::Json, br#"{"a":"#.repeat(100_000)),
+        ] {
+            for verb in ["task.submit", "group.apply", "worker.register"] {
+                let problem = Opened::decode(verb, encoding, &payload).unwrap_err();
+                assert_eq!(problem.code, 400, "{problem:?}");
+            }
+        }
     }
 }
