@@ -16,7 +16,7 @@ use crate::up::{Profile, build};
 const READY: Duration = Duration::from_secs(60);
 
 /// What `muster up` prints once every part is ready.
-const READY_WORD: &str = "ready";
+const READY_WORD: &str = "muster is up";
 
 /// Parts of the contract that belong to later issues.
 const LATER: &str = "test_orchestrator_and_http_workers.py";
