@@ -1,5 +1,6 @@
-//! `schemas/`, generated from the types: a JSON Schema of every command and event, and `asyncapi.json`, which says what
-//! travels on which subject. The test `schemas` compares them with what is in the folder, or writes them.
+//! `schemas/`, generated from the types: a JSON Schema of every command and event, `asyncapi.json`, which says what
+//! travels on which subject, and `openapi.json`, the API's own description. The test `schemas` compares them with what
+//! is in the folder, or writes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -40,6 +41,7 @@ pub fn files() -> BTreeMap<String, Value> {
         files.insert(format!("messages/{name}.json"), schema);
     }
     files.insert("asyncapi.json".to_owned(), asyncapi());
+    files.insert("openapi.json".to_owned(), muster_api::openapi());
     files
 }
 
