@@ -18,6 +18,8 @@ const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 pub(crate) const CELL: &str = "MUSTER_CELL";
 /// The worker's data folder: how a later life finds what an earlier one left running.
 pub(crate) const INSTALLATION: &str = "MUSTER_INSTALLATION";
+/// What runs the task: `process`, `docker`. Tells a process left behind from one in a container, which may go on.
+pub(crate) const RUNTIME: &str = "MUSTER_RUNTIME";
 const WORKER: &str = "MUSTER_WORKER";
 const TASK_ID: &str = "MUSTER_TASK_ID";
 const ATTEMPT: &str = "MUSTER_ATTEMPT";
@@ -78,6 +80,7 @@ impl Environment {
             (TASK_ID, Cow::Owned(attempt.task.to_string())),
             (ATTEMPT, Cow::Owned(attempt.number.to_string())),
             (TASK_INDEX, Cow::Owned(assignment.index.to_string())),
+            (RUNTIME, Cow::Borrowed(assignment.spec.runtime.as_str())),
         ];
         self.fixed.iter().map(|(name, value)| (*name, Cow::Borrowed(value.as_str()))).chain(own).chain(job)
     }

@@ -20,7 +20,17 @@ const FILE_BYTES_MAX: u64 = 256;
 pub(crate) struct Identity {
     /// The data folder's, made once.
     pub(crate) installation: Installation,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Identity {
+    /// Closing the file would do, were it not that a process being started at this very moment shares it until it
+    /// has its new program.
+    fn drop(&mut self) {
+        if let Err(e) = flock(&self.lock, FlockOperation::Unlock) {
+            tracing::warn!(error = %e, "the data folder's lock cannot be released before its file is closed");
+        }
+    }
 }
 
 impl Identity {
@@ -45,7 +55,7 @@ impl Identity {
             Err(e) => return Err(failed("cannot lock the file `installation` in")(e.into())),
         }
         let installation = read_or_begin(&mut file, &path, folder)?;
-        Ok(Self { installation, _lock: file })
+        Ok(Self { installation, lock: file })
     }
 }
 

@@ -7,10 +7,11 @@ use std::io;
 use std::time::Duration;
 
 use muster_events::id::Installation;
+use muster_events::spec::Runtime;
 use muster_events::subject::Cell;
 use rustix::process::{Pid, Signal, getpgid, kill_process, kill_process_group};
 
-use crate::environment::{CELL, INSTALLATION};
+use crate::environment::{CELL, INSTALLATION, RUNTIME};
 use crate::runtime::pidfd::Watched;
 
 /// How long killed processes may take to be gone; one that hangs in the kernel is left to it.
@@ -49,11 +50,16 @@ pub(crate) async fn end(cell: &Cell, installation: Installation) -> usize {
 
 /// What an environment must contain.
 #[derive(Clone, Debug)]
-struct Marks([Vec<u8>; 2]);
+struct Marks([Vec<u8>; 3]);
 
 impl Marks {
     fn new(cell: &Cell, installation: Installation) -> Self {
-        Self([format!("{CELL}={cell}").into_bytes(), format!("{INSTALLATION}={installation}").into_bytes()])
+        let runtime = Runtime::Process.as_str();
+        Self([
+            format!("{CELL}={cell}").into_bytes(),
+            format!("{INSTALLATION}={installation}").into_bytes(),
+            format!("{RUNTIME}={runtime}").into_bytes(),
+        ])
     }
 
     fn fit(&self, environment: &[u8]) -> bool {

@@ -1,0 +1,258 @@
+//! Stands where the manager would: answers registrations, gives orders, hears reports. Decides nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use muster_events::codec::{self, Encoding};
+use muster_events::command::{Command, Opened};
+use muster_events::id::{AttemptRef, CommandId, TaskId, WorkerId};
+use muster_events::order::{Order, Orders};
+use muster_events::outcome::{Outcome, Problem};
+use muster_events::output::OutputStream;
+use muster_events::report::{Ending, Report, What};
+use muster_events::spec::{TaskDefinition, TaskSpec};
+use muster_events::subject::{Cell, Subject, Topic};
+use muster_events::worker::Register;
+use muster_log::bus::{CommandLog, HeartbeatLog, OrderLog, OutputLog, Signals};
+use muster_log::memory::MemoryBus;
+use muster_worker::{Ready, WorkerConfig, WorkerError};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Longer than anything here takes; only a hang meets it.
+pub const HANG: Duration = Duration::from_secs(120);
+
+/// The other side of one worker.
+pub struct Driver {
+    pub bus: MemoryBus,
+    pub worker: WorkerId,
+    pub folder: tempfile::TempDir,
+    reports: mpsc::Receiver<Report>,
+    registers: mpsc::Receiver<Register>,
+    /// Reports that were heard while another was awaited.
+    heard: HashMap<AttemptRef, Vec<Report>>,
+    /// The messages in which reports came.
+    next_fence: u64,
+}
+
+/// A worker at work.
+pub struct Life {
+    pub shutdown: CancellationToken,
+    pub ready: Ready,
+    pub running: JoinHandle<Result<(), WorkerError>>,
+}
+
+impl Life {
+    /// Tells it to end and waits for that.
+    pub async fn end(self) {
+        self.shutdown.cancel();
+        within(self.running).await.unwrap().unwrap();
+    }
+}
+
+pub async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(HANG, future).await.expect("this hangs")
+}
+
+pub fn process(command: &[&str]) -> TaskDefinition {
+    TaskDefinition {
+        name: "t".into(),
+        command: command.iter().map(|&w| w.to_owned()).collect(),
+        ..TaskDefinition::default()
+    }
+}
+
+pub fn sh(script: &str) -> TaskDefinition {
+    process(&["sh", "-c", script])
+}
+
+impl Driver {
+    /// A bus with somebody at the manager's end. `refuse` is what registrations are answered with.
+    pub async fn new(refuse: Option<Problem>) -> Self {
+        let cell = Cell::new(&format!("t{}", Uuid::new_v4().simple())).unwrap();
+        let bus = MemoryBus::new(cell);
+        let (reports_in, reports) = mpsc::channel(1 << 20);
+        let (registers_in, registers) = mpsc::channel(64);
+        let mut commands = bus.read_commands(1).await.unwrap();
+        let answers = bus.clone();
+        tokio::spawn(async move {
+            while let Some(incoming) = commands.next().await {
+                let incoming = incoming.unwrap();
+                let subject: Subject = incoming.subject.parse().unwrap();
+                let Topic::Command { verb, .. } = subject.topic else { panic!("{verb:?}", verb = subject) };
+                let opened = Opened::decode(&verb, Encoding::MessagePack, &incoming.payload).unwrap();
+                let Opened::One(command) = opened else { panic!("a group") };
+                match *command {
+                    Command::WorkerRegister(register) => {
+                        if registers_in.send(register).await.is_err() {
+                            return;
+                        }
+                        let id = CommandId::new(&incoming.id.unwrap()).unwrap();
+                        let outcome =
+                            Outcome { id, accepted: refuse.is_none(), seq: 1, error: refuse.clone() };
+                        let bytes = codec::encode(Encoding::MessagePack, &outcome).unwrap();
+                        let reply = incoming.reply.unwrap();
+                        answers.publish_outcome(&reply, Encoding::MessagePack, bytes.into()).await.unwrap();
+                    }
+                    Command::AttemptReport(all) => {
+                        for report in all.reports {
+                            if reports_in.send(report).await.is_err() {
+                                return;
+                            }
+                        }
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+        Self {
+            bus,
+            worker: WorkerId::new("w1").unwrap(),
+            folder: tempfile::tempdir().unwrap(),
+            reports,
+            registers,
+            heard: HashMap::new(),
+            next_fence: 10,
+        }
+    }
+
+    pub fn config(&self) -> WorkerConfig {
+        WorkerConfig {
+            runtimes: Some([muster_events::spec::Runtime::Process].into()),
+            ..WorkerConfig::new(self.worker.clone(), self.folder.path())
+        }
+    }
+
+    /// Starts a worker and waits until it is registered.
+    pub async fn start(&self, config: WorkerConfig) -> Life {
+        let (ready, is_ready) = oneshot::channel();
+        let shutdown = CancellationToken::new();
+        let bus = Arc::new(self.bus.clone());
+        let running = tokio::spawn(muster_worker::run(config, bus, shutdown.clone(), ready));
+        let ready = match within(is_ready).await {
+            Ok(ready) => ready,
+            Err(_) => panic!("{:?}", running.await),
+        };
+        Life { shutdown, ready, running }
+    }
+
+    /// The next registration.
+    pub async fn register(&mut self) -> Register {
+        within(self.registers.recv()).await.unwrap()
+    }
+
+    fn attempt(&mut self) -> AttemptRef {
+        self.next_fence += 1;
+        AttemptRef { task: TaskId::new(Uuid::new_v4()), number: 1, fence: self.next_fence }
+    }
+
+    /// Orders `count` attempts of one definition in one message.
+    pub async fn order_many(&mut self, definition: &TaskDefinition, count: usize) -> Vec<AttemptRef> {
+        let attempts: Vec<_> = (0..count).map(|_| self.attempt()).collect();
+        self.order_again(definition, &attempts).await;
+        attempts
+    }
+
+    /// Orders these attempts.
+    pub async fn order_again(&self, definition: &TaskDefinition, attempts: &[AttemptRef]) {
+        let spec: Arc<TaskSpec> = Arc::new(definition.check().unwrap());
+        let start = |a: &AttemptRef| Order::Start { attempt: *a, spec: 0, index: 0, job: "-".into() };
+        self.send(vec![spec], attempts.iter().map(start).collect()).await;
+    }
+
+    pub async fn order(&mut self, definition: &TaskDefinition) -> AttemptRef {
+        self.order_many(definition, 1).await[0]
+    }
+
+    pub async fn stop(&self, attempt: AttemptRef, stale: bool) {
+        self.send(Vec::new(), vec![Order::Stop { attempt, stale }]).await;
+    }
+
+    pub async fn send(&self, specs: Vec<Arc<TaskSpec>>, orders: Vec<Order>) {
+        let orders = Orders { worker: self.worker.clone(), specs, orders };
+        self.bus.publish_orders(&orders).await.unwrap();
+    }
+
+    /// The next report, whichever.
+    pub async fn any_report(&mut self) -> Report {
+        within(self.reports.recv()).await.unwrap()
+    }
+
+    /// The next report about this attempt.
+    pub async fn report(&mut self, attempt: AttemptRef) -> What {
+        loop {
+            if let Some(heard) = self.heard.get_mut(&attempt).filter(|h| !h.is_empty()) {
+                return heard.remove(0).what;
+            }
+            let report = self.any_report().await;
+            self.heard.entry(report.attempt).or_default().push(report);
+        }
+    }
+
+    /// Waits until it runs; its handle.
+    pub async fn started(&mut self, attempt: AttemptRef) -> String {
+        match self.report(attempt).await {
+            What::Started { handle } => handle,
+            What::Ended(ending) => panic!("ended before it was said to run: {ending:?}"),
+        }
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(&mut self, attempt: AttemptRef) -> Ending {
+        loop {
+            if let What::Ended(ending) = self.report(attempt).await {
+                return ending;
+            }
+        }
+    }
+
+    /// Runs a task to its end.
+    pub async fn run(&mut self, definition: &TaskDefinition) -> (AttemptRef, Ending) {
+        let attempt = self.order(definition).await;
+        let ending = self.ended(attempt).await;
+        (attempt, ending)
+    }
+
+    /// What is stored of a task's output.
+    pub async fn output(&self, attempt: AttemptRef, stream: OutputStream) -> String {
+        let mut live = self.bus.read_output(attempt.task, Some(stream), false).await.unwrap();
+        let mut all = Vec::new();
+        while let Some(chunk) = live.next().await {
+            all.extend_from_slice(&chunk.unwrap().bytes);
+        }
+        String::from_utf8_lossy(&all).into_owned()
+    }
+
+    /// Waits for output that begins like this.
+    pub async fn printed(&self, attempt: AttemptRef, text: &str) {
+        let mut live = self.bus.read_output(attempt.task, None, true).await.unwrap();
+        let mut all = Vec::new();
+        within(async {
+            while !String::from_utf8_lossy(&all).contains(text) {
+                all.extend_from_slice(&live.next().await.unwrap().unwrap().bytes);
+            }
+        })
+        .await;
+    }
+
+    /// The next heartbeat that fits.
+    pub async fn heartbeat(
+        &self,
+        fits: impl Fn(&muster_events::worker::Heartbeat) -> bool,
+    ) -> muster_events::worker::Heartbeat {
+        let mut live = self.bus.heartbeats().await.unwrap();
+        within(async {
+            loop {
+                let heartbeat = live.next().await.unwrap().unwrap();
+                if fits(&heartbeat) {
+                    return heartbeat;
+                }
+            }
+        })
+        .await
+    }
+}

@@ -1,0 +1,189 @@
+//! Attempts as processes.
+
+use std::path::Path;
+
+use muster_events::output::OutputStream;
+use muster_events::report::{Ending, What};
+use muster_events::spec::TaskDefinition;
+use muster_worker::{OutputLimits, WorkerConfig};
+
+use crate::driver::{Driver, process, sh, within};
+
+/// Waits until no such process is there.
+async fn gone(pid: &str) {
+    let path = format!("/proc/{pid}");
+    within(async {
+        while Path::new(&path).exists() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn it_runs_prints_and_ends() {
+    let mut driver = Driver::new(None).await;
+    let life = driver.start(driver.config()).await;
+    let attempt = driver.order(&sh("echo one; echo two >&2; printf three; exit 7")).await;
+    let pid: u32 = driver.started(attempt).await.parse().unwrap();
+    assert!(pid > 1);
+    assert_eq!(driver.ended(attempt).await, Ending::Exited { code: 7 });
+    assert_eq!(driver.output(attempt, OutputStream::Stdout).await, "one\nthree");
+    assert_eq!(driver.output(attempt, OutputStream::Stderr).await, "two\n");
+    life.end().await;
+}
+
+#[tokio::test]
+async fn it_finds_its_environment_and_folder() {
+    let mut driver = Driver::new(None).await;
+    let life = driver.start(driver.config()).await;
+    let mut definition = sh("env | sort; pwd; ps -o pgid= -p $$ 2>/dev/null || true");
+    definition.env.insert("OWN".into(), "value".into());
+    definition.workdir = Some("/usr".into());
+    let (attempt, ending) = driver.run(&definition).await;
+    assert_eq!(ending, Ending::Exited { code: 0 });
+    let output = driver.output(attempt, OutputStream::Stdout).await;
+    for line in [
+        "OWN=value".to_owned(),
+        format!("MUSTER_TASK_ID={}", attempt.task),
+        "MUSTER_ATTEMPT=1".into(),
+        "MUSTER_TASK_INDEX=0".into(),
+        "MUSTER_WORKER=w1".into(),
+        "/usr".into(),
+    ] {
+        assert!(output.lines().any(|l| l == line), "{line} is not in:\n{output}");
+    }
+    assert!(!output.contains("MUSTER_JOB_ID") && !output.contains("CARGO"), "{output}");
+    life.end().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_started_is_told_in_words() {
+    let mut driver = Driver::new(None).await;
+    let life = driver.start(driver.config()).await;
+    let no_folder = TaskDefinition { workdir: Some("/nonexistent/dir".into()), ..process(&["true"]) };
+    for (definition, words) in [
+        (process(&["nosuchprogram"]), ["nosuchprogram", "No such file"]),
+        (process(&["/nonexistent/program"]), ["/nonexistent/program", "No such file"]),
+        (process(&["/etc/passwd"]), ["/etc/passwd", "denied"]),
+        (no_folder, ["/nonexistent/dir", "working folder"]),
+    ] {
+        let (_, ending) = driver.run(&definition).await;
+        let Ending::NotStarted { message } = ending else { panic!("{ending:?}") };
+        assert!(words.iter().all(|w| message.contains(w)), "{message}");
+    }
+    life.end().await;
+}
+
+#[tokio::test]
+async fn signals_and_time_limits_are_told_apart() {
+    let mut driver = Driver::new(None).await;
+    let life = driver.start(driver.config()).await;
+    assert_eq!(driver.run(&sh("kill -SEGV $$")).await.1, Ending::Signaled { signal: 11 });
+    let limited = TaskDefinition { timeout_s: Some(0.2), grace_s: Some(30.0), ..sh("sleep 600") };
+    assert_eq!(driver.run(&limited).await.1, Ending::TimedOut);
+    let stubborn = TaskDefinition {
+        timeout_s: Some(0.2),
+        grace_s: Some(0.2),
+        ..sh("trap '' TERM; while true; do sleep 1; done")
+    };
+    assert_eq!(driver.run(&stubborn).await.1, Ending::TimedOut);
+    life.end().await;
+}
+
+#[tokio::test]
+async fn a_stop_lets_it_end_well_and_takes_its_children_along() {
+    let mut driver = Driver::new(None).await;
+    let life = driver.start(driver.config()).await;
+    let attempt = driver.order(&sh("trap 'exit 5' TERM; sleep 600 & echo $!; wait")).await;
+    driver.started(attempt).await;
+    driver.printed(attempt, "\n").await;
+    driver.stop(attempt, false).await;
+    assert_eq!(driver.ended(attempt).await, Ending::Stopped { code: Some(5) });
+    gone(driver.output(attempt, OutputStream::Stdout).await.trim()).await;
+    life.end().await;
+}
+
+#[tokio::test]
+async fn what_a_program_leaves_behind_is_ended() {
+    let mut driver = Driver::new(None).await;
+    let life = driver.start(driver.config()).await;
+    let (attempt, ending) = driver.run(&sh("sleep 600 & echo $!")).await;
+    assert_eq!(ending, Ending::Exited { code: 0 });
+    gone(driver.output(attempt, OutputStream::Stdout).await.trim()).await;
+    // One that has left the group holds the pipe; it is not waited for.
+    let (attempt, ending) = driver.run(&sh("setsid sleep 600 & echo $!; exit 3")).await;
+    assert_eq!(ending, Ending::Exited { code: 3 });
+    let pid = driver.output(attempt, OutputStream::Stdout).await;
+    std::process::Command::new("kill").args(["-9", pid.trim()]).status().unwrap();
+    life.end().await;
+}
+
+#[tokio::test]
+async fn a_repeated_order_runs_once() {
+    let mut driver = Driver::new(None).await;
+    let life = driver.start(driver.config()).await;
+    let file = driver.folder.path().join("count");
+    let definition = sh(&format!("echo x >> {}", file.display()));
+    let attempts = driver.order_many(&definition, 3).await;
+    driver.order_again(&definition, &attempts).await;
+    for attempt in &attempts {
+        assert_eq!(driver.ended(*attempt).await, Ending::Exited { code: 0 });
+    }
+    driver.order_again(&definition, &attempts).await;
+    driver.run(&process(&["true"])).await;
+    assert_eq!(std::fs::read_to_string(file).unwrap().lines().count(), 3);
+    life.end().await;
+}
+
+#[tokio::test]
+async fn a_stop_of_something_unknown_is_told() {
+    let mut driver = Driver::new(None).await;
+    let life = driver.start(driver.config()).await;
+    let (known, _) = driver.run(&process(&["true"])).await;
+    let unknown = muster_events::id::AttemptRef { fence: known.fence + 100, ..known };
+    driver.stop(unknown, true).await;
+    driver.stop(unknown, false).await;
+    assert!(matches!(driver.report(unknown).await, What::Ended(Ending::Lost { .. })));
+    life.end().await;
+}
+
+#[tokio::test]
+async fn output_is_bounded_and_says_so() {
+    let mut driver = Driver::new(None).await;
+    let output = OutputLimits { bytes_max: 100_000, bytes_per_second: 0 };
+    let life = driver.start(WorkerConfig { output, ..driver.config() }).await;
+    let (attempt, ending) = driver.run(&sh("seq 1 200000; echo end >&2")).await;
+    assert_eq!(ending, Ending::Exited { code: 0 });
+    let stdout = driver.output(attempt, OutputStream::Stdout).await;
+    assert_eq!(stdout.len(), 100_000);
+    assert!(stdout.starts_with("1\n2\n3\n"));
+    let notes = driver.output(attempt, OutputStream::Stderr).await;
+    assert!(notes.contains("output is cut") && notes.contains("100000"), "{notes}");
+    life.end().await;
+}
+
+#[tokio::test]
+async fn a_prompt_is_seen_before_its_line_ends() {
+    let mut driver = Driver::new(None).await;
+    let life = driver.start(driver.config()).await;
+    let attempt = driver.order(&sh("printf 'name? '; sleep 600")).await;
+    driver.printed(attempt, "name? ").await;
+    driver.stop(attempt, false).await;
+    driver.ended(attempt).await;
+    life.end().await;
+}
+
+#[tokio::test]
+async fn a_running_task_is_measured() {
+    let mut driver = Driver::new(None).await;
+    let life = driver.start(driver.config()).await;
+    let attempt = driver.order(&sh("while true; do :; done")).await;
+    driver.started(attempt).await;
+    let beat = driver.heartbeat(|h| h.tasks.iter().any(|t| t.task == attempt.task && t.memory > 0)).await;
+    assert_eq!(beat.held, 1);
+    assert!(beat.host.memory_used > 0 && beat.host.memory_total >= beat.host.memory_used);
+    driver.stop(attempt, false).await;
+    driver.ended(attempt).await;
+    life.end().await;
+}
