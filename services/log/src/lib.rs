@@ -10,4 +10,5 @@ pub mod error;
 pub mod gather;
 pub mod memory;
 pub mod nats;
+pub mod raw;
 mod subject;

@@ -76,6 +76,8 @@ pub(crate) enum Command {
     Cluster(command::cluster::Args),
     /// Fold the event log from NATS and show or verify the state
     Replay(command::replay::Args),
+    /// Measure this machine and muster on it
+    Bench(command::bench::Args),
     /// Print completions for a shell
     Completions(command::completions::Args),
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod activate;
 pub(crate) mod api;
+pub(crate) mod bench;
 pub(crate) mod cancel;
 pub(crate) mod cluster;
 pub(crate) mod completions;
@@ -72,6 +73,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Events(args) => events::run(args, context).await,
         Command::Cluster(args) => cluster::run(args, context).await,
         Command::Replay(args) => replay::run(args, context).await,
+        Command::Bench(args) => bench::run(args, context).await,
         Command::Completions(args) => completions::run(args),
     }
 }

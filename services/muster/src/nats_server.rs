@@ -123,8 +123,8 @@ impl Server {
         let monitor_port = port::any()?;
         let secrets = Secrets::of(&setup.folder).map_err(|e| unusable(&setup.folder, &e))?;
         if setup.conf.is_none() {
-            let conf =
-                write_conf(&setup.folder, setup.durability).map_err(|e| unusable(&setup.folder, &e))?;
+            let conf = write_conf(&setup.folder, setup.durability, str::to_owned)
+                .map_err(|e| unusable(&setup.folder, &e))?;
             setup.conf = Some(conf);
         }
         let access = Access { port: setup.port, monitor_port, secrets };
@@ -154,6 +154,11 @@ impl Server {
     /// How to reach it.
     pub(crate) fn access(&self) -> Access {
         self.access.clone()
+    }
+
+    /// Its process id, while it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// Waits until it has ended by itself, and says why.
@@ -228,9 +233,14 @@ fn make_folder(folder: &Path) -> io::Result<PathBuf> {
     folder.canonicalize()
 }
 
-fn write_conf(folder: &Path, durability: Durability) -> io::Result<PathBuf> {
+/// Writes the configuration that comes with muster into `folder`, changed by `change`; gives the file for `durability`.
+pub(crate) fn write_conf(
+    folder: &Path,
+    durability: Durability,
+    change: impl FnOnce(&str) -> String,
+) -> io::Result<PathBuf> {
     let (always, process) = (folder.join("nats.conf"), folder.join("nats-process.conf"));
-    fs::write(&always, CONF)?;
+    fs::write(&always, change(CONF))?;
     fs::write(&process, CONF_PROCESS)?;
     Ok(match durability {
         Durability::PowerLoss => always,

@@ -30,6 +30,9 @@ impl Backoff {
     /// better.
     pub(super) async fn wait(&mut self, link: &mut watch::Receiver<Link>) {
         let pause = self.step();
+        // A receiver that was cloned from an older one counts what is long past as a change: without this the wait
+        // would end at once, each time.
+        link.mark_unchanged();
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             changed = link.changed() => {

@@ -1,6 +1,6 @@
 //! `muster replay`: folds the log as anybody may who can read it, and checks what it says of itself.
 
-mod fold;
+pub(crate) mod fold;
 mod show;
 mod verify;
 

@@ -42,21 +42,21 @@ impl FromStr for Until {
 }
 
 /// A state folded from the log so far.
-pub(super) struct Fold {
+pub(crate) struct Fold {
     commits: Live<Stored>,
-    pub(super) state: State,
+    pub(crate) state: State,
     /// The newest commit that was folded whole.
-    pub(super) position: u64,
+    pub(crate) position: u64,
     /// Its hash.
-    pub(super) hash: Hash,
+    pub(crate) hash: Hash,
     /// Whether the state stands within a commit (`--until` a sequence).
-    pub(super) partial: bool,
-    pub(super) bytes: u64,
-    pub(super) took: Duration,
+    pub(crate) partial: bool,
+    pub(crate) bytes: u64,
+    pub(crate) took: Duration,
 }
 
 impl Fold {
-    pub(super) async fn open(bus: &Arc<dyn Bus>) -> Result<Self, Failure> {
+    pub(crate) async fn open(bus: &Arc<dyn Bus>) -> Result<Self, Failure> {
         Ok(Self {
             commits: bus.read(1).await.map_err(|e| refused(&e))?,
             state: State::default(),
@@ -69,7 +69,7 @@ impl Fold {
     }
 
     /// Folds up to the commit at `last`, or to where `until` says.
-    pub(super) async fn read_to(
+    pub(crate) async fn read_to(
         &mut self,
         last: u64,
         until: Option<&Until>,

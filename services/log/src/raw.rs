@@ -1,0 +1,117 @@
+//! What the server does by itself, without a word of muster: the limits that `muster bench` sets beside its figures.
+
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::consumer::push::OrderedConfig;
+use async_nats::jetstream::stream::{Config, StorageType};
+use async_nats::jetstream::{self, Context};
+use async_nats::{Client, ConnectOptions};
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+use crate::error::{LogError, Result};
+
+/// Messages that may be under way: many, but fewer than the 10,000 at which the server refuses more.
+const IN_FLIGHT: u64 = 4096;
+/// Messages a reader holds until they are counted.
+const SUBSCRIPTION_CAPACITY: usize = 1 << 19;
+
+/// A bare connection.
+pub struct Raw {
+    client: Client,
+    context: Context,
+}
+
+/// What a reading came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Messages.
+    pub messages: u64,
+    /// Bytes of their payloads.
+    pub bytes: u64,
+    /// From the first request to the last message.
+    pub took: Duration,
+}
+
+impl Raw {
+    /// Connects as `user`, who must be allowed everything.
+    pub async fn connect(url: &str, user: &str, password: &str) -> Result<Self> {
+        let client = ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned())
+            .name("muster-bench-raw")
+            .subscription_capacity(SUBSCRIPTION_CAPACITY)
+            .connect(url)
+            .await
+            .map_err(unavailable)?;
+        Ok(Self { context: jetstream::new(client.clone()), client })
+    }
+
+    /// Publishes `count` messages of `size` bytes to a stream made for it, as fast as the server acknowledges them;
+    /// gives the time from the first message to the last acknowledgement. The stream is removed again.
+    pub async fn publish(&self, name: &str, count: u64, size: usize) -> Result<Duration> {
+        let stream = Config {
+            name: name.to_owned(),
+            subjects: vec![format!("{name}.raw")],
+            storage: StorageType::File,
+            ..Config::default()
+        };
+        self.context.create_stream(stream).await.map_err(refused)?;
+        let took = self.pipeline(&format!("{name}.raw"), count, Bytes::from(vec![b'x'; size])).await;
+        self.context.delete_stream(name).await.map_err(refused)?;
+        took
+    }
+
+    async fn pipeline(&self, subject: &str, count: u64, payload: Bytes) -> Result<Duration> {
+        let inbox = self.client.new_inbox();
+        let mut acks = self.client.subscribe(inbox.clone()).await.map_err(unavailable)?;
+        let begun = Instant::now();
+        let (mut sent, mut stored) = (0, 0);
+        while stored < count {
+            while sent < count && sent - stored < IN_FLIGHT {
+                self.client
+                    .publish_with_reply(subject.to_owned(), inbox.clone(), payload.clone())
+                    .await
+                    .map_err(unavailable)?;
+                sent += 1;
+            }
+            let ack =
+                acks.next().await.ok_or_else(|| LogError::Unavailable("the connection ended".to_owned()))?;
+            if ack.payload.windows(7).any(|w| w == b"\"error\"") {
+                return Err(LogError::Refused(String::from_utf8_lossy(&ack.payload).into_owned()));
+            }
+            stored += 1;
+        }
+        Ok(begun.elapsed())
+    }
+
+    /// Reads the whole of `stream` with an ordered push consumer and looks at nothing but sizes.
+    pub async fn read(&self, stream: &str) -> Result<Read> {
+        let mut stream = self.context.get_stream(stream).await.map_err(refused)?;
+        let last = stream.info().await.map_err(refused)?.state.last_sequence;
+        let mut read = Read { messages: 0, bytes: 0, took: Duration::ZERO };
+        if last == 0 {
+            return Ok(read);
+        }
+        let begun = Instant::now();
+        let config = OrderedConfig { deliver_subject: self.client.new_inbox(), ..OrderedConfig::default() };
+        let consumer = stream.create_consumer(config).await.map_err(refused)?;
+        let mut messages = consumer.messages().await.map_err(refused)?;
+        while let Some(message) = messages.next().await {
+            let message = message.map_err(unavailable)?;
+            read.messages += 1;
+            read.bytes += message.payload.len() as u64;
+            if message.info().map_err(refused)?.stream_sequence >= last {
+                break;
+            }
+        }
+        read.took = begun.elapsed();
+        Ok(read)
+    }
+}
+
+fn unavailable(error: impl std::fmt::Display) -> LogError {
+    LogError::Unavailable(error.to_string())
+}
+
+fn refused(error: impl std::fmt::Display) -> LogError {
+    LogError::Refused(error.to_string())
+}

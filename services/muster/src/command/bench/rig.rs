@@ -1,0 +1,153 @@
+//! What is measured: a nats-server, and the parts of a cluster as processes of their own, all in a folder that goes
+//! away afterwards.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_log::bus::Bus;
+use muster_log::nats::{Credentials, NatsBus, NatsConfig, Streams};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::connect::refused;
+use crate::exit::Failure;
+use crate::nats_server::{self, Durability, Server, Setup, User};
+
+/// How long a part may take until it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// The user of the measuring process, who may do everything.
+pub(super) const USER: &str = "bench";
+
+/// The rig.
+pub(super) struct Rig {
+    folder: TempDir,
+    server: Server,
+    pub(super) durability: Durability,
+    pub(super) password: String,
+    parts: Vec<Part>,
+    bus: Option<Arc<dyn Bus>>,
+    /// The API's address, once it is ready.
+    pub(super) api: String,
+}
+
+/// A part that runs.
+struct Part {
+    name: &'static str,
+    child: Child,
+}
+
+impl Rig {
+    pub(super) async fn start(dir: &Path, binary: PathBuf, durability: Durability) -> Result<Self, Failure> {
+        let unusable = |e: &dyn std::fmt::Display| {
+            Failure::usage(format!("{} cannot be used: {e}", dir.display()))
+                .hint("Choose another with --dir.")
+        };
+        let folder =
+            tempfile::Builder::new().prefix("muster-bench-").tempdir_in(dir).map_err(|e| unusable(&e))?;
+        let password = uuid::Uuid::new_v4().simple().to_string();
+        let conf = configuration(folder.path(), durability, &password).map_err(|e| unusable(&e))?;
+        let setup =
+            Setup { binary, folder: folder.path().join("nats"), port: 0, durability, conf: Some(conf) };
+        let server = Server::start(setup).await?;
+        server.access().listening().await;
+        Ok(Self { folder, server, durability, password, parts: Vec::new(), bus: None, api: String::new() })
+    }
+
+    /// Where NATS listens.
+    pub(super) fn url(&self) -> String {
+        self.server.access().url()
+    }
+
+    /// The process ids of what runs, with their names.
+    pub(super) fn processes(&self) -> Vec<(&'static str, u32)> {
+        let parts = self.parts.iter().filter_map(|p| Some((p.name, p.child.id()?)));
+        parts.chain(self.server.pid().map(|pid| ("nats_server", pid))).collect()
+    }
+
+    /// The measuring process's own connection.
+    pub(super) fn bus(&self) -> Result<Arc<dyn Bus>, Failure> {
+        self.bus.clone().ok_or_else(|| Failure::failed("the rig has no manager yet"))
+    }
+
+    pub(super) async fn start_manager(&mut self) -> Result<(), Failure> {
+        self.part("manager", User::Manager, &["manager"]).await?;
+        // Waits for the streams, which the manager makes.
+        let config = NatsConfig {
+            credentials: Credentials::UserPassword { user: USER.to_owned(), password: self.password.clone() },
+            name: "muster-bench".to_owned(),
+            streams: Streams::Expect,
+            wait: true,
+            ..NatsConfig::new(self.url())
+        };
+        let bus: Arc<dyn Bus> = NatsBus::open(config).await.map_err(|e| refused(&e))?;
+        self.bus = Some(bus);
+        Ok(())
+    }
+
+    pub(super) async fn start_api(&mut self) -> Result<(), Failure> {
+        let ready = self.part("api", User::Api, &["api", "--listen", "127.0.0.1:0"]).await?;
+        self.api = ready["api"].as_str().unwrap_or_default().to_owned();
+        Ok(())
+    }
+
+    pub(super) async fn start_worker(&mut self) -> Result<(), Failure> {
+        let data = self.folder.path().join("worker").display().to_string();
+        let words = ["worker", "--id", "w-01", "--no-http", "--offer", "process", "--data", &data];
+        self.part("worker", User::Worker, &words).await.map(|_| ())
+    }
+
+    /// Starts a part; for one that says when it is ready, waits for that and gives what it said.
+    async fn part(&mut self, name: &'static str, user: User, words: &[&str]) -> Result<Value, Failure> {
+        let failed = |e: &dyn std::fmt::Display| Failure::failed(format!("{name} cannot be started: {e}"));
+        let program = std::env::current_exe().map_err(|e| failed(&e))?;
+        let mut child = Command::new(program)
+            .args(words)
+            .args(["--json", "--nats", &self.url(), "--nats-user", user.name(), "--nats-password-file"])
+            .arg(nats_server::secret_file(&self.folder.path().join("nats"), user))
+            .env("RUST_LOG", "error")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|e| failed(&e))?;
+        let out = child.stdout.take();
+        self.parts.push(Part { name, child });
+        let (Some(out), true) = (out, name != "manager") else { return Ok(Value::Null) };
+        let mut line = String::new();
+        let read = timeout(READY_WITHIN, BufReader::new(out).read_line(&mut line)).await;
+        match read {
+            Ok(Ok(bytes)) if bytes > 0 => serde_json::from_str(&line).map_err(|e| failed(&e)),
+            Ok(Ok(_)) => Err(failed(&"it ended")),
+            Ok(Err(e)) => Err(failed(&e)),
+            Err(_) => Err(failed(&"it is not ready within a minute")),
+        }
+    }
+
+    /// Ends everything; the folder goes with it.
+    pub(super) async fn end(mut self) {
+        self.bus = None;
+        for part in &mut self.parts {
+            if let Err(error) = part.child.kill().await {
+                tracing::warn!(part.name, %error, "could not be ended");
+            }
+        }
+        self.server.kill().await;
+    }
+}
+
+/// The configuration that comes with muster, with one more user: whoever measures must also do what nobody else may.
+fn configuration(folder: &Path, durability: Durability, password: &str) -> std::io::Result<PathBuf> {
+    let folder = folder.join("conf");
+    fs::create_dir(&folder)?;
+    fs::set_permissions(&folder, Permissions::from_mode(0o700))?;
+    let user = format!("users: [\n      {{ user: {USER}, password: \"{password}\" }}");
+    nats_server::write_conf(&folder, durability, |conf| conf.replacen("users: [", &user, 1))
+}

@@ -1,0 +1,123 @@
+//! Submits of one task, many in flight.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use muster_client::{Client, Config};
+use muster_events::codec::{self, Encoding};
+use muster_events::command::Command;
+use muster_events::id::{Actor, CommandId};
+use muster_events::outcome::Outcome;
+use muster_events::spec::{Constraint, Operator, TaskDefinition};
+use muster_log::bus::{Bus, Outgoing};
+use tokio::time::timeout;
+
+use super::rig::{Rig, USER};
+use crate::connect::refused;
+use crate::exit::Failure;
+use crate::units::to_f64;
+
+/// Submits under way over NATS.
+const NATS_IN_FLIGHT: usize = 1024;
+/// Requests under way over REST, each on a connection of its own.
+const REST_IN_FLIGHT: usize = 128;
+/// How long the next outcome may take.
+const OUTCOME_WITHIN: Duration = Duration::from_secs(60);
+
+/// A task that is decided but never placed: the measurement is of deciding.
+fn definition() -> TaskDefinition {
+    let nobody = Constraint { attribute: "worker".into(), operator: Operator::Equal, value: "nobody".into() };
+    TaskDefinition {
+        name: "bench".into(),
+        command: vec!["true".into()],
+        cpu: 0.1,
+        memory: 16 << 20,
+        constraints: vec![nobody],
+        ..TaskDefinition::default()
+    }
+}
+
+/// One command, ready to go.
+pub(super) fn outgoing(command: &Command, reply: Option<String>) -> Result<Outgoing, Failure> {
+    let encoding = Encoding::MessagePack;
+    let payload = command.encode(encoding).map_err(|e| Failure::failed(format!("a command {e}")))?;
+    Ok(Outgoing {
+        actor: Actor::new(USER).map_err(|e| Failure::failed(e.to_string()))?,
+        verb: command.verb().to_owned(),
+        id: fresh_id()?,
+        reply,
+        encoding,
+        trace: None,
+        payload: Bytes::from(payload),
+    })
+}
+
+/// An id nobody has used.
+pub(super) fn fresh_id() -> Result<CommandId, Failure> {
+    CommandId::new(&uuid::Uuid::new_v4().to_string()).map_err(|e| Failure::failed(e.to_string()))
+}
+
+/// A submit of one task.
+pub(super) fn submit(task: TaskDefinition) -> Command {
+    let tasks = vec![task];
+    Command::TaskSubmit(muster_events::command::Submission { job: None, tasks })
+}
+
+/// Bytes of a submit on the wire, its headers included, so that the raw publishes beside it carry the same.
+pub(super) fn message_bytes() -> Result<usize, Failure> {
+    let command = submit(definition());
+    let out = outgoing(&command, Some("_INBOX.0123456789012345678901.0123456789012345678901".to_owned()))?;
+    let headers =
+        [out.id.as_str().len(), out.reply.as_ref().map_or(0, String::len), out.encoding.content_type().len()];
+    // NATS/1.0, the three names with `: ` and line ends.
+    Ok(out.payload.len() + headers.iter().sum::<usize>() + 70)
+}
+
+/// Submits a second, each a message of its own, from the first published to the last outcome received.
+pub(super) async fn over_nats(rig: &Rig, count: u64) -> Result<f64, Failure> {
+    let bus = rig.bus()?;
+    let (reply, mut outcomes) = bus.inbox().await.map_err(|e| refused(&e))?;
+    let command = submit(definition());
+    let begun = Instant::now();
+    let publish = stream::iter(0..count)
+        .map(|_| publish_one(&bus, &command, &reply))
+        .buffer_unordered(NATS_IN_FLIGHT)
+        .try_for_each(|()| std::future::ready(Ok(())));
+    let hear = async {
+        for _ in 0..count {
+            let bytes = timeout(OUTCOME_WITHIN, outcomes.next())
+                .await
+                .map_err(|_| Failure::failed("an outcome did not come within a minute"))?
+                .ok_or_else(|| Failure::failed("the outcomes ended"))?
+                .map_err(|e| refused(&e))?;
+            let outcome: Outcome = codec::decode(Encoding::MessagePack, &bytes)
+                .map_err(|e| Failure::failed(format!("an outcome {e}")))?;
+            if let Some(problem) = outcome.error {
+                return Err(Failure::failed(format!("a submit was refused: {problem}")));
+            }
+        }
+        Ok(())
+    };
+    futures_util::future::try_join(publish, hear).await?;
+    Ok(to_f64(count) / begun.elapsed().as_secs_f64())
+}
+
+async fn publish_one(bus: &Arc<dyn Bus>, command: &Command, reply: &str) -> Result<(), Failure> {
+    let outgoing = outgoing(command, Some(reply.to_owned()))?;
+    bus.publish_command(outgoing).await.map(|_| ()).map_err(|e| refused(&e))
+}
+
+/// Submits a second over REST, each a request of its own.
+pub(super) async fn over_rest(rig: &Rig, count: u64) -> Result<f64, Failure> {
+    let manager = Client::with(Config::new(&rig.api))?.manager();
+    let task = definition();
+    let begun = Instant::now();
+    stream::iter(0..count)
+        .map(|_| manager.submit(&task))
+        .buffer_unordered(REST_IN_FLIGHT)
+        .try_for_each(|_| std::future::ready(Ok(())))
+        .await?;
+    Ok(to_f64(count) / begun.elapsed().as_secs_f64())
+}
