@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use muster_events::subject::{Stream, Topic, header};
 
 use super::NatsBus;
-use super::reader::{From, Reader, Reading};
+use super::reader::{From, Kept, Reader, Reading};
 use crate::bus::{CommandLog, Incoming, Live, Outgoing, Published};
 use crate::error::Result;
 
@@ -40,7 +40,7 @@ impl CommandLog for NatsBus {
                 stream: self.core.cell.stream(Stream::Commands),
                 filter: String::new(),
                 from: From::Sequence(from),
-                complete: false,
+                kept: Kept::Aging,
             };
             let reader = Reader::open(&self.core, reading).await?;
             Ok(reader.live(|place, message| {
@@ -51,7 +51,7 @@ impl CommandLog for NatsBus {
                     reply: text(headers, header::REPLY),
                     content_type: text(headers, header::CONTENT_TYPE),
                     trace: text(headers, header::TRACE),
-                    at: place.at,
+                    at: place.at(),
                     subject: message.subject.into_string(),
                     payload: message.payload,
                 }))

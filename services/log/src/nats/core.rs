@@ -9,7 +9,7 @@ use async_nats::jetstream::stream::Info;
 use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{Client, HeaderMap, Message, RequestErrorKind, StatusCode, Subscriber};
 use bytes::Bytes;
-use muster_events::subject::Cell;
+use muster_events::subject::{Cell, Stream};
 use serde::Deserialize;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
@@ -201,20 +201,18 @@ impl Core {
         })
     }
 
-    /// Listens to a subject, across reconnects.
+    /// Listens to a subject, across reconnects, and returns once the server knows: what anybody publishes from then on
+    /// is heard.
     pub(super) async fn subscribe(&self, subject: String) -> Result<Subscriber> {
-        let failed =
-            |error: &dyn std::error::Error| LogError::Unavailable(format!("cannot subscribe: {error}"));
-        let subscriber = self.client.subscribe(subject).await.map_err(|error| failed(&error))?;
-        // So that what is published from now on, by whomever, is heard.
-        let deadline = Instant::now() + ACK_TIMEOUT;
-        match timeout_at(deadline, self.client.flush()).await {
-            Ok(Ok(())) => Ok(subscriber),
-            Ok(Err(error)) => Err(failed(&error)),
-            Err(_) => {
-                Err(LogError::Unavailable("the server did not take a subscription within 10 s".to_owned()))
-            }
-        }
+        let subscriber = self
+            .client
+            .subscribe(subject)
+            .await
+            .map_err(|error| LogError::Unavailable(format!("cannot subscribe: {error}")))?;
+        // The server reads a connection in order: its answer to anything sent behind the subscription is proof.
+        let events = self.cell.stream(Stream::Events);
+        self.patiently("subscribing", || self.stream(&events)).await?;
+        Ok(subscriber)
     }
 
     /// A text no other call of any process has had.

@@ -14,7 +14,7 @@ use tokio::time::{Duration, Instant};
 
 use super::NatsBus;
 use super::core::{Core, NoAck};
-use super::reader::{From, Reader, Reading};
+use super::reader::{From, Kept, Reader, Reading};
 use crate::bus::{Appended, EventLog, Live, Stored};
 use crate::error::{AppendError, LogError, Result};
 
@@ -56,7 +56,7 @@ impl EventLog for NatsBus {
                 stream: stream.clone(),
                 filter: String::new(),
                 from: From::Sequence(from),
-                complete: true,
+                kept: Kept::Whole,
             };
             let reader = Reader::open(&self.core, reading).await?;
             Ok(reader.live(move |place, message| Some(stored(&stream, place.stream_seq, &message.payload))))

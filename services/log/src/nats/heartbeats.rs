@@ -7,7 +7,7 @@ use muster_events::subject::{Stream, Topic};
 use muster_events::worker::Heartbeat;
 
 use super::NatsBus;
-use super::reader::{From, Reader, Reading};
+use super::reader::{From, Kept, Reader, Reading};
 use crate::bus::{HeartbeatLog, Live};
 use crate::error::{LogError, Result};
 
@@ -35,7 +35,7 @@ impl HeartbeatLog for NatsBus {
                 // All of them; the newest of each subject are only given by filter.
                 filter: self.core.cell.stream_subjects(Stream::Heartbeats).concat(),
                 from: From::LastPerSubject,
-                complete: false,
+                kept: Kept::Derived,
             };
             let reader = Reader::open(&self.core, reading).await?;
             Ok(reader.live(|place, message| {

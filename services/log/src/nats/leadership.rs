@@ -19,7 +19,7 @@ use super::NatsBus;
 use super::backoff::Backoff;
 use super::core::{Core, NoAck};
 use super::kv::Entry;
-use super::reader::{From, Reader, Reading};
+use super::reader::{From, Kept, Reader, Reading};
 use super::shape::{bucket_stream, key_subject};
 use crate::bus::{Leadership, Lease};
 use crate::error::{LogError, Result};
@@ -85,7 +85,7 @@ impl Candidate {
             stream: bucket_stream(&self.core.cell),
             filter: key_subject(&self.core.cell, LEADER),
             from: From::LastPerSubject,
-            complete: false,
+            kept: Kept::Aging,
         };
         let mut changes = Reader::open(&self.core, reading).await?;
         let mut entry = self.core.entry(LEADER).await?;

@@ -1,9 +1,17 @@
 //! ORDERS: what each worker shall do, handed out by a durable consumer of its own until declared done.
+//!
+//! The stream is written asynchronously: after a crash of the server its newest messages may be gone and their
+//! sequences given to others, while the consumer's memory may be newer than that. So a consumer lives no longer than
+//! the server's process (its name ends with the server's id); the next one begins, by time, with the oldest orders
+//! that are not done. What comes twice that way is held back here, by the id of its message.
 
-use std::sync::Arc;
+mod known;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::datetime::from_nanos;
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
 use async_nats::jetstream::stream::ConsumerErrorKind;
 use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
@@ -12,47 +20,55 @@ use futures_util::{FutureExt, StreamExt, stream};
 use muster_events::codec::{self, Encoding};
 use muster_events::id::WorkerId;
 use muster_events::order::Orders;
-use muster_events::subject::{Stream, Topic};
+use muster_events::subject::{Stream, Topic, header};
 use tokio::sync::watch;
 
+use self::known::{Arrival, KNOWN_MAX, Known};
 use super::NatsBus;
 use super::backoff::Backoff;
 use super::core::Core;
+use super::place::Place;
 use crate::bus::{Delivery, Link, Live, OrderLog};
 use crate::error::{LogError, Result};
 
 /// How long orders may stay undone before they come again.
 const ACK_WAIT: Duration = Duration::from_mins(1);
-/// Orders handed out and not done; beyond it the server waits.
-const ACK_PENDING_MAX: i64 = 65_536;
 /// How soon orders come again that were dropped undone.
 const AGAIN: &[u8] = b"-NAK {\"delay\":1000000000}";
 /// Messages the server may send ahead.
 const PREFETCH: usize = 256;
-/// How long the consumer of a worker that is gone is kept.
-const FORGOTTEN_AFTER: Duration = Duration::from_hours(72);
+/// How long an unused consumer is kept: as long as the orders it would hand out.
+const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
+/// How many characters of the server's id tell one life of it from another.
+const SERVER_ID_CHARS: usize = 12;
 
 impl OrderLog for NatsBus {
     fn publish_orders(&self, orders: &Orders) -> BoxFuture<'_, Result<()>> {
         let subject = self.core.cell.subject(Topic::Orders(orders.worker.clone())).to_string();
         let encoded = codec::encode(Encoding::MessagePack, orders);
-        // Sent again after a lost acknowledgement they may be there twice, which a worker does not mind.
-        async move { self.core.publish(&subject, HeaderMap::new, encoded?.into()).await.map(drop) }.boxed()
+        async move {
+            let id = self.core.unique();
+            let headers = || {
+                let mut headers = HeaderMap::new();
+                headers.insert(header::ID, id.as_str());
+                headers
+            };
+            self.core.publish(&subject, headers, encoded?.into()).await.map(drop)
+        }
+        .boxed()
     }
 
     fn take_orders(&self, worker: &WorkerId) -> BoxFuture<'_, Result<Live<Delivery>>> {
         let mut taker = Taker {
             stream: self.core.cell.stream(Stream::Orders),
             subject: self.core.cell.subject(Topic::Orders(worker.clone())).to_string(),
-            consumer: format!("w-{worker}"),
+            worker: worker.clone(),
             link: self.core.link.clone(),
-            core: Arc::clone(&self.core),
+            desk: Desk { core: Arc::clone(&self.core), known: Arc::default() },
             source: None,
-            begun: false,
         };
         async move {
-            taker.source = Some(taker.core.patiently("taking orders", || taker.open()).await?);
-            taker.begun = true;
+            taker.source = Some(taker.desk.core.patiently("taking orders", || taker.open()).await?);
             let deliveries = stream::unfold(Some(Box::new(taker)), |taker| async move {
                 let mut taker = taker?;
                 match taker.next().await {
@@ -68,14 +84,12 @@ impl OrderLog for NatsBus {
 
 /// Takes one worker's orders.
 struct Taker {
-    core: Arc<Core>,
+    desk: Desk,
     stream: String,
     subject: String,
-    consumer: String,
+    worker: WorkerId,
     link: watch::Receiver<Link>,
     source: Option<Source>,
-    /// Whether this very value has taken orders before.
-    begun: bool,
 }
 
 /// The messages of the consumer, on one connection.
@@ -102,8 +116,13 @@ impl Taker {
                 }
             };
             match message {
+                // Messages are taken only from the consumer of the server that is connected now: one of an earlier life
+                // of the server may have passed over some.
+                Some(Ok(message)) if !from(&message, &self.name()) => {
+                    self.give_up("the server has been started anew")
+                }
                 Some(Ok(message)) => {
-                    if let Some(delivery) = delivery(&self.core, message.into()).await {
+                    if let Some(delivery) = self.desk.delivery(message.into()).await {
                         return Ok(delivery);
                     }
                 }
@@ -114,13 +133,13 @@ impl Taker {
     }
 
     fn give_up(&mut self, reason: &str) {
-        tracing::warn!(consumer = %self.consumer, "taking orders goes on anew: {reason}");
+        tracing::warn!(worker = %self.worker, "taking orders goes on anew: {reason}");
         self.source = None;
     }
 
     async fn resume(&mut self) -> Result<()> {
         let mut backoff = Backoff::new();
-        let mut link = self.core.link.clone();
+        let mut link = self.desk.core.link.clone();
         loop {
             link.wait_for(|link| link.up)
                 .await
@@ -131,7 +150,7 @@ impl Taker {
                     return Ok(());
                 }
                 Err(LogError::Unavailable(reason)) => {
-                    tracing::warn!(consumer = %self.consumer, "cannot take orders, trying again: {reason}");
+                    tracing::warn!(worker = %self.worker, "cannot take orders, trying again: {reason}");
                     backoff.wait(&mut link).await;
                 }
                 Err(other) => return Err(other),
@@ -140,29 +159,10 @@ impl Taker {
     }
 
     async fn open(&self) -> Result<Source> {
-        let link = *self.core.link.borrow();
-        let config = pull::Config {
-            durable_name: Some(self.consumer.clone()),
-            deliver_policy: DeliverPolicy::All,
-            ack_policy: AckPolicy::Explicit,
-            ack_wait: ACK_WAIT,
-            max_ack_pending: ACK_PENDING_MAX,
-            filter_subject: self.subject.clone(),
-            inactive_threshold: FORGOTTEN_AFTER,
-            ..pull::Config::default()
-        };
-        let consumer = match self.core.context.create_consumer_on_stream(config, &self.stream).await {
-            Ok(consumer) => consumer,
-            Err(error) => {
-                return Err(match error.kind() {
-                    ConsumerErrorKind::JetStream(e) => self.core.api_error("taking orders", &e),
-                    _ => self.core.no_answer(&format!("$JS.API.CONSUMER.CREATE.{}", self.stream), &error),
-                });
-            }
-        };
-        if !self.begun {
-            self.take_over().await;
-        }
+        let core = &self.desk.core;
+        let link = *core.link.borrow();
+        let consumer = self.consumer().await?;
+        self.take_over(&consumer.cached_info().name).await;
         let messages = consumer
             .stream()
             .max_messages_per_batch(PREFETCH)
@@ -173,53 +173,130 @@ impl Taker {
             .map_err(|error| LogError::Unavailable(format!("taking orders: {error}")))?;
         Ok(Source { messages, link })
     }
-}
 
-impl Taker {
-    /// What an earlier life of the worker had in hand comes again now, not when its time has run out. Whatever was
-    /// done behind the oldest undone orders comes again with it, which a worker does not mind.
-    async fn take_over(&self) {
-        let reset = match self.core.context.get_stream_no_info(&self.stream).await {
-            Ok(stream) => {
-                stream.reset_consumer(&self.consumer, None).await.map(drop).map_err(|e| e.to_string())
+    /// What the worker's consumer is called in the present life of the server.
+    fn name(&self) -> String {
+        let core = &self.desk.core;
+        match core.fitness.replicas {
+            1 => {
+                let server: String =
+                    core.client.server_info().server_id.chars().take(SERVER_ID_CHARS).collect();
+                format!("w-{}-{server}", self.worker)
             }
+            // Copies of a stream are written before they are acknowledged: it never goes back.
+            _ => format!("w-{}", self.worker),
+        }
+    }
+
+    /// The worker's consumer in this life of the server: the one that is there, or a new one.
+    async fn consumer(&self) -> Result<Consumer<pull::Config>> {
+        let core = &self.desk.core;
+        let name = self.name();
+        let config = pull::Config {
+            durable_name: Some(name.clone()),
+            deliver_policy: match self.desk.known().resume_nanos().map(|nanos| from_nanos(nanos.into())) {
+                Some(Ok(start_time)) => DeliverPolicy::ByStartTime { start_time },
+                _ => DeliverPolicy::All,
+            },
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: ACK_WAIT,
+            max_ack_pending: i64::try_from(KNOWN_MAX).unwrap_or(i64::MAX),
+            filter_subject: self.subject.clone(),
+            inactive_threshold: FORGOTTEN_AFTER,
+            ..pull::Config::default()
+        };
+        let stream = match core.context.get_stream_no_info(&self.stream).await {
+            Ok(stream) => stream,
+            Err(error) => return Err(core.no_answer(&self.stream, &error)),
+        };
+        match stream.get_or_create_consumer(&name, config).await {
+            Ok(consumer) => Ok(consumer),
+            Err(error) => Err(match error.kind() {
+                ConsumerErrorKind::JetStream(e) => core.api_error("taking orders", &e),
+                _ => core.no_answer(&format!("$JS.API.CONSUMER.CREATE.{}", self.stream), &error),
+            }),
+        }
+    }
+
+    /// What an earlier life of the worker had in hand, or was on its way when a connection broke, comes again now and
+    /// not when its time has run out.
+    async fn take_over(&self, consumer: &str) {
+        let reset = match self.desk.core.context.get_stream_no_info(&self.stream).await {
+            Ok(stream) => stream.reset_consumer(consumer, None).await.map(drop).map_err(|e| e.to_string()),
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = reset {
-            tracing::info!(consumer = %self.consumer, "orders in hand before come again within a minute: {error}");
+            tracing::info!(consumer, "orders in hand before come again within a minute: {error}");
         }
     }
 }
 
-/// The orders in a message. Orders this build cannot read are declared undeliverable: to stop here would leave the
-/// worker without any, and the manager sends what is still wanted again.
-async fn delivery(core: &Arc<Core>, message: Message) -> Option<Delivery> {
-    let reply = message.reply?;
-    match codec::decode::<Orders>(Encoding::MessagePack, &message.payload) {
-        Ok(orders) => {
-            let in_hand = InHand { core: Arc::clone(core), reply: Some(reply) };
-            Some(Delivery { orders, done: in_hand.done().boxed() })
-        }
-        Err(error) => {
-            tracing::error!(subject = %message.subject, "orders are passed over; the message {error}");
-            if let Err(error) = say(core, reply, b"+TERM").await {
-                tracing::debug!("the orders will come again: {error}");
+/// Whether a message came through the consumer of this name.
+fn from(message: &Message, consumer: &str) -> bool {
+    message.reply.as_ref().is_some_and(|reply| reply.split('.').any(|token| token == consumer))
+}
+
+/// Where orders are handed out and given back.
+#[derive(Clone)]
+struct Desk {
+    core: Arc<Core>,
+    known: Arc<Mutex<Known>>,
+}
+
+impl Desk {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The orders in a message, if they are for the worker. Orders this build cannot read are declared undeliverable:
+    /// to stop here would leave the worker without any, and the manager sends what is still wanted again.
+    async fn delivery(&self, message: Message) -> Option<Delivery> {
+        let reply = message.reply?;
+        let place = Place::parse(&reply)?;
+        let id = message.headers.as_ref().and_then(|headers| headers.get(header::ID));
+        let id = id.map_or_else(|| format!("{}", place.nanos), |id| id.as_str().to_owned());
+        let arrival = self.known().arrived(&id, reply.clone(), place.nanos);
+        match arrival {
+            Arrival::New => {}
+            Arrival::InHand => return None,
+            Arrival::Done => {
+                self.say(reply, b"+ACK").await;
+                return None;
             }
-            None
+        }
+        match codec::decode::<Orders>(Encoding::MessagePack, &message.payload) {
+            Ok(orders) => {
+                let in_hand = InHand { desk: self.clone(), id };
+                Some(Delivery { orders, done: in_hand.done().boxed() })
+            }
+            Err(error) => {
+                tracing::error!(subject = %message.subject, "orders are passed over; the message {error}");
+                self.known().done(&id);
+                self.say(reply, b"+TERM").await;
+                None
+            }
+        }
+    }
+
+    /// Tells the server what has become of a message. Should that be lost, the orders come again.
+    async fn say(&self, reply: Subject, word: &'static [u8]) {
+        if let Err(error) = self.core.send(reply.into_string(), None, Bytes::from_static(word)).await {
+            tracing::debug!("the orders come again: {error}");
         }
     }
 }
 
 /// Orders in somebody's hands; dropped undone, they come again.
 struct InHand {
-    core: Arc<Core>,
-    reply: Option<Subject>,
+    desk: Desk,
+    id: String,
 }
 
 impl InHand {
-    async fn done(mut self) -> Result<()> {
-        match self.reply.take() {
-            Some(reply) => say(&self.core, reply, b"+ACK").await,
+    async fn done(self) -> Result<()> {
+        let reply = self.desk.known().done(&self.id);
+        match reply {
+            Some(reply) => self.desk.core.send(reply.into_string(), None, Bytes::from_static(b"+ACK")).await,
             None => Ok(()),
         }
     }
@@ -227,20 +304,11 @@ impl InHand {
 
 impl Drop for InHand {
     fn drop(&mut self) {
-        let Some(reply) = self.reply.take() else { return };
+        // Nowhere to say so: they are done.
+        let Some(reply) = self.desk.known().returned(&self.id) else { return };
         // Without a runtime, as at the end of the process, they come again when their time has run out.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let again = say(&self.core, reply, AGAIN);
-        runtime.spawn(async move {
-            if let Err(error) = again.await {
-                tracing::debug!("the orders come again within a minute: {error}");
-            }
-        });
+        let desk = self.desk.clone();
+        runtime.spawn(async move { desk.say(reply, AGAIN).await });
     }
-}
-
-/// Tells the server what has become of a message. Should that be lost, the orders come again.
-fn say(core: &Arc<Core>, reply: Subject, word: &'static [u8]) -> BoxFuture<'static, Result<()>> {
-    let core = Arc::clone(core);
-    async move { core.send(reply.into_string(), None, Bytes::from_static(word)).await }.boxed()
 }

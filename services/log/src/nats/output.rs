@@ -11,7 +11,7 @@ use muster_events::time::Timestamp;
 
 use super::NatsBus;
 use super::place::Place;
-use super::reader::{From, Reader, Reading};
+use super::reader::{From, Kept, Reader, Reading};
 use crate::bus::{Chunk, Live, OutputLog};
 use crate::error::Result;
 
@@ -43,7 +43,7 @@ impl OutputLog for NatsBus {
                 stream: self.core.cell.stream(Stream::Logs),
                 filter: self.core.cell.output_filter(task, stream),
                 from: From::Sequence(1),
-                complete: false,
+                kept: Kept::Derived,
             };
             let reader = Reader::open(&self.core, reading).await?;
             let read = |place, message| chunk(place, message).map(Ok);
@@ -64,6 +64,6 @@ fn chunk(place: Place, message: Message) -> Option<Chunk> {
         return None;
     };
     let at = message.headers.as_ref().and_then(|headers| headers.get(AT_HEADER));
-    let at = at.and_then(|at| at.as_str().parse().ok()).map_or(place.at, Timestamp::from_micros);
+    let at = at.and_then(|at| at.as_str().parse().ok()).map_or(place.at(), Timestamp::from_micros);
     Some(Chunk { position: place.stream_seq, attempt, stream, at, bytes: message.payload })
 }

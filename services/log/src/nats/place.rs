@@ -9,8 +9,8 @@ pub(super) struct Place {
     pub(super) stream_seq: u64,
     /// Its number among those the consumer has delivered.
     pub(super) consumer_seq: u64,
-    /// When the server stored it.
-    pub(super) at: Timestamp,
+    /// When the server stored it: nanoseconds since the Unix epoch.
+    pub(super) nanos: i64,
     /// How many more the consumer had to deliver then.
     pub(super) pending: u64,
 }
@@ -24,8 +24,12 @@ impl Place {
         let mut tokens = rest.split('.').skip(skip);
         let mut number = || tokens.next()?.parse::<u64>().ok();
         let (stream_seq, consumer_seq, nanos, pending) = (number()?, number()?, number()?, number()?);
-        let at = Timestamp::from_micros(i64::try_from(nanos / 1000).ok()?);
-        Some(Self { stream_seq, consumer_seq, at, pending })
+        Some(Self { stream_seq, consumer_seq, nanos: i64::try_from(nanos).ok()?, pending })
+    }
+
+    /// When the server stored it.
+    pub(super) const fn at(&self) -> Timestamp {
+        Timestamp::from_micros(self.nanos / 1000)
     }
 }
 
@@ -35,12 +39,8 @@ mod tests {
 
     #[test]
     fn both_forms_are_read() {
-        let place = Place {
-            stream_seq: 100,
-            consumer_seq: 7,
-            at: Timestamp::from_micros(1_790_230_470_084_404),
-            pending: 42,
-        };
+        let place = Place { stream_seq: 100, consumer_seq: 7, nanos: 1_790_230_470_084_404_000, pending: 42 };
+        assert_eq!(place.at(), Timestamp::from_micros(1_790_230_470_084_404));
         for text in [
             "$JS.ACK.muster-EVENTS.abc.1.100.7.1790230470084404000.42",
             "$JS.ACK._.hash.muster-EVENTS.abc.1.100.7.1790230470084404000.42",

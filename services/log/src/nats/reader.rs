@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::datetime::from_nanos;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, push};
 use async_nats::jetstream::stream::ConsumerErrorKind;
@@ -48,8 +49,19 @@ pub(super) struct Reading {
     /// Only these subjects; all when empty.
     pub(super) filter: String,
     pub(super) from: From,
-    /// Every sequence is there: one that is missing is an error, not a message that has aged away.
-    pub(super) complete: bool,
+    pub(super) kept: Kept,
+}
+
+/// What a stream vouches for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// Each message for ever: one that is missing is an error.
+    Whole,
+    /// Each message until it has aged away.
+    Aging,
+    /// The newest messages may be gone after a crash of the server, and their sequences given to others: after a
+    /// break, reading goes on by time.
+    Derived,
 }
 
 /// Reads one stream.
@@ -58,8 +70,8 @@ pub(super) struct Reader {
     reading: Reading,
     /// The least sequence not read yet.
     next: u64,
-    /// Whether a message has been read: from then on `next` is where to go on.
-    begun: bool,
+    /// Where the last message stood, once one has been read.
+    last: Option<Place>,
     link: watch::Receiver<Link>,
     source: Option<Source>,
 }
@@ -111,14 +123,8 @@ impl Reader {
             From::Sequence(first) => first.max(1),
             From::LastPerSubject => 1,
         };
-        let mut reader = Self {
-            core: Arc::clone(core),
-            next,
-            begun: false,
-            link: core.link.clone(),
-            reading,
-            source: None,
-        };
+        let mut reader =
+            Self { core: Arc::clone(core), next, last: None, link: core.link.clone(), reading, source: None };
         let source = core.patiently("reading a stream", || reader.consumer()).await?;
         reader.source = Some(source);
         Ok(reader)
@@ -152,11 +158,10 @@ impl Reader {
                 },
             };
             match source.look(&message).await {
-                Seen::Next(place) if place.stream_seq < self.next => {}
                 Seen::Next(place) => {
-                    self.check_complete(&place)?;
+                    self.check(&place)?;
                     self.next = place.stream_seq + 1;
-                    self.begun = true;
+                    self.last = Some(place);
                     return Ok((place, message));
                 }
                 Seen::Skip => {}
@@ -165,8 +170,8 @@ impl Reader {
         }
     }
 
-    fn check_complete(&self, place: &Place) -> Result<()> {
-        if self.reading.complete && place.stream_seq != self.next {
+    fn check(&self, place: &Place) -> Result<()> {
+        if self.reading.kept == Kept::Whole && place.stream_seq != self.next {
             return Err(LogError::Unfit(vec![format!(
                 "stream {}: message {} is missing, the next there is {}; restore the server's data folder from a backup",
                 self.reading.stream, self.next, place.stream_seq
@@ -205,7 +210,7 @@ impl Reader {
     }
 
     async fn again(&self) -> Result<Source> {
-        if self.begun && matches!(self.reading.from, From::Sequence(_)) {
+        if self.last.is_some() && self.reading.kept != Kept::Derived {
             let last = self.core.last_sequence(&self.reading.stream).await?;
             if last + 1 < self.next {
                 return Err(LogError::Unfit(vec![format!(
@@ -219,6 +224,19 @@ impl Reader {
         self.consumer().await
     }
 
+    /// Where the next consumer begins.
+    fn begin(&self) -> DeliverPolicy {
+        match (&self.last, self.reading.from, self.reading.kept) {
+            (Some(last), _, Kept::Derived) => match from_nanos(i128::from(last.nanos) + 1) {
+                Ok(start_time) => DeliverPolicy::ByStartTime { start_time },
+                // A clock beyond the year 9999 is not worth more than a repeat.
+                Err(_) => DeliverPolicy::LastPerSubject,
+            },
+            (None, From::LastPerSubject, _) => DeliverPolicy::LastPerSubject,
+            _ => DeliverPolicy::ByStartSequence { start_sequence: self.next },
+        }
+    }
+
     async fn consumer(&self) -> Result<Source> {
         let link = *self.core.link.borrow();
         let inbox = self.core.client.new_inbox();
@@ -230,10 +248,7 @@ impl Reader {
             .map_err(|error| LogError::Unavailable(format!("cannot subscribe: {error}")))?;
         let config = push::Config {
             deliver_subject: inbox,
-            deliver_policy: match self.reading.from {
-                From::Sequence(_) => DeliverPolicy::ByStartSequence { start_sequence: self.next },
-                From::LastPerSubject => DeliverPolicy::LastPerSubject,
-            },
+            deliver_policy: self.begin(),
             ack_policy: AckPolicy::None,
             max_deliver: 1,
             filter_subject: self.reading.filter.clone(),
