@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::consumer::push::OrderedConfig;
 use async_nats::jetstream::stream::{Config, StorageType};
 use async_nats::jetstream::{self, Context};
-use async_nats::{Client, ConnectOptions};
-use bytes::Bytes;
+use async_nats::{Client, ConnectOptions, HeaderMap};
 use futures_util::StreamExt;
+use muster_events::subject::header;
 
+use crate::bus::Outgoing;
 use crate::error::{LogError, Result};
 
 /// Messages that may be under way: many, but fewer than the 10,000 at which the server refuses more.
@@ -45,30 +46,43 @@ impl Raw {
         Ok(Self { context: jetstream::new(client.clone()), client })
     }
 
-    /// Publishes `count` messages of `size` bytes to a stream made for it, as fast as the server acknowledges them;
-    /// gives the time from the first message to the last acknowledgement. The stream is removed again.
-    pub async fn publish(&self, name: &str, count: u64, size: usize) -> Result<Duration> {
+    /// Publishes `count` messages like `command`, each under an id of its own, to a stream like COMMANDS made for it
+    /// and removed again, as fast as the server acknowledges them. Gives the time from the first message to the last
+    /// acknowledgement.
+    pub async fn publish(&self, name: &str, count: u64, command: &Outgoing) -> Result<Duration> {
         let stream = Config {
             name: name.to_owned(),
             subjects: vec![format!("{name}.raw")],
             storage: StorageType::File,
+            duplicate_window: Duration::from_mins(2),
+            allow_direct: true,
             ..Config::default()
         };
         self.context.create_stream(stream).await.map_err(refused)?;
-        let took = self.pipeline(&format!("{name}.raw"), count, Bytes::from(vec![b'x'; size])).await;
+        let took = self.pipeline(&format!("{name}.raw"), count, command).await;
         self.context.delete_stream(name).await.map_err(refused)?;
         took
     }
 
-    async fn pipeline(&self, subject: &str, count: u64, payload: Bytes) -> Result<Duration> {
+    async fn pipeline(&self, subject: &str, count: u64, command: &Outgoing) -> Result<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, command.encoding.content_type());
+        if let Some(reply) = &command.reply {
+            headers.insert(header::REPLY, reply.as_str());
+        }
+        // As long as the command's own id, and another for each.
+        let digits = command.id.as_str().len();
         let inbox = self.client.new_inbox();
         let mut acks = self.client.subscribe(inbox.clone()).await.map_err(unavailable)?;
         let begun = Instant::now();
         let (mut sent, mut stored) = (0, 0);
         while stored < count {
             while sent < count && sent - stored < IN_FLIGHT {
+                let mut headers = headers.clone();
+                headers.insert(header::ID, format!("{sent:0digits$}").as_str());
+                let (subject, payload) = (subject.to_owned(), command.payload.clone());
                 self.client
-                    .publish_with_reply(subject.to_owned(), inbox.clone(), payload.clone())
+                    .publish_with_reply_and_headers(subject, inbox.clone(), headers, payload)
                     .await
                     .map_err(unavailable)?;
                 sent += 1;

@@ -1,5 +1,7 @@
 //! The command line: what is common to all commands, and the list of them.
 
+use std::path::PathBuf;
+
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::command;
@@ -32,6 +34,10 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "MUSTER_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     #[arg(help_heading = "Global options", display_order = 1001)]
     pub(crate) token: Option<String>,
+    /// Certificates (PEM) to trust besides the system's, for an API with https
+    #[arg(long, global = true, env = "MUSTER_CA", value_name = "FILE")]
+    #[arg(help_heading = "Global options", display_order = 1001)]
+    pub(crate) ca: Option<PathBuf>,
     /// Print JSON for programs instead of text for people
     #[arg(long, global = true, help_heading = "Global options", display_order = 1002)]
     pub(crate) json: bool,

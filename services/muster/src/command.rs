@@ -45,7 +45,13 @@ impl Context {
 
     /// The API the user named.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::with(Config::new(&self.global.api).token(self.global.token.clone()))?)
+        let mut config = Config::new(&self.global.api).token(self.global.token.clone());
+        if let Some(file) = &self.global.ca {
+            let pem = std::fs::read(file)
+                .map_err(|e| Failure::usage(format!("--ca {} cannot be read: {e}", file.display())))?;
+            config.ca_pem = Some(pem);
+        }
+        Ok(Client::with(config)?)
     }
 
     /// The manager's side of it.

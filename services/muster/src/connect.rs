@@ -47,13 +47,13 @@ impl NatsArgs {
                 Credentials::UserPassword { user: user.clone(), password: secret(file)? }
             }
             (_, _, Some(file)) => Credentials::File(file.clone()),
-            _ => Credentials::None,
+            _ => self.nats.iter().find_map(|url| credentials_in(url)).unwrap_or_default(),
         };
         if !matches!(self.replicas, 1 | 3 | 5) {
             return Err(Failure::usage(format!("--replicas {} is none of 1, 3, 5", self.replicas)));
         }
         Ok(NatsConfig {
-            urls: self.nats.clone(),
+            urls: self.nats.iter().map(|url| without_credentials(url)).collect(),
             cell: self.cell.clone(),
             credentials,
             name: format!("muster-{part}"),
@@ -69,6 +69,32 @@ impl NatsArgs {
     pub(crate) fn is_default(&self) -> bool {
         self.nats == ["nats://127.0.0.1:4222"] && self.nats_user.is_none() && self.nats_creds.is_none()
     }
+}
+
+/// Where in a URL its credentials stand: behind the scheme, in front of the last `@`.
+fn credentials_range(url: &str) -> Option<std::ops::Range<usize>> {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let end = start + url[start..].rfind('@')?;
+    Some(start..end)
+}
+
+/// `user:password` of a URL, or its token where there is no colon. As they stand: nothing in them is escaped.
+fn credentials_in(url: &str) -> Option<Credentials> {
+    let text = &url[credentials_range(url)?];
+    Some(match text.split_once(':') {
+        Some((user, password)) => {
+            Credentials::UserPassword { user: user.to_owned(), password: password.to_owned() }
+        }
+        None => Credentials::Token(text.to_owned()),
+    })
+}
+
+fn without_credentials(url: &str) -> String {
+    let mut url = url.to_owned();
+    if let Some(range) = credentials_range(&url) {
+        url.replace_range(range.start..=range.end, "");
+    }
+    url
 }
 
 /// The first line of a file that holds a secret.
@@ -100,4 +126,22 @@ pub(crate) fn refused(error: &LogError) -> Failure {
         _ => crate::exit::FAILED,
     };
     Failure::new(code, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_in_an_address_are_taken_out() {
+        let Some(Credentials::UserPassword { user, password }) = credentials_in("nats://me:p@ss:w@host:4222")
+        else {
+            panic!("user and password")
+        };
+        assert_eq!((user.as_str(), password.as_str()), ("me", "p@ss:w"));
+        assert_eq!(without_credentials("nats://me:p@ss:w@host:4222"), "nats://host:4222");
+        assert!(matches!(credentials_in("tls://t0ken@host"), Some(Credentials::Token(t)) if t == "t0ken"));
+        assert!(credentials_in("nats://host:4222").is_none());
+        assert_eq!(without_credentials("host:4222"), "host:4222");
+    }
 }

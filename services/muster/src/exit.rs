@@ -102,7 +102,7 @@ impl From<ClientError> for Failure {
                 let failure = Self::new(code, message_of(&api.problem));
                 match api.status {
                     401 | 403 => failure.hint("Give a token that may do this: --token or MUSTER_TOKEN."),
-                    429 | 503 => failure.hint("The cluster is busy or has lost NATS for a while: try again."),
+                    429 => failure.hint("The cluster is busy: try again in a moment."),
                     _ => failure,
                 }
             }

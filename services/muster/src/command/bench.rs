@@ -102,8 +102,7 @@ async fn measure(rig: &mut Rig, load: Load, report: &mut Report, context: &Conte
     let mut step = |name: &str| progress.show(format!("measuring {name} …"));
 
     step("raw publishes");
-    let size = submits::message_bytes()?;
-    let raw = limits::publishes(rig, load.submits, size).await?;
+    let raw = limits::publishes(rig, load.submits, &submits::message()?).await?;
     report.limit("raw_publishes", raw, "messages/s")?;
     step("bare spawns");
     let spawns = limits::spawns(load.programs).await?;

@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use muster_events::subject::{Cell, Stream};
+use muster_log::bus::Outgoing;
 use muster_log::raw::Raw;
 
 use super::rig::{Rig, USER};
@@ -20,9 +21,9 @@ async fn raw(rig: &Rig) -> Result<Raw, Failure> {
     Raw::connect(&rig.url(), USER, &rig.password).await.map_err(|e| refused(&e))
 }
 
-/// Messages of `size` bytes a second that the server stores, many in flight.
-pub(super) async fn publishes(rig: &Rig, count: u64, size: usize) -> Result<f64, Failure> {
-    let took = raw(rig).await?.publish("raw", count, size).await.map_err(|e| refused(&e))?;
+/// Messages like `message` a second that the server stores, many in flight.
+pub(super) async fn publishes(rig: &Rig, count: u64, message: &Outgoing) -> Result<f64, Failure> {
+    let took = raw(rig).await?.publish("raw", count, message).await.map_err(|e| refused(&e))?;
     Ok(to_f64(count) / took.as_secs_f64())
 }
 

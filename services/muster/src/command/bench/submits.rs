@@ -65,14 +65,10 @@ pub(super) fn submit(task: TaskDefinition) -> Command {
     Command::TaskSubmit(muster_events::command::Submission { job: None, tasks })
 }
 
-/// Bytes of a submit on the wire, its headers included, so that the raw publishes beside it carry the same.
-pub(super) fn message_bytes() -> Result<usize, Failure> {
-    let command = submit(definition());
-    let out = outgoing(&command, Some("_INBOX.0123456789012345678901.0123456789012345678901".to_owned()))?;
-    let headers =
-        [out.id.as_str().len(), out.reply.as_ref().map_or(0, String::len), out.encoding.content_type().len()];
-    // NATS/1.0, the three names with `: ` and line ends.
-    Ok(out.payload.len() + headers.iter().sum::<usize>() + 70)
+/// The message of one submit, for the raw publishes beside which these are set.
+pub(super) fn message() -> Result<Outgoing, Failure> {
+    let reply = "_INBOX.0123456789012345678901.0123456789012345678901";
+    outgoing(&submit(definition()), Some(reply.to_owned()))
 }
 
 /// Submits a second, each a message of its own, from the first published to the last outcome received.
