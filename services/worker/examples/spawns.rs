@@ -1,7 +1,7 @@
 //! How many no-op processes a second one worker starts, reports and forgets, beside bare spawns of the same program.
 //! `cargo run --release -p muster-worker --example spawns -- [TASKS] [AT A TIME]`
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement may panic")]
 
 use std::process::Stdio;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use muster_events::report::What;
 use muster_worker::{CapacityOverrides, WorkerConfig};
 
 #[path = "../tests/worker/driver.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the tests use more of it")]
 mod driver;
 
 use driver::{Driver, process};
@@ -27,7 +27,6 @@ fn main() {
 }
 
 /// As many threads as cores, each starting one after the other.
-#[allow(clippy::cast_precision_loss)]
 fn bare(tasks: usize) -> f64 {
     let cores = std::thread::available_parallelism().unwrap().get();
     let begun = Instant::now();
@@ -45,7 +44,6 @@ fn bare(tasks: usize) -> f64 {
     tasks as f64 / begun.elapsed().as_secs_f64()
 }
 
-#[allow(clippy::cast_precision_loss)]
 async fn through_a_worker(tasks: usize, at_a_time: usize) -> f64 {
     let mut driver = Driver::new(None).await;
     let capacity = CapacityOverrides { slots: Some(at_a_time as u64), ..CapacityOverrides::default() };

@@ -130,34 +130,35 @@ impl Life {
         let discard = *self.wish.borrow() == Wish::Discard;
         {
             let mut desk = self.node.desk();
-            desk.running.remove(&attempt);
             desk.agent.ended(attempt);
             if discard {
                 desk.agent.settled(attempt);
                 desk.tasks.discarded(attempt.task, attempt.number, clock::now());
             }
+            if remains.is_none() {
+                desk.running.remove(&attempt);
+            }
         }
         if discard {
-            self.node.changed();
             if let Some(receipt) = self.receipt.take() {
                 self.node.reporter.settle(receipt).await;
             }
             if let Some(remains) = remains {
                 remains.await;
             }
-            return;
-        }
-        match remains {
-            None => self.tell(What::Ended(ending)).await,
-            Some(remains) => {
-                let (stored, is_stored) = oneshot::channel();
-                self.tell_and(What::Ended(ending), Some(stored)).await;
-                // Without a stored report what remains is kept: the next life finds it and reports it.
-                if is_stored.await.is_ok() {
-                    remains.await;
-                }
+        } else if let Some(remains) = remains {
+            let (stored, is_stored) = oneshot::channel();
+            self.tell_and(What::Ended(ending), Some(stored)).await;
+            // Without a stored report what remains is kept: the next life finds it and reports it.
+            if is_stored.await.is_ok() {
+                remains.await;
             }
+        } else {
+            return self.tell(What::Ended(ending)).await;
         }
+        // Only now, so that a worker that ends waits for the removal.
+        self.node.desk().running.remove(&attempt);
+        self.node.changed();
     }
 
     /// The worker ends and the instance goes on.

@@ -294,7 +294,10 @@ async fn wind_down(node: &Node, stop_containers: bool) {
         node.wish(attempt, if leave { Wish::Leave } else { Wish::Shutdown });
     }
     let mut changes = node.changes();
-    let quiet = changes.wait_for(|_| node.desk().agent.held() == 0);
+    let quiet = changes.wait_for(|_| {
+        let desk = node.desk();
+        desk.agent.held() == 0 && desk.running.is_empty()
+    });
     if tokio::time::timeout(WIND_DOWN_MAX, quiet).await.is_err() {
         let held = node.desk().agent.held();
         tracing::warn!(worker = %node.worker, held, "not all reports could be stored; the next start of this worker tells the manager");

@@ -24,13 +24,13 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Longer than anything here takes; only a hang meets it.
-pub const HANG: Duration = Duration::from_secs(120);
+pub(crate) const HANG: Duration = Duration::from_secs(120);
 
 /// The other side of one worker.
-pub struct Driver {
-    pub bus: MemoryBus,
-    pub worker: WorkerId,
-    pub folder: tempfile::TempDir,
+pub(crate) struct Driver {
+    pub(crate) bus: MemoryBus,
+    pub(crate) worker: WorkerId,
+    pub(crate) folder: tempfile::TempDir,
     reports: mpsc::Receiver<Report>,
     registers: mpsc::Receiver<Register>,
     /// Reports that were heard while another was awaited.
@@ -40,25 +40,25 @@ pub struct Driver {
 }
 
 /// A worker at work.
-pub struct Life {
-    pub shutdown: CancellationToken,
-    pub ready: Ready,
-    pub running: JoinHandle<Result<(), WorkerError>>,
+pub(crate) struct Life {
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) ready: Ready,
+    pub(crate) running: JoinHandle<Result<(), WorkerError>>,
 }
 
 impl Life {
     /// Tells it to end and waits for that.
-    pub async fn end(self) {
+    pub(crate) async fn end(self) {
         self.shutdown.cancel();
         within(self.running).await.unwrap().unwrap();
     }
 }
 
-pub async fn within<F: Future>(future: F) -> F::Output {
+pub(crate) async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(HANG, future).await.expect("this hangs")
 }
 
-pub fn process(command: &[&str]) -> TaskDefinition {
+pub(crate) fn process(command: &[&str]) -> TaskDefinition {
     TaskDefinition {
         name: "t".into(),
         command: command.iter().map(|&w| w.to_owned()).collect(),
@@ -66,13 +66,13 @@ pub fn process(command: &[&str]) -> TaskDefinition {
     }
 }
 
-pub fn sh(script: &str) -> TaskDefinition {
+pub(crate) fn sh(script: &str) -> TaskDefinition {
     process(&["sh", "-c", script])
 }
 
 impl Driver {
     /// A bus with somebody at the manager's end. `refuse` is what registrations are answered with.
-    pub async fn new(refuse: Option<Problem>) -> Self {
+    pub(crate) async fn new(refuse: Option<Problem>) -> Self {
         let cell = Cell::new(&format!("t{}", Uuid::new_v4().simple())).unwrap();
         let bus = MemoryBus::new(cell);
         let (reports_in, reports) = mpsc::channel(1 << 20);
@@ -120,7 +120,7 @@ impl Driver {
         }
     }
 
-    pub fn config(&self) -> WorkerConfig {
+    pub(crate) fn config(&self) -> WorkerConfig {
         WorkerConfig {
             runtimes: Some([muster_events::spec::Runtime::Process].into()),
             ..WorkerConfig::new(self.worker.clone(), self.folder.path())
@@ -128,7 +128,7 @@ impl Driver {
     }
 
     /// Starts a worker and waits until it is registered.
-    pub async fn start(&self, config: WorkerConfig) -> Life {
+    pub(crate) async fn start(&self, config: WorkerConfig) -> Life {
         let (ready, is_ready) = oneshot::channel();
         let shutdown = CancellationToken::new();
         let bus = Arc::new(self.bus.clone());
@@ -141,7 +141,7 @@ impl Driver {
     }
 
     /// The next registration.
-    pub async fn register(&mut self) -> Register {
+    pub(crate) async fn register(&mut self) -> Register {
         within(self.registers.recv()).await.unwrap()
     }
 
@@ -151,39 +151,39 @@ impl Driver {
     }
 
     /// Orders `count` attempts of one definition in one message.
-    pub async fn order_many(&mut self, definition: &TaskDefinition, count: usize) -> Vec<AttemptRef> {
+    pub(crate) async fn order_many(&mut self, definition: &TaskDefinition, count: usize) -> Vec<AttemptRef> {
         let attempts: Vec<_> = (0..count).map(|_| self.attempt()).collect();
         self.order_again(definition, &attempts).await;
         attempts
     }
 
     /// Orders these attempts.
-    pub async fn order_again(&self, definition: &TaskDefinition, attempts: &[AttemptRef]) {
+    pub(crate) async fn order_again(&self, definition: &TaskDefinition, attempts: &[AttemptRef]) {
         let spec: Arc<TaskSpec> = Arc::new(definition.check().unwrap());
         let start = |a: &AttemptRef| Order::Start { attempt: *a, spec: 0, index: 0, job: "-".into() };
         self.send(vec![spec], attempts.iter().map(start).collect()).await;
     }
 
-    pub async fn order(&mut self, definition: &TaskDefinition) -> AttemptRef {
+    pub(crate) async fn order(&mut self, definition: &TaskDefinition) -> AttemptRef {
         self.order_many(definition, 1).await[0]
     }
 
-    pub async fn stop(&self, attempt: AttemptRef, stale: bool) {
+    pub(crate) async fn stop(&self, attempt: AttemptRef, stale: bool) {
         self.send(Vec::new(), vec![Order::Stop { attempt, stale }]).await;
     }
 
-    pub async fn send(&self, specs: Vec<Arc<TaskSpec>>, orders: Vec<Order>) {
+    pub(crate) async fn send(&self, specs: Vec<Arc<TaskSpec>>, orders: Vec<Order>) {
         let orders = Orders { worker: self.worker.clone(), specs, orders };
         self.bus.publish_orders(&orders).await.unwrap();
     }
 
     /// The next report, whichever.
-    pub async fn any_report(&mut self) -> Report {
+    pub(crate) async fn any_report(&mut self) -> Report {
         within(self.reports.recv()).await.unwrap()
     }
 
     /// The next report about this attempt.
-    pub async fn report(&mut self, attempt: AttemptRef) -> What {
+    pub(crate) async fn report(&mut self, attempt: AttemptRef) -> What {
         loop {
             if let Some(heard) = self.heard.get_mut(&attempt).filter(|h| !h.is_empty()) {
                 return heard.remove(0).what;
@@ -194,7 +194,7 @@ impl Driver {
     }
 
     /// Waits until it runs; its handle.
-    pub async fn started(&mut self, attempt: AttemptRef) -> String {
+    pub(crate) async fn started(&mut self, attempt: AttemptRef) -> String {
         match self.report(attempt).await {
             What::Started { handle } => handle,
             What::Ended(ending) => panic!("ended before it was said to run: {ending:?}"),
@@ -202,7 +202,7 @@ impl Driver {
     }
 
     /// Waits until it has ended.
-    pub async fn ended(&mut self, attempt: AttemptRef) -> Ending {
+    pub(crate) async fn ended(&mut self, attempt: AttemptRef) -> Ending {
         loop {
             if let What::Ended(ending) = self.report(attempt).await {
                 return ending;
@@ -211,14 +211,14 @@ impl Driver {
     }
 
     /// Runs a task to its end.
-    pub async fn run(&mut self, definition: &TaskDefinition) -> (AttemptRef, Ending) {
+    pub(crate) async fn run(&mut self, definition: &TaskDefinition) -> (AttemptRef, Ending) {
         let attempt = self.order(definition).await;
         let ending = self.ended(attempt).await;
         (attempt, ending)
     }
 
     /// What is stored of a task's output.
-    pub async fn output(&self, attempt: AttemptRef, stream: OutputStream) -> String {
+    pub(crate) async fn output(&self, attempt: AttemptRef, stream: OutputStream) -> String {
         let mut live = self.bus.read_output(attempt.task, Some(stream), false).await.unwrap();
         let mut all = Vec::new();
         while let Some(chunk) = live.next().await {
@@ -228,7 +228,7 @@ impl Driver {
     }
 
     /// Waits for output that begins like this.
-    pub async fn printed(&self, attempt: AttemptRef, text: &str) {
+    pub(crate) async fn printed(&self, attempt: AttemptRef, text: &str) {
         let mut live = self.bus.read_output(attempt.task, None, true).await.unwrap();
         let mut all = Vec::new();
         within(async {
@@ -240,7 +240,7 @@ impl Driver {
     }
 
     /// The next heartbeat that fits.
-    pub async fn heartbeat(
+    pub(crate) async fn heartbeat(
         &self,
         fits: impl Fn(&muster_events::worker::Heartbeat) -> bool,
     ) -> muster_events::worker::Heartbeat {

@@ -1,6 +1,9 @@
 //! The worker as a whole, on the bus in memory, with real processes and (where an engine answers) real containers.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
 mod docker;
 mod driver;
+mod http;
 mod lifecycle;
 mod process;
