@@ -95,14 +95,26 @@ pub fn decode<T: DeserializeOwned>(encoding: Encoding, bytes: &[u8]) -> Result<T
 const REQUEST_DEPTH_MAX: usize = 128;
 
 /// Like [`decode`], for what comes from outside: the error names the field and is the 400 its sender gets.
+///
+/// What is right is read once, without keeping track of where it stands; only what is wrong is read again to say where.
 pub fn decode_request<T: DeserializeOwned>(encoding: Encoding, bytes: &[u8]) -> Result<T, Problem> {
+    let read = match encoding {
+        Encoding::MessagePack => T::deserialize(&mut message_pack(bytes)).ok(),
+        Encoding::Json => serde_json::from_slice(bytes).ok(),
+    };
+    read.map_or_else(|| explain(encoding, bytes), Ok)
+}
+
+fn message_pack(bytes: &[u8]) -> rmp_serde::Deserializer<rmp_serde::decode::ReadRefReader<'_, [u8]>> {
+    let mut d = rmp_serde::Deserializer::from_read_ref(bytes);
+    d.set_max_depth(REQUEST_DEPTH_MAX);
+    d
+}
+
+fn explain<T: DeserializeOwned>(encoding: Encoding, bytes: &[u8]) -> Result<T, Problem> {
     match encoding {
-        Encoding::MessagePack => {
-            let mut d = rmp_serde::Deserializer::from_read_ref(bytes);
-            d.set_max_depth(REQUEST_DEPTH_MAX);
-            serde_path_to_error::deserialize(&mut d)
-                .map_err(|e| malformed(&e.path().to_string(), &e.inner().to_string(), "MessagePack"))
-        }
+        Encoding::MessagePack => serde_path_to_error::deserialize(&mut message_pack(bytes))
+            .map_err(|e| malformed(&e.path().to_string(), &e.inner().to_string(), "MessagePack")),
         Encoding::Json => {
             let mut d = serde_json::Deserializer::from_slice(bytes);
             let value = serde_path_to_error::deserialize(&mut d)

@@ -7,7 +7,7 @@ use crate::codec::{self, Encoding};
 use crate::id::{Actor, CommandId, JobId, TaskId, WorkerId};
 use crate::outcome::{FieldError, Problem};
 use crate::report::{REPORTS_MAX, Reports};
-use crate::spec::{TaskDefinition, limit};
+use crate::spec::{TaskDefinition, TaskSpec, limit};
 use crate::worker::{Heartbeat, Register};
 
 /// A command, typed. Its tag is the verb that stands in the subject.
@@ -77,7 +77,39 @@ impl Submission {
     pub fn total(&self) -> u64 {
         self.tasks.iter().map(|t| u64::from(t.count.unwrap_or(1))).sum()
     }
+
+    /// Checks all tasks and gives their specs, in order; or what is wrong, of a hundred faults at most.
+    pub fn check(&self) -> Result<Vec<TaskSpec>, Problem> {
+        let mut wrong = Vec::new();
+        if self.tasks.is_empty() {
+            wrong.push(FieldError::new("tasks", "[]", "must have at least one task"));
+        }
+        if self.total() > u64::from(limit::COUNT) {
+            wrong.push(FieldError::new("tasks", &self.total().to_string(), "may make 1000000 tasks at most"));
+        }
+        let single = self.tasks.len() == 1 && self.job.is_none();
+        let mut specs = Vec::with_capacity(self.tasks.len());
+        for (index, task) in self.tasks.iter().enumerate() {
+            // A hundred thousand tasks that are all wrong need not all be told.
+            if wrong.len() >= FAULTS_MAX {
+                break;
+            }
+            match task.check() {
+                Ok(spec) => specs.push(spec),
+                Err(faults) => wrong.extend(faults.into_iter().map(|mut fault| {
+                    if !single {
+                        fault.field = format!("tasks[{index}].{}", fault.field);
+                    }
+                    fault
+                })),
+            }
+        }
+        if wrong.is_empty() { Ok(specs) } else { Err(Problem::invalid(wrong)) }
+    }
 }
+
+/// About how many faults of one submission are told.
+const FAULTS_MAX: usize = 100;
 
 /// Payload of `task.cancel`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -205,7 +237,7 @@ impl Command {
     /// Checks what can be checked without the state: sizes, ranges, lengths.
     pub fn check(&self) -> Result<(), Problem> {
         match self {
-            Self::TaskSubmit(submission) => check_submission(submission),
+            Self::TaskSubmit(submission) => submission.check().map(drop),
             Self::TaskCancel(cancel) => match &cancel.reason {
                 Some(r) if r.chars().count() > 1000 => Err(Problem::invalid(vec![FieldError::new(
                     "reason",
@@ -267,41 +299,12 @@ pub fn decode_submission(encoding: Encoding, payload: &[u8]) -> Result<Submissio
         #[serde(default)]
         tasks: Option<serde::de::IgnoredAny>,
     }
-    let probe: Probe = codec::decode_request(encoding, payload)?;
-    if probe.tasks.is_some() {
+    // The name stands in the bytes of whatever has such a field (JSON may spell it with escapes).
+    let may_have_tasks = payload.windows(5).any(|w| w == b"tasks") || payload.contains(&b'\\');
+    if may_have_tasks && codec::decode_request::<Probe>(encoding, payload)?.tasks.is_some() {
         codec::decode_request(encoding, payload)
     } else {
         let task = codec::decode_request(encoding, payload)?;
         Ok(Submission { job: None, tasks: vec![task] })
     }
-}
-
-fn check_submission(submission: &Submission) -> Result<(), Problem> {
-    let mut wrong = Vec::new();
-    if submission.tasks.is_empty() {
-        wrong.push(FieldError::new("tasks", "[]", "must have at least one task"));
-    }
-    if submission.total() > u64::from(limit::COUNT) {
-        wrong.push(FieldError::new(
-            "tasks",
-            &submission.total().to_string(),
-            "may make 1000000 tasks at most",
-        ));
-    }
-    let single = submission.tasks.len() == 1 && submission.job.is_none();
-    for (index, task) in submission.tasks.iter().enumerate() {
-        // A hundred thousand tasks that are all wrong need not all be told.
-        if wrong.len() >= 100 {
-            break;
-        }
-        if let Err(faults) = task.check() {
-            wrong.extend(faults.into_iter().map(|mut fault| {
-                if !single {
-                    fault.field = format!("tasks[{index}].{}", fault.field);
-                }
-                fault
-            }));
-        }
-    }
-    if wrong.is_empty() { Ok(()) } else { Err(Problem::invalid(wrong)) }
 }

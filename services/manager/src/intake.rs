@@ -51,7 +51,7 @@ impl From<Problem> for Unreadable {
 }
 
 /// Takes a message apart.
-pub(crate) fn open(incoming: Incoming, gateways: &BTreeSet<Actor>) -> Message {
+pub(crate) fn open(incoming: &Incoming, gateways: &BTreeSet<Actor>) -> Message {
     let encoding = Encoding::of(incoming.content_type.as_deref(), &incoming.payload);
     let reply_encoding = *encoding.as_ref().unwrap_or(&Encoding::Json);
     let mut message = Message {
@@ -61,7 +61,7 @@ pub(crate) fn open(incoming: Incoming, gateways: &BTreeSet<Actor>) -> Message {
         trace: incoming.trace.clone().filter(|t| t.len() <= TRACE_CHARS_MAX),
         requests: Vec::new(),
     };
-    let (id, id_problem) = command_id(&incoming);
+    let (id, id_problem) = command_id(incoming);
     let (actor, verb, subject_problem) = address(&incoming.subject);
     let trusted = gateways.contains(&actor);
     let body = match subject_problem.or(id_problem) {
@@ -167,10 +167,10 @@ mod tests {
 
     #[test]
     fn a_gateway_names_its_callers_and_others_do_not() {
-        let message = open(incoming("muster.cmd.api.group.apply", Some("g"), GROUP), &gateways());
+        let message = open(&incoming("muster.cmd.api.group.apply", Some("g"), GROUP), &gateways());
         assert_eq!(message.requests[0].actor.as_str(), "bob");
         assert!(message.requests[0].trusted && message.group);
-        let message = open(incoming("muster.cmd.eve.group.apply", Some("g"), GROUP), &gateways());
+        let message = open(&incoming("muster.cmd.eve.group.apply", Some("g"), GROUP), &gateways());
         assert_eq!(message.requests[0].actor.as_str(), "eve");
         assert!(!message.requests[0].trusted);
     }
@@ -184,7 +184,7 @@ mod tests {
             ("muster.cmd.a b.task.submit", None, "{}", 400),
             ("muster.cmd.a.task.submit", Some("no token!"), "{\"name\":\"x\"}", 400),
         ] {
-            let message = open(incoming(subject, id, payload), &gateways());
+            let message = open(&incoming(subject, id, payload), &gateways());
             let Err(unreadable) = &message.requests[0].body else { panic!("{subject} {payload}") };
             assert_eq!(unreadable.problem.code, code, "{subject} {payload}: {:?}", unreadable.problem);
         }
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_message_without_id_is_named_by_its_position() {
-        let message = open(incoming("muster.cmd.a.task.submit", None, "{\"name\":\"x\"}"), &gateways());
+        let message = open(&incoming("muster.cmd.a.task.submit", None, "{\"name\":\"x\"}"), &gateways());
         assert_eq!(message.requests[0].id.as_str(), "cmd-7");
     }
 

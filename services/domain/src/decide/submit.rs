@@ -18,6 +18,7 @@ pub(super) fn decide(
     command: &CommandId,
     submission: &Submission,
 ) -> Result<Vec<Event>, Problem> {
+    let specs = submission.check()?;
     let total = submission.total();
     let mut batch = Batch {
         state,
@@ -29,8 +30,7 @@ pub(super) fn decide(
         events: Vec::with_capacity(usize::try_from(total).unwrap_or(0)),
     };
     let mut running = 0;
-    for (place, definition) in submission.tasks.iter().enumerate() {
-        let spec = definition.check().map_err(Problem::invalid)?;
+    for (place, (definition, spec)) in submission.tasks.iter().zip(specs).enumerate() {
         batch.next_spec(spec);
         for copy in 0..definition.count.unwrap_or(1) {
             let id = definition.id.unwrap_or_else(|| TaskId::derived(command, running));

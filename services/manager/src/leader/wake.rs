@@ -119,7 +119,7 @@ impl Leader {
             Wake::Landed(landed) => self.landed(landed?).await,
             Wake::Commands(batch) => {
                 for incoming in batch {
-                    self.decide_message(incoming?).await?;
+                    self.decide_message(&incoming?).await?;
                 }
             }
             Wake::Heartbeats(batch) => self.hear_all(batch).await?,
