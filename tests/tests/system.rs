@@ -1,5 +1,7 @@
 //! Whole-system tests in one binary, so that everything is linked once.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "all of this is tests, their helpers too")]
+
 #[path = "system/bad_input.rs"]
 mod bad_input;
 #[path = "system/cluster.rs"]
