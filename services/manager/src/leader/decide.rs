@@ -16,7 +16,7 @@ impl Leader {
     /// Decides all commands of a message, and has its publisher answered once they are in the log.
     pub(super) async fn decide_message(&mut self, incoming: &Incoming) -> Result<(), StepDown> {
         let Message { position, reply, group, trace, requests } =
-            intake::open(&incoming, &self.config.gateways);
+            intake::open(incoming, &self.config.gateways);
         let count = requests.len();
         let mut outcomes = Vec::new();
         for (index, request) in (0_u32..).zip(requests) {
