@@ -35,7 +35,7 @@ const PARTIAL_HELD: Duration = Duration::from_millis(200);
 const BACKLOG_MAX: usize = 256 << 10;
 /// How long, after an attempt's end and with NATS there, its last output may take to be stored. While NATS is away
 /// the report about the end cannot go either, so there is no hurry.
-const STORED_WITHIN: Duration = Duration::from_secs(10);
+const STORED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Something printed.
 #[derive(Clone, Debug, PartialEq, Eq)]

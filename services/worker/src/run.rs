@@ -207,10 +207,8 @@ fn runtimes(
 ) -> Result<BTreeMap<RuntimeName, Arc<dyn Runtime>>, WorkerError> {
     let mut runtimes: BTreeMap<RuntimeName, Arc<dyn Runtime>> = BTreeMap::new();
     if config.runtimes.as_ref().is_none_or(|set| set.contains(&RuntimeName::Process)) {
-        let program = match &config.program {
-            Some(program) => program.clone(),
-            None => std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe")),
-        };
+        // This very program, even where its file has been replaced meanwhile.
+        let program = config.program.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
         let processes = Processes::new(lanes, environment, program);
         runtimes.insert(RuntimeName::Process, Arc::new(processes));
     }

@@ -251,10 +251,14 @@ impl Instance for Process {
 }
 
 impl Drop for Process {
-    /// Nobody looks after it any more (the worker ends): it does not outlive that.
+    /// Nobody looks after it any more (the worker ends, or it hangs in the kernel): it does not outlive that. It is
+    /// not waited for, since that could take for ever.
     fn drop(&mut self) {
         if !self.reaped {
-            self.reap();
+            kill_group(self.pid, rustix::process::Signal::KILL);
+            if let Err(e) = self.child.try_wait() {
+                tracing::warn!(pid = %self.pid, error = %e, "a killed process cannot be waited for");
+            }
         }
     }
 }
