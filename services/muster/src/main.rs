@@ -26,6 +26,11 @@ use crate::cli::Cli;
 use crate::command::Context;
 use crate::exit::Failure;
 
+/// What one thread allocates (a message from NATS) another often frees (the decision about it): glibc's allocator
+/// spends a fifth of a busy manager's time on that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // A worker starts programs with limits through this hidden subcommand. It is looked at before anything else: the
     // program's environment and arguments are none of the command line's business, and it should cost nothing.
