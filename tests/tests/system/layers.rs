@@ -44,7 +44,7 @@ const TOP: [&str; 2] = ["muster", "muster-tests"];
 
 /// Crates that open doors to the outside, and who alone may name them in its Cargo.toml.
 const DOORS: [(&str, &[&str]); 5] = [
-    ("async-nats", &["muster-log"]),
+    ("async-nats", &["muster-log", "muster-tests"]),
     ("bollard", &["muster-worker"]),
     ("sysinfo", &["muster-worker", "muster"]),
     ("axum-server", &["muster-http"]),
