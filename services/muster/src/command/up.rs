@@ -125,6 +125,9 @@ fn announce(record: &Record, args: &Args, context: &Context) -> Result<(), Failu
         "http://127.0.0.1:8080" => String::new(),
         other => format!(" --api {other}"),
     };
+    if let Some(file) = &args.security.token_file {
+        out.line(format!("\nIt asks for a token: export MUSTER_TOKEN=… with one of {}", file.display()))?;
+    }
     out.line(format!(
         "\nNext, in another terminal:\n  muster{api} submit -- echo hello\n  muster{api} ps --all\n  muster{api} events --follow\n\
          Ctrl-C ends it; what happened is kept."

@@ -1,17 +1,19 @@
 //! Submits of one task, many in flight.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use muster_client::{Client, Config};
 use muster_events::codec::{self, Encoding};
-use muster_events::command::Command;
+use muster_events::command::{Command, GROUP_MAX, GROUP_VERB, Group, GroupEntry};
 use muster_events::id::{Actor, CommandId};
-use muster_events::outcome::Outcome;
+use muster_events::outcome::{GroupOutcome, Outcome};
 use muster_events::spec::{Constraint, Operator, TaskDefinition};
-use muster_log::bus::{Bus, Outgoing};
+use muster_log::bus::{Bus, Live, Outgoing};
+use muster_log::gather::gather;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::rig::{Rig, USER};
@@ -20,7 +22,7 @@ use crate::exit::Failure;
 use crate::units::to_f64;
 
 /// Submits under way over NATS.
-const NATS_IN_FLIGHT: usize = 1024;
+const NATS_IN_FLIGHT: usize = 4096;
 /// Requests under way over REST, each on a connection of its own.
 const REST_IN_FLIGHT: usize = 128;
 /// How long the next outcome may take.
@@ -71,31 +73,18 @@ pub(super) fn message() -> Result<Outgoing, Failure> {
     outgoing(&submit(definition()), Some(reply.to_owned()))
 }
 
-/// Submits a second, each a message of its own, from the first published to the last outcome received.
-pub(super) async fn over_nats(rig: &Rig, count: u64) -> Result<f64, Failure> {
+/// Submits a second, each a message of its own, from the first published to the last outcome received. So does a
+/// client that knows nothing of groups.
+pub(super) async fn one_by_one(rig: &Rig, count: u64) -> Result<f64, Failure> {
     let bus = rig.bus()?;
-    let (reply, mut outcomes) = bus.inbox().await.map_err(|e| refused(&e))?;
+    let (reply, outcomes) = bus.inbox().await.map_err(|e| refused(&e))?;
     let command = submit(definition());
     let begun = Instant::now();
     let publish = stream::iter(0..count)
         .map(|_| publish_one(&bus, &command, &reply))
         .buffer_unordered(NATS_IN_FLIGHT)
         .try_for_each(|()| std::future::ready(Ok(())));
-    let hear = async {
-        for _ in 0..count {
-            let bytes = timeout(OUTCOME_WITHIN, outcomes.next())
-                .await
-                .map_err(|_| Failure::failed("an outcome did not come within a minute"))?
-                .ok_or_else(|| Failure::failed("the outcomes ended"))?
-                .map_err(|e| refused(&e))?;
-            let outcome: Outcome = codec::decode(Encoding::MessagePack, &bytes)
-                .map_err(|e| Failure::failed(format!("an outcome {e}")))?;
-            if let Some(problem) = outcome.error {
-                return Err(Failure::failed(format!("a submit was refused: {problem}")));
-            }
-        }
-        Ok(())
-    };
+    let hear = hear(outcomes, count, None, |bytes| decode::<Outcome>(bytes).map(|o| vec![o]));
     futures_util::future::try_join(publish, hear).await?;
     Ok(to_f64(count) / begun.elapsed().as_secs_f64())
 }
@@ -103,6 +92,92 @@ pub(super) async fn over_nats(rig: &Rig, count: u64) -> Result<f64, Failure> {
 async fn publish_one(bus: &Arc<dyn Bus>, command: &Command, reply: &str) -> Result<(), Failure> {
     let outgoing = outgoing(command, Some(reply.to_owned()))?;
     bus.publish_command(outgoing).await.map(|_| ()).map_err(|e| refused(&e))
+}
+
+/// Submits a second from a publisher that gathers while a message is on its way, as every part of muster does. Each
+/// submit has an id and an outcome of its own, and at most so many are without their outcome as one by one.
+pub(super) async fn gathered(rig: &Rig, count: u64) -> Result<f64, Failure> {
+    let bus = rig.bus()?;
+    let (reply, outcomes) = bus.inbox().await.map_err(|e| refused(&e))?;
+    let command = submit(definition());
+    let window = Arc::new(Semaphore::new(NATS_IN_FLIGHT));
+    let (callers, waiting) = mpsc::channel(NATS_IN_FLIGHT);
+    let begun = Instant::now();
+    let call = async {
+        for _ in 0..count {
+            let permit = window.acquire().await.map_err(|e| Failure::failed(e.to_string()))?;
+            // Given back when the outcome is there.
+            permit.forget();
+            let entry = GroupEntry { id: fresh_id()?, actor: None, command: command.clone() };
+            callers.send(entry).await.map_err(|_| Failure::failed("the publisher has ended"))?;
+        }
+        drop(callers);
+        Ok(())
+    };
+    let failed = Arc::new(Mutex::new(None));
+    let publish = gather(waiting, GROUP_MAX, |commands| {
+        let (bus, reply, failed) = (Arc::clone(&bus), reply.clone(), Arc::clone(&failed));
+        async move {
+            if let Err(failure) = publish_group(&bus, &reply, commands).await {
+                *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+            }
+        }
+    });
+    let publish = async {
+        publish.await;
+        failed.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    };
+    let hear = hear(outcomes, count, Some(&window), |bytes| {
+        decode::<GroupOutcome>(bytes).map(|group| group.outcomes)
+    });
+    futures_util::future::try_join3(call, publish, hear).await?;
+    Ok(to_f64(count) / begun.elapsed().as_secs_f64())
+}
+
+async fn publish_group(bus: &Arc<dyn Bus>, reply: &str, commands: Vec<GroupEntry>) -> Result<(), Failure> {
+    let encoding = Encoding::MessagePack;
+    let payload = codec::encode(encoding, &Group { commands })
+        .map_err(|e| Failure::failed(format!("a group of commands {e}")))?;
+    let outgoing = Outgoing {
+        actor: Actor::new(USER).map_err(|e| Failure::failed(e.to_string()))?,
+        verb: GROUP_VERB.to_owned(),
+        id: fresh_id()?,
+        reply: Some(reply.to_owned()),
+        encoding,
+        trace: None,
+        payload: Bytes::from(payload),
+    };
+    bus.publish_command(outgoing).await.map(|_| ()).map_err(|e| refused(&e))
+}
+
+/// Takes outcomes until `count` are there; a refusal is a failure. Each makes room in `window` for another submit.
+async fn hear(
+    mut messages: Live<Bytes>,
+    count: u64,
+    window: Option<&Semaphore>,
+    open: impl Fn(&[u8]) -> Result<Vec<Outcome>, Failure>,
+) -> Result<(), Failure> {
+    let mut heard = 0;
+    while heard < count {
+        let bytes = timeout(OUTCOME_WITHIN, messages.next())
+            .await
+            .map_err(|_| Failure::failed("an outcome did not come within a minute"))?
+            .ok_or_else(|| Failure::failed("the outcomes ended"))?
+            .map_err(|e| refused(&e))?;
+        let outcomes = open(&bytes)?;
+        if let Some(problem) = outcomes.iter().find_map(|o| o.error.as_ref()) {
+            return Err(Failure::failed(format!("a submit was refused: {problem}")));
+        }
+        heard += outcomes.len() as u64;
+        if let Some(window) = window {
+            window.add_permits(outcomes.len());
+        }
+    }
+    Ok(())
+}
+
+fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    codec::decode(Encoding::MessagePack, bytes).map_err(|e| Failure::failed(format!("an outcome {e}")))
 }
 
 /// Submits a second over REST, each a request of its own.
