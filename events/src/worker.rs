@@ -148,6 +148,11 @@ pub struct Heartbeat {
     pub tasks: Vec<TaskMetrics>,
     /// How many attempts it holds.
     pub held: u32,
+    /// It has been told to end: nothing new is to be placed on it. What it holds stays its own until it says
+    /// otherwise, comes back, or has been silent for too long. Said by the command, so that it comes before the
+    /// reports that follow.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
 }
 
 /// Seconds between heartbeats.

@@ -72,7 +72,7 @@ pub fn next(state: &State, liveness: &Liveness) -> Option<Timestamp> {
 
 fn next_of(state: &State, liveness: &Liveness, id: &WorkerId, worker: &Worker) -> Option<Timestamp> {
     if !worker.online {
-        return (!worker.tasks.is_empty()).then_some(state.at);
+        return (!worker.tasks.is_empty()).then(|| liveness.silent_at(id, worker));
     }
     let silence = liveness.silent_at(id, worker);
     let drain = worker.drain.and_then(|d| d.deadline).filter(|_| unstopped(state, worker).next().is_some());
@@ -82,13 +82,17 @@ fn next_of(state: &State, liveness: &Liveness, id: &WorkerId, worker: &Worker) -
 /// What has fallen due by `now`: a worker that was not heard goes offline and its attempts are given up; a drain past
 /// its deadline stops what still runs.
 ///
-/// An offline worker that still has attempts (the leader died between two commits) loses them now.
+/// A worker can be offline and still have attempts: it said that it leaves and took containers with it, or the leader
+/// died between two commits. They are lost once the worker has been silent for as long as any other.
 pub fn due(state: &State, liveness: &Liveness, now: Timestamp) -> Vec<Event> {
     let mut events = Vec::new();
     for (id, worker) in &state.workers {
-        if !worker.online || liveness.silent_at(id, worker) <= now {
+        let silent = liveness.silent_at(id, worker) <= now;
+        if silent && (worker.online || !worker.tasks.is_empty()) {
             offline(state, liveness, id, worker, &mut events);
-        } else if worker.drain.and_then(|d| d.deadline).is_some_and(|deadline| deadline <= now) {
+        } else if worker.online
+            && worker.drain.and_then(|d| d.deadline).is_some_and(|deadline| deadline <= now)
+        {
             events.extend(unstopped(state, worker).filter_map(|(task_id, task)| stopping(id, task_id, task)));
         }
     }

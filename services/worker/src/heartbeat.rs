@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_events::id::{AttemptRef, Incarnation};
+use muster_events::codec::Encoding;
+use muster_events::command::Command;
+use muster_events::id::{AttemptRef, CommandId, Incarnation};
 use muster_events::spec::Runtime;
 use muster_events::worker::{HEARTBEAT_S, Heartbeat, TaskMetrics};
+use muster_log::bus::Outgoing;
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use uuid::Uuid;
 
 use crate::clock;
 use crate::host::Host;
@@ -17,6 +21,8 @@ use crate::runtime::docker::Docker;
 const TASKS_MAX: usize = 1000;
 /// How long a heartbeat may be on its way; the next one is due then.
 const SENT_WITHIN: Duration = Duration::from_secs(HEARTBEAT_S);
+/// How long the word that this worker leaves may be on its way.
+const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 
 /// What is measured with.
 pub(crate) struct Beat {
@@ -57,6 +63,7 @@ pub(crate) async fn beat(node: Arc<Node>, incarnation: Incarnation, beat: Beat) 
             host: sample,
             tasks: largest(tasks),
             held: u32::try_from(node.desk().agent.held()).unwrap_or(u32::MAX),
+            leaving: false,
         };
         let failed = match timeout(SENT_WITHIN, node.bus.publish_heartbeat(&heartbeat)).await {
             Ok(Ok(())) => None,
@@ -72,6 +79,40 @@ pub(crate) async fn beat(node: Arc<Node>, incarnation: Incarnation, beat: Beat) 
         }
         silent = failed.is_some();
     }
+}
+
+/// Says that this worker ends, before anything on it does: what is given back then is placed elsewhere. As a command,
+/// so that it stands before the reports that follow. Should it not be stored in time, the worker's silence says the
+/// same, later.
+pub(crate) async fn leave(node: &Node, incarnation: Incarnation) {
+    let heartbeat = Heartbeat {
+        worker_id: node.worker.clone(),
+        incarnation,
+        at: clock::now(),
+        host: node.measured().host,
+        tasks: Vec::new(),
+        held: u32::try_from(node.desk().agent.held()).unwrap_or(u32::MAX),
+        leaving: true,
+    };
+    let command = Command::WorkerHeartbeat(heartbeat);
+    let told = async {
+        let outgoing = Outgoing {
+            actor: node.actor.clone(),
+            verb: command.verb().to_owned(),
+            id: CommandId::new(&Uuid::new_v4().to_string()).map_err(|e| e.to_string())?,
+            reply: None,
+            encoding: Encoding::MessagePack,
+            trace: None,
+            payload: command.encode(Encoding::MessagePack).map_err(|e| e.to_string())?.into(),
+        };
+        node.bus.publish_command(outgoing).await.map_err(|e| e.to_string())
+    };
+    let failed = match timeout(LEAVE_WITHIN, told).await {
+        Ok(Ok(_)) => return,
+        Ok(Err(error)) => error,
+        Err(_) => "NATS does not answer".to_owned(),
+    };
+    tracing::warn!(worker = %node.worker, error = failed, "could not say that this worker leaves");
 }
 
 /// What runs, by its names on this host.

@@ -39,7 +39,8 @@ const WIND_DOWN_MAX: Duration = Duration::from_secs(10);
 ///
 /// At the end its processes are stopped (TERM, after 5 s at most KILL) and reported as lost, so that they are placed
 /// elsewhere; its containers run on and are adopted by its next life, unless it is configured otherwise. It does not
-/// unregister: what is placed on it meanwhile waits for it, or is placed elsewhere when its heartbeats are missed.
+/// unregister: it says that it leaves, so that nothing new is placed on it; containers that it leaves behind are placed
+/// elsewhere if it does not come back before it would count as silent.
 ///
 /// # Errors
 /// When the data folder is in use or spoiled, when a runtime that was asked for is not there, when the HTTP listener
@@ -158,6 +159,7 @@ impl Worker {
             refused = supervisor.run() => refused.map_err(WorkerError::from),
             Some(ended) = parts.join_next() => Err(ended_early(ended)),
         };
+        heartbeat::leave(&node, incarnation).await;
         wind_down(&node, config.stop_containers_on_exit).await;
         parts.shutdown().await;
         end_lanes(lanes).await;

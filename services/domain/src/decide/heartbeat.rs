@@ -1,7 +1,8 @@
-//! `worker.heartbeat` as a command: never an event, only an answer to whether this worker is a living one.
+//! `worker.heartbeat` as a command: an answer to whether this worker is a living one; an event only when it leaves.
 
-use muster_events::event::Event;
+use muster_events::event::{Event, WorkerOffline};
 use muster_events::outcome::Problem;
+use muster_events::time::Timestamp;
 use muster_events::worker::Heartbeat;
 
 use super::Request;
@@ -9,7 +10,14 @@ use crate::state::State;
 
 /// Accepted without an event when the worker is known with this incarnation and online; the caller then counts it as
 /// heard. Otherwise the refusal says to register.
-pub(super) fn decide(state: &State, request: &Request<'_>, c: &Heartbeat) -> Result<Vec<Event>, Problem> {
+///
+/// A worker that leaves is offline from here on, so that nothing is placed on it while it gives back what it holds.
+pub(super) fn decide(
+    state: &State,
+    request: &Request<'_>,
+    c: &Heartbeat,
+    now: Timestamp,
+) -> Result<Vec<Event>, Problem> {
     super::speaks_for(request, &c.worker_id, true)?;
     let worker = super::worker(state, &c.worker_id)?;
     if worker.incarnation != c.incarnation {
@@ -22,7 +30,8 @@ pub(super) fn decide(state: &State, request: &Request<'_>, c: &Heartbeat) -> Res
         let message = format!("worker {} is offline since it was not heard; register again", c.worker_id);
         return Err(Problem::conflict(message));
     }
-    Ok(Vec::new())
+    let offline = || Event::WorkerOffline(WorkerOffline { worker: c.worker_id.clone(), last_seen: now });
+    Ok(c.leaving.then(offline).into_iter().collect())
 }
 
 #[cfg(test)]
@@ -41,7 +50,16 @@ mod tests {
             host: HostMetrics::default(),
             tasks: vec![],
             held: 0,
+            leaving: false,
         })
+    }
+
+    #[test]
+    fn of_a_worker_that_leaves_it_ends_placement_there_and_nothing_else() {
+        let Command::WorkerHeartbeat(beat) = heartbeat("first life") else { return };
+        let leaving = Command::WorkerHeartbeat(Heartbeat { leaving: true, ..beat });
+        let offline = Event::WorkerOffline(WorkerOffline { worker: worker_id("w1"), last_seen: START });
+        given([register("w1")]).when(leaving).then([offline]);
     }
 
     #[test]

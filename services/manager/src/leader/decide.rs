@@ -90,7 +90,7 @@ impl Leader {
         match &request.body {
             Ok(Command::WorkerHeartbeat(heartbeat)) => {
                 self.liveness.heard(&heartbeat.worker_id, super::now());
-                true
+                !heartbeat.leaving
             }
             Ok(Command::WorkerRegister(register)) => {
                 self.liveness.heard(&register.worker_id, super::now());

@@ -122,6 +122,7 @@ pub(super) fn heartbeat(name: &str, held: u32) -> Heartbeat {
         host: HostMetrics { cpu_percent: 12.5, ..HostMetrics::default() },
         tasks: Vec::new(),
         held,
+        leaving: false,
     }
 }
 

@@ -54,7 +54,15 @@ impl Standin {
             loop {
                 ticks.tick().await;
                 let (worker_id, host) = (worker_id.clone(), HostMetrics::default());
-                let beat = Heartbeat { worker_id, incarnation, at: now(), host, tasks: Vec::new(), held: 0 };
+                let beat = Heartbeat {
+                    worker_id,
+                    incarnation,
+                    at: now(),
+                    host,
+                    tasks: Vec::new(),
+                    held: 0,
+                    leaving: false,
+                };
                 if let Err(error) = bus.publish_heartbeat(&beat).await {
                     tracing::warn!(%error, "a heartbeat was lost");
                 }
