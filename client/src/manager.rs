@@ -141,6 +141,11 @@ impl ManagerClient {
         self.http.write(Method::POST, &["api", "v1", "workers", id, "activate"], &[], NO_BODY).await
     }
 
+    /// Forgets a worker; what it ran is placed elsewhere.
+    pub async fn unregister(&self, id: &str) -> Result<Written<DrainAnswer>> {
+        self.http.write(Method::DELETE, &["api", "v1", "manager", "workers", id], &[], NO_BODY).await
+    }
+
     /// The cluster at a glance.
     pub async fn cluster(&self) -> Result<ClusterStatus> {
         self.http.get(&["api", "v1", "manager", "cluster"], &[]).await

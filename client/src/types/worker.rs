@@ -157,12 +157,12 @@ pub struct WorkerPage {
     pub total: u64,
 }
 
-/// The answer to drain and activate.
+/// The answer to drain, activate and unregister.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainAnswer {
     /// The worker.
     pub worker_id: String,
-    /// `draining`, `active`.
+    /// `draining`, `active`, `unregistered`.
     pub status: String,
     /// In words.
     #[serde(default)]

@@ -76,6 +76,8 @@ pub(crate) enum Command {
     Drain(command::drain::Args),
     /// Place on a drained worker again
     Activate(command::activate::Args),
+    /// Forget a worker that will not come back
+    Forget(command::forget::Args),
     /// Show what happened: the event log
     Events(command::events::Args),
     /// Show the cluster at a glance

@@ -8,6 +8,7 @@ pub(crate) mod cluster;
 pub(crate) mod completions;
 pub(crate) mod drain;
 pub(crate) mod events;
+pub(crate) mod forget;
 pub(crate) mod logs;
 pub(crate) mod manager;
 pub(crate) mod ps;
@@ -76,6 +77,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Workers(args) => workers::run(args, context).await,
         Command::Drain(args) => drain::run(args, context).await,
         Command::Activate(args) => activate::run(args, context).await,
+        Command::Forget(args) => forget::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,
         Command::Cluster(args) => cluster::run(args, context).await,
         Command::Replay(args) => replay::run(args, context).await,

@@ -1,0 +1,21 @@
+//! `muster forget`: a worker that will not come back.
+
+use crate::command::{Context, Outcome};
+use crate::exit;
+
+/// Arguments of `forget`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The worker's id
+    id: String,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
+    let answer = context.manager()?.unregister(&args.id).await?.value;
+    if context.out.json {
+        context.out.json(&answer)?;
+    } else {
+        context.out.line(format!("{} {}: {}", answer.worker_id, answer.status, answer.message))?;
+    }
+    Ok(exit::OK)
+}
