@@ -64,11 +64,16 @@ impl NatsBus {
         if !problems.is_empty() {
             return Err(LogError::Unfit(problems));
         }
-        let durability = monitor::durability(config.monitor.as_deref()).await;
-        if durability == Durability::Process {
-            tracing::warn!(
+        let durability = monitor::durability(config.monitor.as_deref(), &client, &refusals).await;
+        match durability {
+            Durability::Process => tracing::warn!(
                 "durability: not against power loss; set `sync_interval: always` in the server's jetstream block"
-            );
+            ),
+            Durability::Unknown => tracing::warn!(
+                "durability: unknown, the server does not tell us whether it syncs each write; name its monitoring \
+                 (--nats-monitor) or let the system account export it, as in our nats.conf"
+            ),
+            Durability::PowerLoss | Durability::Memory => {}
         }
         let fitness = Fitness {
             server_version: info.version,

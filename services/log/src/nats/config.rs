@@ -22,8 +22,9 @@ pub struct NatsConfig {
     pub streams: Streams,
     /// Bytes that LOGS may hold.
     pub log_bytes_max: i64,
-    /// Where the server's monitoring is reached over plain HTTP, such as `http://127.0.0.1:8222`. Only this says
-    /// whether the server syncs each write; without it the durability is unknown.
+    /// Where the server's monitoring is reached over plain HTTP, such as `http://127.0.0.1:8222`. Only the monitoring
+    /// says whether the server syncs each write; without an address it is asked over NATS, which works where the
+    /// system account exports `$SYS.REQ.SERVER.PING.VARZ`.
     pub monitor: Option<String>,
     /// Whether [`super::NatsBus::open`] waits for a server that cannot be reached, and for streams another part is to
     /// make; else it fails with the reason.

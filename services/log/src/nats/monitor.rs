@@ -1,12 +1,16 @@
-//! Asks the server's monitoring whether each write is synced: the only place where it says so.
+//! Asks the server's monitoring whether each write is synced: the only place where it says so. It answers over HTTP,
+//! and over NATS where the system account exports that question, as our nats.conf has it.
 
 use std::time::Duration;
 
+use async_nats::Client;
+use async_nats::client::Request;
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::connect::Refusals;
 use crate::bus::Durability;
 
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -29,15 +33,39 @@ struct JetStreamConfig {
     sync_always: bool,
 }
 
-/// What an acknowledged write survives, according to the monitoring at `address`; unknown, with a warning, when that
-/// cannot be found out.
-pub(super) async fn durability(address: Option<&str>) -> Durability {
-    let Some(address) = address else { return Durability::Unknown };
-    match timeout(TIMEOUT, varz(address)).await {
-        Ok(Ok(body)) => read(&body).unwrap_or_else(|reason| unknown(address, &reason)),
-        Ok(Err(error)) => unknown(address, &error.to_string()),
-        Err(_) => unknown(address, "no answer within 3 s"),
+/// The question over NATS, if the account imports it.
+const QUESTION: &str = "$SYS.REQ.SERVER.PING.VARZ";
+/// How long its answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What comes back over NATS.
+#[derive(Deserialize)]
+struct Answer {
+    data: Varz,
+}
+
+/// What an acknowledged write survives, according to the monitoring at `address` if one is given, else to what the
+/// server answers over NATS; unknown when neither says.
+pub(super) async fn durability(address: Option<&str>, client: &Client, refusals: &Refusals) -> Durability {
+    match address {
+        Some(address) => match timeout(TIMEOUT, varz(address)).await {
+            Ok(Ok(body)) => read(&body).unwrap_or_else(|reason| unknown(address, &reason)),
+            Ok(Err(error)) => unknown(address, &error.to_string()),
+            Err(_) => unknown(address, "no answer within 3 s"),
+        },
+        None => ask(client, refusals).await.unwrap_or(Durability::Unknown),
     }
+}
+
+async fn ask(client: &Client, refusals: &Refusals) -> Option<Durability> {
+    let mut refusals = refusals.watch();
+    let request = Request::new().timeout(Some(ANSWER_TIMEOUT));
+    let message = tokio::select! {
+        answer = client.send_request(QUESTION, request) => answer.ok()?,
+        _ = refusals.about(QUESTION) => return None,
+    };
+    let answer: Answer = serde_json::from_slice(&message.payload).ok()?;
+    policy(&answer.data).ok()
 }
 
 fn unknown(address: &str, reason: &str) -> Durability {
@@ -48,8 +76,11 @@ fn unknown(address: &str, reason: &str) -> Durability {
 }
 
 fn read(body: &[u8]) -> Result<Durability, String> {
-    let varz: Varz = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    let config = varz.jetstream.config.ok_or("JetStream is not enabled there")?;
+    policy(&serde_json::from_slice(body).map_err(|error| error.to_string())?)
+}
+
+fn policy(varz: &Varz) -> Result<Durability, String> {
+    let config = varz.jetstream.config.as_ref().ok_or("JetStream is not enabled there")?;
     Ok(if config.sync_always { Durability::PowerLoss } else { Durability::Process })
 }
 

@@ -1,6 +1,8 @@
 //! What only NATS must do: be fit, and go away and come back without anybody losing anything.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,6 +118,62 @@ async fn the_servers_sync_policy_is_found_out() {
         assert_eq!(NatsBus::open(monitored).await.unwrap().fitness().durability, durability);
         assert_eq!(open(&server).await.fitness().durability, Durability::Unknown);
     }
+}
+
+#[tokio::test]
+async fn the_sync_policy_is_found_out_over_nats() {
+    let more = r#"
+        system_account: SYS
+        no_auth_user: anybody
+        accounts {
+            SYS { exports: [ { service: "$SYS.REQ.SERVER.PING.VARZ", accounts: [MUSTER] } ] }
+            MUSTER {
+                jetstream: enabled
+                imports: [ { service: { account: SYS, subject: "$SYS.REQ.SERVER.PING.VARZ" } } ]
+                users: [ { user: anybody, password: x } ]
+            }
+        }"#;
+    let server = NatsServer::start_with(Options { sync_always: true, more: more.to_owned() }).await.unwrap();
+    assert_eq!(open(&server).await.fitness().durability, Durability::PowerLoss);
+}
+
+/// A folder and all that is in it.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, target) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_has_gone_back_ends_the_reading() {
+    let mut server = NatsServer::start().await.unwrap();
+    let bus = open(&server).await;
+    let (data, backup) = (server.dir().join("data"), server.dir().join("backup"));
+    bus.append(&commit(1), 0).await.unwrap();
+    server.kill9().unwrap();
+    copy(&data, &backup);
+    server.restart().await.unwrap();
+    let mut commits = bus.read(1).await.unwrap();
+    let mut commands = bus.read_commands(1).await.unwrap();
+    within(append_all(&bus, 3)).await;
+    bus.publish_command(command("c-1", "x")).await.unwrap();
+    take(&mut commits, 3).await;
+    take(&mut commands, 1).await;
+    // As after a power loss without syncing, or an old backup.
+    server.kill9().unwrap();
+    fs::remove_dir_all(&data).unwrap();
+    fs::rename(&backup, &data).unwrap();
+    server.restart().await.unwrap();
+    let said = |error: LogError| matches!(&error, LogError::Unfit(lines) if lines[0].contains("has lost"));
+    assert!(said(within(commits.next()).await.unwrap().unwrap_err()));
+    assert!(said(within(commands.next()).await.unwrap().map(drop).unwrap_err()));
+    assert!(commits.next().await.is_none());
 }
 
 #[tokio::test]
