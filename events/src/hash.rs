@@ -1,6 +1,7 @@
 //! BLAKE3 hashes: of commits (the chain) and of states.
 
 use std::fmt;
+use std::io::BufWriter;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -9,6 +10,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// A 256-bit BLAKE3 hash; 64 hexadecimal digits in JSON, 32 bytes in MessagePack.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hash([u8; 32]);
+
+/// How much is gathered before it is hashed.
+const SINK_BYTES: usize = 64 << 10;
 
 impl Hash {
     /// What the first commit names as its predecessor.
@@ -21,8 +25,13 @@ impl Hash {
 
     /// The hash of all that `write` puts into the sink, without holding it in memory at once.
     pub fn stream<E>(write: impl FnOnce(&mut dyn std::io::Write) -> Result<(), E>) -> Result<Self, E> {
-        let mut hasher = blake3::Hasher::new();
-        write(&mut hasher)?;
+        // A serializer writes a few bytes at a time; the hasher is at its best with kilobytes.
+        let mut sink = BufWriter::with_capacity(SINK_BYTES, blake3::Hasher::new());
+        write(&mut sink)?;
+        let hasher = match sink.into_inner() {
+            Ok(hasher) => hasher,
+            Err(_) => unreachable!("a hasher takes every byte"),
+        };
         Ok(Self(*hasher.finalize().as_bytes()))
     }
 

@@ -9,7 +9,7 @@
 //! 4. [`outcome`]: what a publisher hears back, with the one error body of the product; [`record`]: an event as
 //!    readers see it.
 //!
-//! [`id`], [`time`], [`hash`] are the atoms; [`subject`] names every NATS subject; [`codec`] is the only place that
+//! [`id`], [`time`], [`hash`], [`resources`], [`lifecycle`] are the atoms; [`subject`] names every NATS subject; [`codec`] is the only place that
 //! turns types into bytes, and [`upcast`] brings old bytes up to date.
 
 pub mod codec;
@@ -18,6 +18,7 @@ pub mod commit;
 pub mod event;
 pub mod hash;
 pub mod id;
+pub mod lifecycle;
 pub mod order;
 pub mod outcome;
 pub mod output;

@@ -9,6 +9,7 @@ use muster_events::commit::Cursor;
 use muster_events::event::{LeaderElected, StopCause, Why};
 use muster_events::hash::Hash;
 use muster_events::id::{AttemptRef, CommandId, Incarnation, Installation, JobId, TaskId, WorkerId};
+pub use muster_events::lifecycle::TaskState;
 use muster_events::outcome::Problem;
 use muster_events::report::Ending;
 use muster_events::resources::Resources;
@@ -81,52 +82,6 @@ pub struct Task {
     pub attempt: Option<Attempt>,
     /// In words, why it is where it is: why it failed, was cancelled or waits again.
     pub reason: Option<Box<str>>,
-}
-
-/// Where a task stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TaskState {
-    /// It waits to be placed.
-    Pending,
-    /// It has been placed; its worker has not yet said that it runs.
-    Scheduled,
-    /// It runs.
-    Running,
-    /// It ended with exit code 0.
-    Completed,
-    /// It ended otherwise.
-    Failed,
-    /// It was cancelled.
-    Cancelled,
-}
-
-impl TaskState {
-    /// All of them, in the order of a task's life.
-    pub const ALL: [Self; 6] =
-        [Self::Pending, Self::Scheduled, Self::Running, Self::Completed, Self::Failed, Self::Cancelled];
-
-    /// The public name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Scheduled => "scheduled",
-            Self::Running => "running",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
-    /// Whether it occupies a worker.
-    pub const fn is_live(self) -> bool {
-        matches!(self, Self::Scheduled | Self::Running)
-    }
-
-    /// Whether it is over.
-    pub const fn is_final(self) -> bool {
-        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
-    }
 }
 
 /// One placement of a task.

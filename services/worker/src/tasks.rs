@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use muster_events::id::{TaskId, WorkerId};
+pub(crate) use muster_events::lifecycle::TaskState;
 use muster_events::report::{Ending, Report, What};
 use muster_events::spec::{Runtime, TaskSpec};
 use muster_events::time::Timestamp;
@@ -17,28 +18,6 @@ use crate::agent::Assignment;
 
 /// The most tasks that are kept; beyond it the oldest that is not live is forgotten.
 const TASKS_MAX: usize = 10_000;
-
-/// Where a task stands, as far as this worker knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum TaskState {
-    Pending,
-    Scheduled,
-    Running,
-    Completed,
-    Failed,
-    Cancelled,
-}
-
-impl TaskState {
-    pub(crate) const fn is_live(self) -> bool {
-        matches!(self, Self::Scheduled | Self::Running)
-    }
-
-    pub(crate) const fn is_final(self) -> bool {
-        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
-    }
-}
 
 /// One task.
 #[derive(Clone, Debug)]

@@ -105,6 +105,7 @@ impl Driver {
                             }
                         }
                     }
+                    Command::WorkerHeartbeat(heartbeat) => assert!(heartbeat.leaving, "{heartbeat:?}"),
                     other => panic!("{other:?}"),
                 }
             }

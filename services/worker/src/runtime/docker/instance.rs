@@ -1,13 +1,17 @@
 //! One container.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::errors::Error;
 use bollard::models::ContainerState;
-use bollard::query_parameters::{InspectContainerOptions, KillContainerOptionsBuilder, WaitContainerOptions};
+use bollard::query_parameters::{
+    EventsOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder, WaitContainerOptions,
+};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use muster_events::time::Timestamp;
+use tokio::time::timeout;
 
 use super::logs::Logs;
 use super::{remove, words};
@@ -27,7 +31,15 @@ pub(super) struct Container {
     client: bollard::Docker,
     id: String,
     output: Option<Logs>,
+    /// Whether we have killed it.
+    killed: bool,
 }
+
+/// The exit code of a program that was killed (128 + SIGKILL).
+const KILLED: i32 = 137;
+/// How long the engine may take to say that the kernel killed a container for its memory: it hears of the end and of
+/// the reason on two ways.
+const OOM_WORD_WITHIN: Duration = Duration::from_secs(2);
 
 /// How it ended; nothing while it runs.
 async fn look(client: &bollard::Docker, id: &str) -> Result<Option<Exit>, Error> {
@@ -44,8 +56,20 @@ impl Container {
     /// The container `id`; of its output what was written after `stored`.
     pub(super) fn new(client: bollard::Docker, id: String, stored: Option<Timestamp>) -> Self {
         let output = Some(Logs::follow(&client, &id, stored));
-        Self { client, id, output }
+        Self { client, id, output, killed: false }
     }
+}
+
+/// Whether the engine says, or says shortly, that the kernel killed a container for its memory.
+async fn was_out_of_memory(client: &bollard::Docker, id: &str) -> bool {
+    let filters = HashMap::from([
+        ("container".to_owned(), vec![id.to_owned()]),
+        ("event".to_owned(), vec!["oom".to_owned()]),
+    ]);
+    // From the beginning: what has been said already comes first, then what is said now.
+    let options = EventsOptionsBuilder::new().since("0").filters(&filters).build();
+    let mut said = client.events(Some(options)).boxed();
+    matches!(timeout(OOM_WORD_WITHIN, said.next()).await, Ok(Some(Ok(_))))
 }
 
 fn exit(state: &ContainerState) -> Option<Exit> {
@@ -80,6 +104,10 @@ impl Instance for Container {
                 let waited =
                     self.client.wait_container(&self.id, None::<WaitContainerOptions>).boxed().next().await;
                 match look(&self.client, &self.id).await {
+                    Ok(Some(Exit::Code(KILLED))) if !self.killed => {
+                        let oom = was_out_of_memory(&self.client, &self.id).await;
+                        return if oom { Exit::Oom } else { Exit::Code(KILLED) };
+                    }
                     Ok(Some(exit)) => return exit,
                     Ok(None) => {}
                     Err(e) => {
@@ -98,6 +126,7 @@ impl Instance for Container {
 
     fn signal(&mut self, signal: Signal) -> BoxFuture<'_, ()> {
         async move {
+            self.killed |= signal == Signal::Kill;
             let name = match signal {
                 Signal::Terminate => "SIGTERM",
                 Signal::Kill => "SIGKILL",
