@@ -1,9 +1,11 @@
 //! What every bus must do, whether it is NATS or memory: one suite, run on both, each test on a bus of its own.
 
+#[path = "log_contract/fit.rs"]
+mod fit;
 #[path = "log_contract/fixtures.rs"]
 mod fixtures;
-#[path = "log_contract/nats.rs"]
-mod nats;
+#[path = "log_contract/outage.rs"]
+mod outage;
 #[path = "log_contract/suite.rs"]
 mod suite;
 
