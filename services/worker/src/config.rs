@@ -23,9 +23,10 @@ pub struct WorkerConfig {
     pub labels: BTreeMap<String, String>,
     /// What it offers where that differs from what the machine has.
     pub capacity: CapacityOverrides,
-    /// What it runs; absent: processes, and containers when Docker answers at its start.
+    /// What it runs; absent: processes, and containers when Docker answers at its start. An installation that has
+    /// had Docker before then waits for it.
     pub runtimes: Option<BTreeSet<Runtime>>,
-    /// Its folder: the installation's id, and the lock that keeps a second worker out.
+    /// Its folder: the installation's id, the lock that keeps a second worker out, whether it has had Docker.
     pub data_dir: PathBuf,
     /// Where its own HTTP listens, and for whom; absent: nowhere.
     pub http: Option<ListenConfig>,

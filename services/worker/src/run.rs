@@ -86,7 +86,7 @@ impl Worker {
             tracing::warn!(%worker, killed, "processes of an earlier life of this worker were killed");
         }
         let environment = Environment::new(&cell, &worker, identity.installation);
-        let docker = find_docker(&config, &cell, &identity, &environment).await?;
+        let docker = docker::find(&config, &cell, &identity, &environment).await?;
         let found = match &docker {
             Some(docker) => {
                 docker.find().await.map_err(|message| WorkerError::Runtime { runtime: "docker", message })?
@@ -177,27 +177,6 @@ fn ended_early(ended: Result<Result<(), WorkerError>, tokio::task::JoinError>) -
         Ok(Err(error)) => error,
         Ok(Ok(())) => system("a part of the worker", io::Error::other("ended by itself")),
         Err(e) => system("a part of the worker failed", io::Error::other(e)),
-    }
-}
-
-async fn find_docker(
-    config: &WorkerConfig,
-    cell: &muster_events::subject::Cell,
-    identity: &Identity,
-    environment: &Environment,
-) -> Result<Option<Arc<Docker>>, WorkerError> {
-    let wanted = config.runtimes.as_ref().map(|set| set.contains(&RuntimeName::Docker));
-    if wanted == Some(false) {
-        return Ok(None);
-    }
-    let socket = docker::socket(config.docker_socket.as_deref());
-    match Docker::connect(&socket, cell, identity.installation, environment.clone()).await {
-        Ok(docker) => Ok(Some(Arc::new(docker))),
-        Err(message) if wanted == Some(true) => Err(WorkerError::Runtime { runtime: "docker", message }),
-        Err(message) => {
-            tracing::info!(worker = %config.worker_id, reason = message, "without containers: tasks run as processes only");
-            Ok(None)
-        }
     }
 }
 

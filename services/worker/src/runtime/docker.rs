@@ -11,7 +11,7 @@ use bollard::query_parameters::{
     StartContainerOptions, StatsOptionsBuilder,
 };
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use muster_events::id::{AttemptRef, Installation};
 use muster_events::subject::Cell;
 use muster_events::worker::TaskMetrics;
@@ -23,6 +23,7 @@ use crate::environment::Environment;
 use crate::runtime::{Instance, NotStarted, Runtime};
 
 mod adopt;
+mod find;
 mod instance;
 mod labels;
 mod logs;
@@ -30,6 +31,7 @@ mod logs;
 use instance::Container;
 
 pub(crate) use adopt::Found;
+pub(crate) use find::find;
 
 /// Where the engine listens unless said otherwise.
 const SOCKET_DEFAULT: &str = "/var/run/docker.sock";
@@ -41,10 +43,16 @@ const PROBE_WITHIN: Duration = Duration::from_secs(5);
 const MEASURE_WITHIN: Duration = Duration::from_secs(3);
 /// Containers measured at a time.
 const MEASURE_AT_A_TIME: usize = 8;
+/// How long a pull may go on without a word of progress.
+const PULL_SILENCE_MAX: Duration = Duration::from_mins(5);
 /// How often a container's removal is tried.
 const REMOVE_TRIES: u32 = 5;
 /// The pause after the first failed removal; it doubles.
 const REMOVE_PAUSE: Duration = Duration::from_millis(200);
+
+/// Held by who pulls an image. Holds why, if that pull went silent: whoever has waited meanwhile does not wait as long
+/// once more.
+type Gate = tokio::sync::Mutex<Option<NotStarted>>;
 
 /// The Docker runtime. One client, shared by all.
 pub(crate) struct Docker {
@@ -54,13 +62,13 @@ pub(crate) struct Docker {
     installation: Installation,
     environment: Environment,
     /// Pulls under way, so that a hundred tasks with the same missing image pull it once.
-    pulls: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+    pulls: Mutex<HashMap<String, Weak<Gate>>>,
     /// Processor time of each container when it was measured last.
     measured: Mutex<HashMap<String, (Instant, u64)>>,
 }
 
 /// The socket's path, from the configuration, the environment, or by default.
-pub(crate) fn socket(configured: Option<&str>) -> String {
+fn socket(configured: Option<&str>) -> String {
     let from_environment = || std::env::var("DOCKER_HOST").ok().filter(|host| host.starts_with("unix://"));
     configured.map(str::to_owned).or_else(from_environment).unwrap_or_else(|| SOCKET_DEFAULT.to_owned())
 }
@@ -145,17 +153,21 @@ impl Docker {
             return Ok(());
         }
         let gate = self.gate(image);
-        let _turn = gate.lock().await;
+        let mut silent = gate.lock().await;
         if self.has(image).await? {
             return Ok(());
         }
+        if let Some(reason) = &*silent {
+            return Err(reason.clone());
+        }
         tracing::info!(image, "pulling an image");
         let options = CreateImageOptionsBuilder::new().from_image(&tagged(image)).build();
-        self.client
-            .create_image(Some(options), None, None)
-            .try_for_each(|_| std::future::ready(Ok(())))
-            .await
-            .map_err(|e| NotStarted(format!("image `{image}` cannot be pulled: {}", words(&e))))
+        let progress = self.client.create_image(Some(options), None, None);
+        match pulled(progress, PULL_SILENCE_MAX).await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(e)) => Err(NotStarted(format!("image `{image}` cannot be pulled: {}", words(&e)))),
+            None => Err(silent.insert(went_silent(image)).clone()),
+        }
     }
 
     async fn has(&self, image: &str) -> Result<bool, NotStarted> {
@@ -166,13 +178,13 @@ impl Docker {
         }
     }
 
-    fn gate(&self, image: &str) -> Arc<tokio::sync::Mutex<()>> {
+    fn gate(&self, image: &str) -> Arc<Gate> {
         let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
         pulls.retain(|_, gate| gate.strong_count() > 0);
         if let Some(gate) = pulls.get(image).and_then(Weak::upgrade) {
             return gate;
         }
-        let gate = Arc::new(tokio::sync::Mutex::new(()));
+        let gate = Arc::new(Gate::default());
         pulls.insert(image.to_owned(), Arc::downgrade(&gate));
         gate
     }
@@ -279,6 +291,29 @@ async fn remove(client: &bollard::Docker, id: &str) {
     }
 }
 
+/// Waits for the end of a pull; nothing when `silence` passes without progress. Dropping the progress ends the pull.
+async fn pulled<T, E>(
+    progress: impl Stream<Item = Result<T, E>>,
+    silence: Duration,
+) -> Option<Result<(), E>> {
+    let mut progress = std::pin::pin!(progress);
+    loop {
+        match timeout(silence, progress.next()).await {
+            Ok(Some(Ok(_))) => {}
+            Ok(Some(Err(e))) => return Some(Err(e)),
+            Ok(None) => return Some(Ok(())),
+            Err(_) => return None,
+        }
+    }
+}
+
+fn went_silent(image: &str) -> NotStarted {
+    let s = PULL_SILENCE_MAX.as_secs();
+    NotStarted(format!(
+        "image `{image}` cannot be pulled: no progress within {s} s; look whether its registry can be reached from this machine"
+    ))
+}
+
 /// An image's name with a tag; without one the engine would pull all there are.
 fn tagged(image: &str) -> String {
     let last = image.rsplit('/').next().unwrap_or(image);
@@ -296,7 +331,45 @@ fn words(error: &Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use axum::http::{StatusCode, Uri};
+    use futures_util::stream;
+    use tokio::net::UnixListener;
+    use tokio_util::task::AbortOnDropHandle;
+
     use super::*;
+
+    /// An engine at `socket` that says what `answer` says to each path, as long as what comes back is kept.
+    pub(super) fn answering(
+        socket: &Path,
+        answer: impl Fn(&str) -> (StatusCode, String) + Send + Sync + 'static,
+    ) -> AbortOnDropHandle<()> {
+        drop(std::fs::remove_file(socket));
+        let listener = UnixListener::bind(socket).unwrap();
+        let answer = Arc::new(answer);
+        let router = axum::Router::new().fallback(move |uri: Uri| {
+            let (status, body) = answer(uri.path());
+            std::future::ready((status, [("content-type", "application/json")], body))
+        });
+        AbortOnDropHandle::new(tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }))
+    }
+
+    /// What an engine says that is there.
+    pub(super) fn version() -> (StatusCode, String) {
+        (StatusCode::OK, r#"{"ApiVersion":"1.44"}"#.to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_pull_ends_with_its_stream_or_with_silence() {
+        let long = Duration::from_secs(600);
+        assert_eq!(pulled(stream::iter([Ok::<_, ()>(1), Ok(2)]), long).await, Some(Ok(())));
+        assert_eq!(pulled(stream::iter([Ok(1), Err("no")]), long).await, Some(Err("no")));
+        let stuck = stream::iter([Ok::<_, ()>(1)]).chain(stream::pending());
+        assert_eq!(pulled(stuck, Duration::ZERO).await, None);
+        let NotStarted(words) = went_silent("a/b");
+        assert!(words.contains("a/b") && words.contains("300 s"), "{words}");
+    }
 
     #[test]
     fn a_name_without_a_tag_means_latest() {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use bollard::errors::Error;
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
 use bollard::query_parameters::{InspectContainerOptions, ListContainersOptionsBuilder};
 use futures_util::TryStreamExt;
@@ -23,7 +24,7 @@ const STORED_WITHIN: Duration = Duration::from_secs(30);
 pub(crate) struct Found {
     /// What it runs.
     pub(crate) assignment: Assignment,
-    /// When it was started.
+    /// When it was started, if the engine says so.
     pub(crate) started_at: Option<Timestamp>,
     id: String,
 }
@@ -63,7 +64,15 @@ impl Docker {
             remove(&self.client, &id).await;
             return None;
         };
-        let state = self.client.inspect_container(&id, None::<InspectContainerOptions>).await.ok()?.state;
+        let state = match self.client.inspect_container(&id, None::<InspectContainerOptions>).await {
+            Ok(inspected) => inspected.state,
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => return None,
+            Err(e) => {
+                // Adopted all the same: one that is left out is placed again while it runs on.
+                tracing::warn!(container = id, error = %words(&e), "the Docker engine does not say when a container was started; its time limit begins anew");
+                None
+            }
+        };
         let started_at = state.and_then(|s| s.started_at).and_then(|at| at.parse().ok());
         Some(Found { assignment, started_at, id })
     }
@@ -98,4 +107,58 @@ async fn newest_stored(attempt: AttemptRef, bus: &dyn Bus) -> muster_log::error:
         }
     }
     Ok(newest)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::http::StatusCode;
+    use muster_events::id::{Installation, TaskId, WorkerId};
+    use muster_events::spec::TaskDefinition;
+    use muster_events::subject::Cell;
+    use uuid::Uuid;
+
+    use super::super::tests::{answering, version};
+    use super::*;
+    use crate::environment::Environment;
+
+    /// What is found of a running container whose inspection is answered with `status`.
+    async fn found(status: StatusCode) -> Option<Found> {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let _engine = answering(&socket, move |path| {
+            if path.ends_with("/version") { version() } else { (status, "{}".to_owned()) }
+        });
+        let definition =
+            TaskDefinition { name: "x".into(), image: Some("busybox".into()), ..TaskDefinition::default() };
+        let assignment = Assignment {
+            attempt: AttemptRef { task: TaskId::new(Uuid::from_u128(7)), number: 1, fence: 9 },
+            spec: Arc::new(definition.check().unwrap()),
+            index: 0,
+            job: "-".into(),
+        };
+        let (cell, installation) = (Cell::default(), Installation::new(Uuid::from_u128(1)));
+        let environment = Environment::new(&cell, &WorkerId::new("w").unwrap(), installation);
+        let container = ContainerSummary {
+            id: Some("c".to_owned()),
+            state: Some(ContainerSummaryStateEnum::RUNNING),
+            labels: Some(labels::of(&cell, installation, &environment, &assignment)),
+            ..ContainerSummary::default()
+        };
+        let socket = socket.display().to_string();
+        let docker = Docker::connect(&socket, &cell, installation, environment).await.unwrap();
+        docker.examine(container).await
+    }
+
+    #[tokio::test]
+    async fn a_container_that_cannot_be_inspected_is_found_all_the_same() {
+        let found = found(StatusCode::INTERNAL_SERVER_ERROR).await.unwrap();
+        assert_eq!((found.id.as_str(), found.started_at), ("c", None));
+    }
+
+    #[tokio::test]
+    async fn a_container_that_is_gone_is_not_found() {
+        assert!(found(StatusCode::NOT_FOUND).await.is_none());
+    }
 }
