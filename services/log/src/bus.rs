@@ -266,8 +266,9 @@ pub struct Lease {
 
 /// One leader at a time.
 pub trait Leadership: Send + Sync {
-    /// Waits until `node` leads: at once when nobody does, or when the key bears this very name (a restart); else
-    /// until the present leader gives up or has not renewed its lease. Renews it from then on.
+    /// Waits until `node` leads: at once when nobody does, or when the key is of an earlier life of this very node
+    /// that is known to be over (a restart on the same machine); else until the present leader gives up or has not
+    /// renewed its lease. Renews it from then on.
     fn lead(&self, node: &NodeName, lease: Duration) -> BoxFuture<'_, Result<Lease>>;
 
     /// Who leads now.

@@ -16,6 +16,7 @@ mod events;
 mod heartbeats;
 mod kv;
 mod leadership;
+mod life;
 mod monitor;
 mod orders;
 mod output;

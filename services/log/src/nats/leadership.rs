@@ -1,8 +1,10 @@
 //! One leader at a time: a key with a time to live in the cell's bucket names it.
 //!
 //! Every write of the key expects the revision its writer has seen, so two never take it at once. A candidate takes
-//! it when it is not there, bears its own name, has been deleted or has run out, or has stood without renewal for the
-//! holder's lease by the candidate's own clock. No clock is compared with another's.
+//! it when it is not there, has been deleted or has run out, is of an earlier life of its own that is known to be over
+//! (the same name on the same machine, and the process is gone), or has stood without renewal for the holder's lease by
+//! the candidate's own clock. No clock is compared with another's. The name alone is not enough: two nodes that bear
+//! the same one by mistake would take the lead from each other for ever.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,7 @@ use super::NatsBus;
 use super::backoff::Backoff;
 use super::core::{Core, NoAck};
 use super::kv::Entry;
+use super::life::Life;
 use super::reader::{From, Kept, Reader, Reading};
 use super::shape::{bucket_stream, key_subject};
 use crate::bus::{Leadership, Lease};
@@ -36,6 +39,9 @@ struct Holder {
     term: String,
     /// How long it leads without renewing.
     lease_ms: u64,
+    /// The process it leads in, where that can be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    life: Option<Life>,
 }
 
 impl Holder {
@@ -47,6 +53,14 @@ impl Holder {
             })
             .ok()
     }
+
+    /// Whether `other` is an earlier life of this node, and over.
+    fn succeeds(&self, other: &Self) -> bool {
+        // Our own write, whose acknowledgement was lost.
+        let ours = other.term == self.term;
+        let over = || self.life.as_ref().zip(other.life.as_ref()).is_some_and(|(me, it)| me.outlives(it));
+        self.node == other.node && (ours || over())
+    }
 }
 
 impl Leadership for NatsBus {
@@ -56,6 +70,7 @@ impl Leadership for NatsBus {
                 node: node.clone(),
                 term: self.core.unique(),
                 lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
+                life: Life::here(),
             },
             lease,
             core: Arc::clone(&self.core),
@@ -89,10 +104,15 @@ impl Candidate {
         };
         let mut changes = Reader::open(&self.core, reading).await?;
         let mut entry = self.core.entry(LEADER).await?;
+        let mut namesake = None;
         loop {
-            if let Some(holder) = Holder::of(entry.as_ref()).filter(|holder| holder.node != self.me.node) {
+            if let Some(holder) = Holder::of(entry.as_ref()).filter(|holder| !self.me.succeeds(holder)) {
                 let seen = revision(entry.as_ref());
-                tracing::debug!(leader = %holder.node, "another node leads; waiting");
+                if holder.node == self.me.node {
+                    namesake.get_or_insert_with(|| warn_of_namesake(&holder));
+                } else {
+                    tracing::debug!(leader = %holder.node, "another node leads; waiting");
+                }
                 let lease = Duration::from_millis(holder.lease_ms);
                 match timeout(lease, changed(&mut changes, seen)).await {
                     Ok(newer) => {
@@ -208,6 +228,16 @@ impl Candidate {
     }
 }
 
+/// Said once by a candidate, not at each renewal of the other.
+fn warn_of_namesake(holder: &Holder) {
+    tracing::warn!(
+        "the leader bears the name `{}` of this node; waiting until its lease of {} ms runs out. If this node has been \
+         restarted that is all; if two run under one name, give each its own",
+        holder.node,
+        holder.lease_ms
+    );
+}
+
 /// The renewal of a lease; ends when dropped.
 struct Renewing(JoinHandle<()>);
 
@@ -228,5 +258,33 @@ async fn changed(changes: &mut Reader, seen: u64) -> Result<Entry> {
         if place.stream_seq > seen {
             return Ok(Entry::of(message.headers.as_ref(), message.payload, place.stream_seq));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holder(node: &str, term: &str, life: Option<Life>) -> Holder {
+        Holder { node: node.parse().unwrap(), term: term.to_owned(), lease_ms: 3_000, life }
+    }
+
+    #[test]
+    fn only_an_earlier_life_that_is_over_is_succeeded() {
+        let here = Life::here();
+        let me = holder("m-1", "t-2", here.clone());
+        assert!(me.succeeds(&holder("m-1", "t-1", here.clone())), "its own process");
+        assert!(!me.succeeds(&holder("m-2", "t-1", here)), "another name");
+        assert!(!me.succeeds(&holder("m-1", "t-1", None)), "nobody knows where");
+        assert!(me.succeeds(&holder("m-1", "t-2", None)), "its own write");
+    }
+
+    #[test]
+    fn a_key_without_a_life_is_read() {
+        let old: Holder = serde_json::from_str(r#"{"node":"m","term":"t","lease_ms":3000}"#).unwrap();
+        assert_eq!(old.life, None);
+        let new = holder("m", "t", Life::here());
+        let again: Holder = serde_json::from_slice(&serde_json::to_vec(&new).unwrap()).unwrap();
+        assert_eq!(again.life, new.life);
     }
 }

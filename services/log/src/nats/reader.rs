@@ -125,7 +125,7 @@ impl Reader {
         };
         let mut reader =
             Self { core: Arc::clone(core), next, last: None, link: core.link.clone(), reading, source: None };
-        let source = core.patiently("reading a stream", || reader.consumer()).await?;
+        let source = core.patiently("reading a stream", || reader.again()).await?;
         reader.source = Some(source);
         Ok(reader)
     }
@@ -209,16 +209,14 @@ impl Reader {
         }
     }
 
+    /// A new consumer, unless the stream has lost what was read before.
     async fn again(&self) -> Result<Source> {
-        if self.last.is_some() && self.reading.kept != Kept::Derived {
-            let last = self.core.last_sequence(&self.reading.stream).await?;
-            if last + 1 < self.next {
-                return Err(LogError::Unfit(vec![format!(
-                    "stream {} ends at {last} though message {} has been read: the server has lost acknowledged \
-                     messages; restore its data folder from a backup and start again (sync_interval: always prevents this)",
-                    self.reading.stream,
-                    self.next - 1
-                )]));
+        // A reader that begins with the first message begins nowhere behind the end.
+        if self.next > 1 && self.reading.kept != Kept::Derived {
+            let stream = &self.reading.stream;
+            let last = self.core.last_sequence(stream).await?;
+            if let Some(line) = gone_back(stream, last, self.next, self.last.is_some()) {
+                return Err(LogError::Unfit(vec![line]));
             }
         }
         self.consumer().await
@@ -374,5 +372,46 @@ impl Source {
             }
             _ => Seen::Skip,
         }
+    }
+}
+
+/// What is wrong with a stream that ends at `last` where `next` is the next message to be read; `read` tells whether
+/// this reader has read the one before. Messages that age away do not move the end.
+fn gone_back(stream: &str, last: u64, next: u64, read: bool) -> Option<String> {
+    if last.saturating_add(1) >= next {
+        return None;
+    }
+    let before = next - 1;
+    Some(if read {
+        format!(
+            "stream {stream} ends at {last} though message {before} has been read: the server has lost acknowledged \
+             messages; restore its data folder from a backup and start again (sync_interval: always prevents this)"
+        )
+    } else {
+        format!(
+            "stream {stream} ends at {last} though reading should begin at {next}: message {before} has been dealt \
+             with before, so the server has lost acknowledged messages (an older backup, or a power cut without \
+             sync_interval: always), and new ones would be taken for those and never be read; stop the server, restore \
+             its whole data folder from one backup, in which all streams are of the same time, and start again"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::gone_back;
+
+    #[test]
+    fn a_stream_may_end_right_before_the_next_message_and_no_earlier() {
+        for (last, next) in [(0, 1), (7, 1), (7, 7), (7, 8), (u64::MAX, u64::MAX)] {
+            assert_eq!(gone_back("muster-COMMANDS", last, next, false), None, "{last} {next}");
+        }
+        let said = gone_back("muster-COMMANDS", 7, 9, false).unwrap();
+        assert!(
+            said.starts_with("stream muster-COMMANDS ends at 7 though reading should begin at 9:"),
+            "{said}"
+        );
+        let said = gone_back("muster-EVENTS", 0, 9, true).unwrap();
+        assert!(said.starts_with("stream muster-EVENTS ends at 0 though message 8 has been read:"), "{said}");
     }
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use muster_events::id::{Actor, NodeName};
+use muster_events::id::{Actor, NodeName, TOKEN_CHARS_MAX};
 use muster_log::nats::Streams;
 use muster_manager::ManagerConfig;
 
 use crate::command::{Context, Outcome};
 use crate::connect::{self, NatsArgs};
-use crate::exit;
+use crate::exit::{self, Failure};
 use crate::interrupt;
 use crate::parts::{Parts, alone};
 use crate::units;
@@ -18,9 +18,10 @@ use crate::units;
 pub(crate) struct Args {
     #[command(flatten)]
     nats: NatsArgs,
-    /// Its name; one that starts under the name of the leader takes over at once
-    #[arg(long, env = "MUSTER_NODE", default_value = "manager", value_name = "NAME")]
-    node: NodeName,
+    /// Its name, which no other manager may bear; without it `manager-` and the host's name. Restarted under the same
+    /// name on the same machine, it leads again at once
+    #[arg(long, env = "MUSTER_NODE", value_name = "NAME")]
+    node: Option<NodeName>,
     #[command(flatten)]
     settings: Settings,
 }
@@ -53,12 +54,44 @@ impl Settings {
 }
 
 pub(crate) async fn run(args: Args, _context: &Context) -> Outcome {
+    let node = match args.node {
+        Some(node) => node,
+        None => of_host(&sysinfo::System::host_name().unwrap_or_default())?,
+    };
     let shutdown = interrupt::shutdown()?;
     let config = args.nats.config("manager", Streams::Make, true)?;
     let Some(bus) = connect::open(config, &shutdown.asked).await? else { return Ok(exit::OK) };
     let mut parts = Parts::default();
-    let config = args.settings.of(args.node);
+    let config = args.settings.of(node);
     parts.start("manager", muster_manager::run(config, bus, parts.token()));
     alone(parts, &shutdown).await?;
     Ok(exit::OK)
+}
+
+/// The name of the manager on the host of this name: what no name may have becomes `-`. Without a name of the host
+/// just `manager`.
+fn of_host(host: &str) -> Result<NodeName, Failure> {
+    let host = host.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' });
+    let name: String = "manager-".chars().chain(host).take(TOKEN_CHARS_MAX).collect();
+    NodeName::new(name.trim_end_matches('-')).map_err(|e| Failure::failed(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_host_gives_a_name() {
+        let long = "x".repeat(100);
+        let cut = format!("manager-{}", "x".repeat(TOKEN_CHARS_MAX - "manager-".len()));
+        for (host, name) in [
+            ("", "manager"),
+            ("h-1", "manager-h-1"),
+            ("h.example", "manager-h-example"),
+            ("über", "manager--ber"),
+            (&long, &cut),
+        ] {
+            assert_eq!(of_host(host).unwrap().as_str(), name);
+        }
+    }
 }
