@@ -94,27 +94,55 @@ pub fn decode<T: DeserializeOwned>(encoding: Encoding, bytes: &[u8]) -> Result<T
 /// (serde_json has the same bound).
 const REQUEST_DEPTH_MAX: usize = 128;
 
-/// Like [`decode`], for what comes from outside: the error names the field and is the 400 its sender gets.
+/// Like [`decode`], for what comes from outside: the error names the field and is the 400 its sender gets. Only an
+/// object is taken: serde would also read a list as the fields in their order, which could never grow a field.
 ///
 /// What is right is read once, without keeping track of where it stands; only what is wrong is read again to say where.
 pub fn decode_request<T: DeserializeOwned>(encoding: Encoding, bytes: &[u8]) -> Result<T, Problem> {
+    let (object, form) = match encoding {
+        Encoding::MessagePack => (is_map(bytes), "MessagePack"),
+        Encoding::Json => (bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{'), "JSON"),
+    };
+    if !object && !bytes.is_empty() {
+        return Err(malformed(".", "it must be an object (a map from names to values)", form));
+    }
     let read = match encoding {
-        Encoding::MessagePack => T::deserialize(&mut message_pack(bytes)).ok(),
+        Encoding::MessagePack => {
+            let mut rest = bytes;
+            message_pack(&mut rest).ok().filter(|_| rest.is_empty())
+        }
         Encoding::Json => serde_json::from_slice(bytes).ok(),
     };
     read.map_or_else(|| explain(encoding, bytes), Ok)
 }
 
-fn message_pack(bytes: &[u8]) -> rmp_serde::Deserializer<rmp_serde::decode::ReadRefReader<'_, [u8]>> {
-    let mut d = rmp_serde::Deserializer::from_read_ref(bytes);
+/// Whether MessagePack bytes begin with a map.
+fn is_map(bytes: &[u8]) -> bool {
+    matches!(bytes.first(), Some(0x80..=0x8f | 0xde | 0xdf))
+}
+
+/// Reads one value and leaves what follows it.
+fn message_pack<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, rmp_serde::decode::Error> {
+    let mut d = rmp_serde::Deserializer::new(bytes);
     d.set_max_depth(REQUEST_DEPTH_MAX);
-    d
+    T::deserialize(&mut d)
 }
 
 fn explain<T: DeserializeOwned>(encoding: Encoding, bytes: &[u8]) -> Result<T, Problem> {
     match encoding {
-        Encoding::MessagePack => serde_path_to_error::deserialize(&mut message_pack(bytes))
-            .map_err(|e| malformed(&e.path().to_string(), &e.inner().to_string(), "MessagePack")),
+        Encoding::MessagePack => {
+            let mut rest = bytes;
+            let mut d = rmp_serde::Deserializer::new(&mut rest);
+            d.set_max_depth(REQUEST_DEPTH_MAX);
+            let value = serde_path_to_error::deserialize(&mut d)
+                .map_err(|e| malformed(&e.path().to_string(), &e.inner().to_string(), "MessagePack"))?;
+            drop(d);
+            if !rest.is_empty() {
+                let left = format!("{} bytes follow its end", rest.len());
+                return Err(malformed(".", &left, "MessagePack"));
+            }
+            Ok(value)
+        }
         Encoding::Json => {
             let mut d = serde_json::Deserializer::from_slice(bytes);
             let value = serde_path_to_error::deserialize(&mut d)
@@ -270,6 +298,30 @@ mod tests {
         let Opened::One(command) = opened else { panic!("one command") };
         let Command::TaskSubmit(submission) = *command else { panic!("a submit") };
         assert_eq!(submission.tasks, [definition()]);
+    }
+
+    #[test]
+    fn only_an_object_and_nothing_behind_it_is_a_command() {
+        let mut bytes = rmp_serde::to_vec_named(&definition()).unwrap();
+        bytes.extend_from_slice(b"XX");
+        for (encoding, payload) in [
+            (Encoding::MessagePack, bytes.as_slice()),
+            (Encoding::MessagePack, b"\x91\xa1x"),
+            (Encoding::Json, b"[null,\"a\",null,[\"true\"]]"),
+            (Encoding::Json, b"{\"name\":\"x\"} x"),
+            (Encoding::Json, b""),
+            (Encoding::MessagePack, b""),
+        ] {
+            let problem = Command::decode("task.submit", encoding, payload).unwrap_err();
+            assert_eq!(problem.code, 400, "{payload:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_small_whatever_it_speaks_of() {
+        let long = format!(r#"{{"name":"x","{}":1}}"#, "A".repeat(1 << 20));
+        let problem = Command::decode("task.submit", Encoding::Json, long.as_bytes()).unwrap_err();
+        assert!(size(&problem).unwrap() < 8192);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, Encoding};
 use crate::id::{Actor, CommandId, JobId, TaskId, WorkerId};
 use crate::outcome::{FieldError, Problem};
-use crate::report::{REPORTS_MAX, Reports};
+use crate::report::Reports;
 use crate::spec::{TaskDefinition, TaskSpec, limit};
 use crate::worker::{Heartbeat, Register};
 
@@ -257,18 +257,11 @@ impl Command {
                 }
                 _ => Ok(()),
             },
-            Self::AttemptReport(reports) if reports.reports.len() > REPORTS_MAX => {
-                Err(Problem::invalid(vec![FieldError::new(
-                    "reports",
-                    &reports.reports.len().to_string(),
-                    "may have 4096 entries at most",
-                )]))
-            }
+            Self::AttemptReport(reports) => reports.check().map_err(Problem::invalid),
             Self::TaskStart(_)
             | Self::WorkerUnregister(_)
             | Self::WorkerActivate(_)
-            | Self::WorkerHeartbeat(_)
-            | Self::AttemptReport(_) => Ok(()),
+            | Self::WorkerHeartbeat(_) => Ok(()),
         }
     }
 }

@@ -9,6 +9,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use uuid::Uuid;
 
+use crate::outcome::shorten;
+
 /// The most characters an id that is a token may have.
 pub const TOKEN_CHARS_MAX: usize = 64;
 
@@ -57,7 +59,7 @@ macro_rules! uuid_id {
             type Err = BadId;
 
             fn from_str(text: &str) -> Result<Self, BadId> {
-                Uuid::try_parse(text).map(Self).map_err(|_| BadId::NotUuid(text.to_owned()))
+                Uuid::try_parse(text).map(Self).map_err(|_| BadId::NotUuid(shorten(text, TOKEN_CHARS_MAX)))
             }
         }
 
@@ -108,7 +110,7 @@ macro_rules! token_id {
         impl $name {
             /// Checks `text` and makes it an id.
             pub fn new(text: &str) -> Result<Self, BadId> {
-                if is_token(text) { Ok(Self(text.into())) } else { Err(BadId::NotToken(text.to_owned())) }
+                if is_token(text) { Ok(Self(text.into())) } else { Err(BadId::NotToken(shorten(text, TOKEN_CHARS_MAX))) }
             }
 
             /// The name itself.
@@ -205,6 +207,13 @@ impl TaskId {
     /// The id of copy `index` of what command `command` submitted: the same for every reader, at every replay.
     pub fn derived(command: &CommandId, index: u64) -> Self {
         Self(Uuid::new_v5(&NAMESPACE, format!("task {command} {index}").as_bytes()))
+    }
+}
+
+impl CommandId {
+    /// The id of a command that came without one: by its position in COMMANDS.
+    pub fn of_position(position: u64) -> Self {
+        Self(Uuid::new_v5(&NAMESPACE, format!("command {position}").as_bytes()).to_string().into())
     }
 }
 

@@ -5,8 +5,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::CommandId;
 
-/// The most characters of a value that an error repeats.
+/// The most characters of a value, or of a field's path, that an error repeats.
 const VALUE_CHARS_MAX: usize = 120;
+/// The most characters of what is said about one field.
+const FIELD_MESSAGE_CHARS_MAX: usize = 400;
+/// The most characters of an error's message. Errors stand in the log for ever, and a sender must not be able to make
+/// them larger than what he sent.
+const MESSAGE_CHARS_MAX: usize = 2000;
+/// The most fields an error tells of.
+const FIELDS_MAX: usize = 100;
+
+/// The first `max` characters of `text`, and whether there is more.
+pub(crate) fn shorten(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
 
 /// One wrong field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -20,13 +35,13 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    /// Makes one, shortening `value`.
+    /// Makes one, shortening what is long.
     pub fn new(field: impl Into<String>, value: &str, message: impl Into<String>) -> Self {
-        let mut short: String = value.chars().take(VALUE_CHARS_MAX).collect();
-        if short.len() < value.len() {
-            short.push('…');
+        Self {
+            field: shorten(&field.into(), VALUE_CHARS_MAX),
+            value: shorten(value, VALUE_CHARS_MAX),
+            message: shorten(&message.into(), FIELD_MESSAGE_CHARS_MAX),
         }
-        Self { field: field.into(), value: short, message: message.into() }
     }
 }
 
@@ -56,13 +71,15 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem with status `code`.
+    /// A problem with status `code`; a message beyond 2,000 characters is cut.
     pub fn new(code: u16, message: impl Into<String>) -> Self {
-        Self { error: reason_phrase(code).to_owned(), message: message.into(), code, details: None }
+        let message = shorten(&message.into(), MESSAGE_CHARS_MAX);
+        Self { error: reason_phrase(code).to_owned(), message, code, details: None }
     }
 
-    /// 400 for a request that says something impossible.
-    pub fn invalid(fields: Vec<FieldError>) -> Self {
+    /// 400 for a request that says something impossible; tells of a hundred fields at most.
+    pub fn invalid(mut fields: Vec<FieldError>) -> Self {
+        fields.truncate(FIELDS_MAX);
         let list: Vec<_> = fields.iter().map(|f| format!("{} {}", f.field, f.message)).collect();
         let message = format!("invalid: {}", list.join("; "));
         Self { details: Some(Details::Fields(fields)), ..Self::new(400, message) }

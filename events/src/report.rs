@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AttemptRef, Incarnation, WorkerId};
+use crate::outcome::FieldError;
 use crate::time::Timestamp;
 
 /// Several reports of one worker, in the order they happened.
@@ -20,6 +21,31 @@ pub struct Reports {
 
 /// The most reports in one message; a worker that has more sends several.
 pub const REPORTS_MAX: usize = 4096;
+
+/// The most bytes of text in one report; a worker cuts what is longer.
+pub const REPORT_TEXT_BYTES_MAX: usize = 16 << 10;
+
+impl Reports {
+    /// Checks how many there are and how long their texts.
+    pub fn check(&self) -> Result<(), Vec<FieldError>> {
+        if self.reports.len() > REPORTS_MAX {
+            let count = self.reports.len().to_string();
+            return Err(vec![FieldError::new("reports", &count, "may have 4096 entries at most")]);
+        }
+        let too_long =
+            self.reports.iter().enumerate().filter(|(_, r)| r.what.text().len() > REPORT_TEXT_BYTES_MAX);
+        let wrong: Vec<_> = too_long
+            .map(|(n, r)| {
+                FieldError::new(
+                    format!("reports[{n}].what"),
+                    r.what.text(),
+                    "may have 16 KiB of text at most",
+                )
+            })
+            .collect();
+        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+}
 
 /// One thing that happened to one attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -44,6 +70,17 @@ pub enum What {
     },
     /// It is over.
     Ended(Ending),
+}
+
+impl What {
+    /// The free text in it.
+    fn text(&self) -> &str {
+        match self {
+            Self::Started { handle } => handle,
+            Self::Ended(Ending::NotStarted { message } | Ending::Lost { message }) => message,
+            Self::Ended(_) => "",
+        }
+    }
 }
 
 /// How an attempt ended.

@@ -20,7 +20,11 @@ impl Default for Cell {
 impl Cell {
     /// Checks `name`: one subject token.
     pub fn new(name: &str) -> Result<Self, BadId> {
-        if is_token(name) { Ok(Self(name.to_owned())) } else { Err(BadId::NotToken(name.to_owned())) }
+        if is_token(name) {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(BadId::NotToken(name.chars().take(64).collect()))
+        }
     }
 
     /// The name.

@@ -66,6 +66,7 @@ impl Register {
             ("info.hostname", &self.info.hostname),
             ("info.address", &self.info.address),
             ("info.zone", &self.info.zone),
+            ("info.version", &self.info.version),
         ] {
             if value.len() > limit::LABEL_CHARS || value.contains(char::is_control) {
                 wrong.push(FieldError::new(
@@ -84,6 +85,15 @@ impl Register {
                 &self.info.labels.len().to_string(),
                 "may have 1024 at most",
             ));
+        }
+        for (key, value) in &self.info.labels {
+            if key.is_empty() || key.len() > limit::LABEL_CHARS || value.len() > limit::LABEL_CHARS {
+                wrong.push(FieldError::new(
+                    format!("info.labels.{key}"),
+                    value,
+                    "a key has 1 to 255 bytes, a value 255 at most",
+                ));
+            }
         }
         if self.info.runtimes.is_empty() || self.info.runtimes.contains(&Runtime::Auto) {
             wrong.push(FieldError::new("info.runtimes", "", "must list at least one of docker, process"));

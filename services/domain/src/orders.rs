@@ -86,6 +86,13 @@ pub fn unanswered(state: &State) -> Vec<Orders> {
     book.finish()
 }
 
+/// The same for one worker.
+pub fn unanswered_of(state: &State, worker: &WorkerId) -> Vec<Orders> {
+    let mut book = Book::default();
+    book.unanswered(state, worker);
+    book.finish()
+}
+
 /// The token that stands for a task's job in the output's subject.
 fn job_token(task: &Task) -> String {
     task.job.map_or_else(|| "-".to_owned(), |job| job.to_string())

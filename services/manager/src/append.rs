@@ -31,12 +31,13 @@ pub(crate) async fn append(
 ) -> Result<Landed, StepDown> {
     let mut pause = PAUSE_MIN;
     loop {
+        let mut conflict = false;
         match bus.append(&commit, expected).await {
             Ok(appended) => return Ok(Landed { commit, appended }),
             Err(AppendError::Log(LogError::Unavailable(why))) => {
                 warn!(%why, position = expected + 1, "no answer from the log; looking whether the commit is there");
             }
-            Err(AppendError::Conflict { .. }) => {}
+            Err(AppendError::Conflict { .. }) => conflict = true,
             Err(AppendError::Log(other)) => return Err(other.into()),
         }
         // A conflict may also be our own commit, appended by a try whose acknowledgement was lost.
@@ -48,10 +49,25 @@ pub(crate) async fn append(
                 });
             }
             Ok(Some(_)) => return Err(StepDown::Fenced),
+            Ok(None) if conflict => gone_back(&*bus, expected).await?,
             Ok(None) | Err(LogError::Unavailable(_)) => {}
             Err(other) => return Err(other.into()),
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Somebody is said to have appended, and yet nothing is there: has the log lost what it had acknowledged?
+async fn gone_back(bus: &dyn Bus, expected: u64) -> Result<(), StepDown> {
+    match bus.last_position().await {
+        Ok(last) if last < expected => Err(LogError::Unfit(vec![format!(
+            "the log ends at position {last}, but commits up to {expected} had been acknowledged: it was restored from an \
+             older copy, or its disk lost writes. Restore the newer copy, or stop every part of muster and start anew from \
+             this one"
+        )])
+        .into()),
+        Ok(_) | Err(LogError::Unavailable(_)) => Ok(()),
+        Err(other) => Err(other.into()),
     }
 }

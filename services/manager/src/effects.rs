@@ -11,8 +11,9 @@ use muster_events::outcome::{GroupOutcome, Outcome};
 use muster_events::record::EventRecord;
 use muster_events::subject::Topic;
 use muster_log::bus::Bus;
+use muster_log::error::LogError;
 use tokio::sync::mpsc;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 /// Commits whose effects wait to be sent. At the bound the leader waits: nobody is told less than was decided.
 const COURIER_MAX: usize = 64;
@@ -80,6 +81,10 @@ async fn carry(bus: Arc<dyn Bus>, mut receiver: mpsc::Receiver<Effects>, undeliv
         };
         let (sent, ()) = futures_util::future::join(sent, answered).await;
         for error in sent.into_iter().filter_map(Result::err) {
+            if !matches!(error, LogError::Unavailable(_)) {
+                error!(%error, "orders could not be handed over, and trying again at once would not help; their workers are reminded later");
+                continue;
+            }
             warn!(%error, "orders could not be handed over; they will be sent again");
             if undelivered.try_send(()).is_err() {
                 debug!("the leader has been told already");

@@ -13,6 +13,8 @@ use muster_log::bus::Incoming;
 
 /// The actor of a message whose subject names none that could be one.
 const UNKNOWN_ACTOR: &str = "unknown";
+/// The longest subject for an outcome.
+const REPLY_CHARS_MAX: usize = 256;
 /// The longest `traceparent` that is carried on (the W3C form has 55 characters).
 const TRACE_CHARS_MAX: usize = 128;
 
@@ -30,6 +32,8 @@ pub(crate) struct Message {
 /// One command as it will be decided.
 pub(crate) struct Request {
     pub(crate) id: CommandId,
+    /// Whether its sender gave that id: only then can it be a repeat.
+    pub(crate) named: bool,
     pub(crate) actor: Actor,
     /// It came through a gateway that the configuration trusts.
     pub(crate) trusted: bool,
@@ -54,17 +58,30 @@ impl From<Problem> for Unreadable {
 pub(crate) fn open(incoming: &Incoming, gateways: &BTreeSet<Actor>) -> Message {
     let encoding = Encoding::of(incoming.content_type.as_deref(), &incoming.payload);
     let reply_encoding = *encoding.as_ref().unwrap_or(&Encoding::Json);
+    let reply_problem = incoming.reply.as_deref().filter(|r| !is_inbox(r)).map(|r| {
+        let shown: String = r.chars().take(80).collect();
+        Problem::new(
+            400,
+            format!(
+                "header Muster-Reply: `{shown}` is no subject below _INBOX. that an outcome could be sent to"
+            ),
+        )
+    });
     let mut message = Message {
         position: incoming.position,
-        reply: incoming.reply.clone().map(|subject| (subject, reply_encoding)),
+        reply: incoming
+            .reply
+            .clone()
+            .filter(|_| reply_problem.is_none())
+            .map(|subject| (subject, reply_encoding)),
         group: false,
         trace: incoming.trace.clone().filter(|t| t.len() <= TRACE_CHARS_MAX),
         requests: Vec::new(),
     };
-    let (id, id_problem) = command_id(incoming);
+    let (id, named, id_problem) = command_id(incoming);
     let (actor, verb, subject_problem) = address(&incoming.subject);
     let trusted = gateways.contains(&actor);
-    let body = match subject_problem.or(id_problem) {
+    let body = match subject_problem.or(id_problem).or(reply_problem) {
         Some(problem) => Err(problem.into()),
         None => read(&verb, encoding, &incoming.payload),
     };
@@ -73,6 +90,7 @@ pub(crate) fn open(incoming: &Incoming, gateways: &BTreeSet<Actor>) -> Message {
             message.group = true;
             message.requests.extend(group.commands.into_iter().map(|entry| Request {
                 id: entry.id,
+                named: true,
                 // A name that no trusted gateway vouches for is not believed: the sender speaks for itself.
                 actor: entry.actor.filter(|_| trusted).unwrap_or_else(|| actor.clone()),
                 trusted,
@@ -81,9 +99,11 @@ pub(crate) fn open(incoming: &Incoming, gateways: &BTreeSet<Actor>) -> Message {
             }));
         }
         Ok(Opened::One(command)) => {
-            message.requests.push(Request { id, actor, trusted, verb, body: Ok(*command) })
+            message.requests.push(Request { id, named, actor, trusted, verb, body: Ok(*command) })
         }
-        Err(unreadable) => message.requests.push(Request { id, actor, trusted, verb, body: Err(unreadable) }),
+        Err(unreadable) => {
+            message.requests.push(Request { id, named, actor, trusted, verb, body: Err(unreadable) })
+        }
     }
     message
 }
@@ -93,23 +113,26 @@ fn read(verb: &str, encoding: Result<Encoding, Problem>, payload: &[u8]) -> Resu
         .map_err(|problem| Unreadable { problem, excerpt: Some(excerpt(payload)) })
 }
 
-fn command_id(incoming: &Incoming) -> (CommandId, Option<Problem>) {
-    let by_position = format!("cmd-{}", incoming.position);
-    let made = |text: &str| CommandId::new(text).map_err(|e| e.to_string());
-    match incoming.id.as_deref().map(made) {
-        Some(Ok(id)) => (id, None),
+/// Whether an outcome may be sent there: an inbox, which is what NATS lets a manager publish to.
+fn is_inbox(subject: &str) -> bool {
+    subject.len() <= REPLY_CHARS_MAX
+        && subject.starts_with("_INBOX.")
+        && subject.split('.').all(|token| {
+            !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic() && b != b'*' && b != b'>')
+        })
+}
+
+/// The id a message came with and whether it came with one; a message without is named by its position.
+fn command_id(incoming: &Incoming) -> (CommandId, bool, Option<Problem>) {
+    match incoming.id.as_deref().map(CommandId::new) {
+        Some(Ok(id)) => (id, true, None),
         given => {
             let problem = given
                 .and_then(Result::err)
                 .map(|why| Problem::new(400, format!("header Nats-Msg-Id: {why}")));
-            (token(&by_position), problem)
+            (CommandId::of_position(incoming.position), false, problem)
         }
     }
-}
-
-/// An id from text that is known to be a token.
-fn token(text: &str) -> CommandId {
-    CommandId::new(text).unwrap_or_else(|_| unreachable!("`{text}` is a token"))
 }
 
 fn address(subject: &str) -> (Actor, String, Option<Problem>) {
@@ -193,7 +216,8 @@ mod tests {
     #[test]
     fn a_message_without_id_is_named_by_its_position() {
         let message = open(&incoming("muster.cmd.a.task.submit", None, "{\"name\":\"x\"}"), &gateways());
-        assert_eq!(message.requests[0].id.as_str(), "cmd-7");
+        assert_eq!(message.requests[0].id, CommandId::of_position(7));
+        assert!(!message.requests[0].named);
     }
 
     #[test]

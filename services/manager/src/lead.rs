@@ -16,6 +16,8 @@ use crate::leader::Leader;
 
 /// How long to wait after a failure of NATS before trying to lead again.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long giving up the lead may take.
+const RELEASE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Runs a manager: waits until it leads, leads, and waits again when the lead is lost. Ends when `shutdown` is
 /// cancelled, or with an error that waiting does not mend.
@@ -51,15 +53,19 @@ pub async fn run(
             }
             StepDown::Failed(ManagerError::Log(LogError::Unavailable(why))) => {
                 warn!(%why, "NATS does not answer; trying again");
-                tokio::select! {
-                    () = shutdown.cancelled() => {}
-                    () = tokio::time::sleep(PAUSE) => {}
-                }
+                pause(&shutdown).await;
             }
             StepDown::Failed(error) => return Err(error),
         }
     }
     Ok(())
+}
+
+async fn pause(shutdown: &CancellationToken) {
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = tokio::time::sleep(PAUSE) => {}
+    }
 }
 
 /// Leads as long as the lease holds. The lease is given up at the end whatever the reason, so that whoever comes next
@@ -77,10 +83,15 @@ async fn hold(
         reason = lead(config, bus, shutdown, &lost, poisoned) => reason,
         () = lost.cancelled() => StepDown::LeaseLost,
     };
-    if !matches!(reason, StepDown::LeaseLost)
-        && let Err(error) = release.await
-    {
-        warn!(%error, "the lead could not be given up; the next leader waits until the lease has run out");
+    if matches!(reason, StepDown::LeaseLost) {
+        return reason;
+    }
+    match tokio::time::timeout(RELEASE_WITHIN, release).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            warn!(%error, "the lead could not be given up; the next leader waits until the lease has run out")
+        }
+        Err(_) => warn!("NATS does not answer; the next leader waits until the lease has run out"),
     }
     reason
 }

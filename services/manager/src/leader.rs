@@ -5,36 +5,42 @@
 mod decide;
 mod wake;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::BoxFuture;
 use muster_domain::deadline::Liveness;
 use muster_domain::state::State;
 use muster_domain::{evolve, orders, placement};
 use muster_events::codec;
-use muster_events::commit::{Cause, DEADLINE, LEADER, SCHEDULER};
+use muster_events::commit::{Cause, DEADLINE, Entry, LEADER, SCHEDULER};
 use muster_events::event::{Event, LeaderElected};
 use muster_events::hash::Hash;
-use muster_events::id::Actor;
+use muster_events::id::{Actor, WorkerId};
 use muster_events::time::Timestamp;
-use muster_log::bus::Bus;
+use muster_log::bus::{Bus, Incoming};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::append::{Landed, append};
 use crate::config::ManagerConfig;
 use crate::draft::{Drafts, split};
 use crate::effects::{Courier, Effects, Reply};
-use crate::error::StepDown;
+use crate::error::{ManagerError, StepDown};
 use crate::fold::Folded;
 
 /// The most placements in one round; what is left is placed in the next, so that a commit does not wait for a
 /// hundred thousand.
 const PLACE_MAX: usize = 8192;
+
+/// How far the clock may run ahead of the time that passed, in microseconds, before it counts as a jump.
+const CLOCK_STEP_MICROS: i64 = 2_000_000;
+/// How long the end waits for the commit on its way. Without an answer by then the next leader looks whether it is
+/// there.
+const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// A manager that leads.
 pub(crate) struct Leader {
@@ -53,6 +59,13 @@ pub(crate) struct Leader {
     /// Orders that no report has answered are to be sent again, once nothing is undecided.
     resend: bool,
     questions: Vec<muster_log::bus::Question>,
+    /// Read and not yet decided; one batch at the most.
+    backlog: VecDeque<Incoming>,
+    /// Workers that are to be sent their unanswered orders again, and when each was last.
+    remind: BTreeSet<WorkerId>,
+    reminded: BTreeMap<WorkerId, Timestamp>,
+    /// Both clocks at the last look: should the machine have slept, only one of them has gone on.
+    clocks: (Instant, Timestamp),
     courier: Courier,
     undelivered: mpsc::Receiver<()>,
     poisoned: BTreeSet<(u64, u32)>,
@@ -91,6 +104,10 @@ impl Leader {
             // What the leader before us had no time to hand over.
             resend: true,
             questions: Vec::new(),
+            backlog: VecDeque::new(),
+            remind: BTreeSet::new(),
+            reminded: BTreeMap::new(),
+            clocks: (Instant::now(), now()),
             courier,
             undelivered,
             poisoned,
@@ -108,6 +125,8 @@ impl Leader {
         self.land().await?;
         let mut wakes = wake::Wakes::open(&*self.bus, self.state.cursor.seq).await?;
         loop {
+            self.watch_clocks();
+            self.work_off().await?;
             self.take_off()?;
             self.answer_when_quiet().await?;
             let interest = self.interest();
@@ -124,7 +143,7 @@ impl Leader {
     fn elect(&mut self) -> Result<(), StepDown> {
         let epoch = self.state.leader.as_ref().map_or(0, |l| l.epoch) + 1;
         let event = Event::LeaderElected(LeaderElected { leader: self.config.node.clone(), epoch });
-        self.record(own_cause(LEADER), vec![event])
+        self.record_own(LEADER, vec![event])
     }
 
     /// Whether nothing is decided that is not in the log.
@@ -135,31 +154,42 @@ impl Leader {
     fn interest(&self) -> wake::Interest {
         wake::Interest {
             pausing: self.is_pausing(),
-            full: self.drafts.is_full(),
+            full: self.drafts.is_full() || !self.backlog.is_empty(),
             deadline: muster_domain::deadline::next(&self.state, &self.liveness),
         }
     }
 
     /// Whether to decide nothing new until all that is decided is in the log.
     fn is_pausing(&self) -> bool {
-        self.resend || !self.questions.is_empty()
+        self.resend || !self.remind.is_empty() || !self.questions.is_empty()
+    }
+
+    /// A machine that slept, or whose clock was set forward, was not there to hear anybody: nobody is late.
+    fn watch_clocks(&mut self) {
+        let (steady, wall) = std::mem::replace(&mut self.clocks, (Instant::now(), now()));
+        let elapsed = i64::try_from(steady.elapsed().as_micros()).unwrap_or(i64::MAX);
+        if self.clocks.1.micros_since(wall).saturating_sub(elapsed) > CLOCK_STEP_MICROS {
+            warn!("the clock has jumped; every worker counts as heard now");
+            self.liveness.forgive(self.clocks.1);
+        }
+    }
+
+    /// Puts what the manager itself decided into the state and the drafts.
+    fn record_own(&mut self, actor: &'static str, events: Vec<Event>) -> Result<(), StepDown> {
+        self.record(split(own_cause(actor), events)?)
     }
 
     /// Puts what one cause led to into the state and the drafts.
-    fn record(&mut self, cause: Cause, events: Vec<Event>) -> Result<(), StepDown> {
-        self.unplaced |= events.iter().any(changes_room_or_line);
-        let poison = cause.command.as_ref().map(|c| (c.seq, c.index));
-        for entry in split(cause, events)? {
+    fn record(&mut self, entries: Vec<Entry>) -> Result<(), StepDown> {
+        for entry in entries {
+            self.unplaced |= entry.events.iter().any(changes_room_or_line);
             let bytes = codec::size(&entry)?;
             let at = self.drafts.room(bytes, self.state.next_seq, self.now());
             if let Err(illegal) = evolve::entry(&mut self.state, &entry, at) {
                 error!(%illegal, "a decision does not fit the state it was made on");
-                return Err(match poison {
-                    Some((seq, index)) => StepDown::Poisoned { seq, index },
-                    None => {
-                        crate::error::ManagerError::Illegal { position: self.position + 1, source: illegal }
-                            .into()
-                    }
+                return Err(match &entry.cause.command {
+                    Some(c) => StepDown::Poisoned { seq: c.seq, index: c.index },
+                    None => ManagerError::Illegal { position: self.position + 1, source: illegal }.into(),
                 });
             }
             self.drafts.push(entry, bytes);
@@ -193,7 +223,7 @@ impl Leader {
         let events = placement::place(&self.state, PLACE_MAX);
         let placed = events.iter().filter(|e| matches!(e, Event::TaskAssigned(_))).count();
         if !events.is_empty() {
-            self.record(own_cause(SCHEDULER), events)?;
+            self.record_own(SCHEDULER, events)?;
         }
         self.unplaced = placed >= PLACE_MAX;
         Ok(())
@@ -205,7 +235,7 @@ impl Leader {
         if events.is_empty() {
             return Ok(());
         }
-        self.record(own_cause(DEADLINE), events)
+        self.record_own(DEADLINE, events)
     }
 
     /// Waits for the commit on its way, and tells everybody.
@@ -228,9 +258,9 @@ impl Leader {
 
     /// Ends at the wish of whoever runs us: what is on its way lands; what is only drafted the next leader decides.
     async fn end(mut self) -> StepDown {
-        match self.land().await {
-            Ok(()) => StepDown::Shutdown,
-            Err(reason) => reason,
+        match tokio::time::timeout(END_WITHIN, self.land()).await {
+            Ok(Err(reason)) => reason,
+            Ok(Ok(())) | Err(_) => StepDown::Shutdown,
         }
     }
 }

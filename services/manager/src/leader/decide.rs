@@ -1,20 +1,34 @@
 //! One message of COMMANDS through the domain.
 
 use muster_domain::decide::{Request as DomainRequest, decide};
+use muster_events::codec;
 use muster_events::command::Command;
-use muster_events::commit::{Cause, CommandCause, Cursor};
+use muster_events::commit::{Cause, CommandCause, Cursor, Entry};
 use muster_events::event::{CommandRejected, Event};
 use muster_events::outcome::{Outcome, Problem};
 use muster_log::bus::Incoming;
 
 use super::Leader;
+use crate::draft::split;
 use crate::effects::{Effects, Reply};
 use crate::error::StepDown;
 use crate::intake::{self, Message, Request};
 
+/// Bytes of a message left for headers and for what frames an entry in a commit, or a spec in an order.
+const FRAME_BYTES: usize = 16 << 10;
+
 impl Leader {
+    /// Decides what waits in the backlog, as far as the drafts have room.
+    pub(super) async fn work_off(&mut self) -> Result<(), StepDown> {
+        while !self.is_pausing() && !self.drafts.is_full() {
+            let Some(incoming) = self.backlog.pop_front() else { break };
+            self.decide_message(&incoming).await?;
+        }
+        Ok(())
+    }
+
     /// Decides all commands of a message, and has its publisher answered once they are in the log.
-    pub(super) async fn decide_message(&mut self, incoming: &Incoming) -> Result<(), StepDown> {
+    async fn decide_message(&mut self, incoming: &Incoming) -> Result<(), StepDown> {
         let Message { position, reply, group, trace, requests } =
             intake::open(incoming, &self.config.gateways);
         let count = requests.len();
@@ -46,15 +60,15 @@ impl Leader {
         place: Place,
         trace: Option<&str>,
     ) -> Result<Outcome, StepDown> {
-        let is_report = matches!(request.body, Ok(Command::AttemptReport(_)));
-        if let Some(first) = self.state.outcomes.get(&request.id).filter(|_| !is_report) {
+        let repeatable = request.named && !matches!(request.body, Ok(Command::AttemptReport(_)));
+        if let Some(first) = self.state.outcomes.get(&request.id).filter(|_| repeatable) {
             let outcome = Outcome {
                 id: request.id.clone(),
                 accepted: first.rejected.is_none(),
                 seq: first.seq,
                 error: first.rejected.as_deref().cloned(),
             };
-            self.record(cause(&request, place, trace), Vec::new())?;
+            self.record(vec![Entry { cause: cause(&request, place, trace), events: Vec::new() }])?;
             return Ok(outcome);
         }
         let cause = cause(&request, place, trace);
@@ -75,13 +89,39 @@ impl Leader {
                 (vec![Event::CommandRejected(rejected)], Some(problem))
             }
         };
-        for event in &events {
+        let (entries, error) = match self.fitting(cause.clone(), events)? {
+            Ok(entries) => (entries, error),
+            Err(problem) => {
+                let verb = cause.command.as_ref().map(|c| c.verb.clone()).unwrap_or_default();
+                let rejected = CommandRejected { verb, problem: problem.clone(), payload: None };
+                (vec![Entry { cause, events: vec![Event::CommandRejected(rejected)] }], Some(problem))
+            }
+        };
+        for event in entries.iter().flat_map(|e| &e.events) {
             if let Event::WorkerUnregistered(e) = event {
                 self.liveness.forget(&e.worker);
             }
         }
-        self.record(cause, events)?;
+        self.record(entries)?;
         Ok(Outcome { id: request.id, accepted: error.is_none(), seq: self.state.last_seq(), error })
+    }
+
+    /// The entries for what a command led to, or the refusal where one would be larger than the server takes in a
+    /// message: such a commit could never be appended, nor could the order that carries the same spec.
+    fn fitting(&self, cause: Cause, events: Vec<Event>) -> Result<Result<Vec<Entry>, Problem>, StepDown> {
+        let room = self.bus.fitness().max_payload.saturating_sub(FRAME_BYTES);
+        let entries = split(cause, events)?;
+        for entry in &entries {
+            let bytes = codec::size(entry)?;
+            if bytes > room {
+                let text = format!(
+                    "what this command leads to has {bytes} bytes in one piece; NATS takes {room} here. Make its command, \
+                     environment or labels smaller, or raise the server's max_payload"
+                );
+                return Ok(Err(Problem::new(413, text)));
+            }
+        }
+        Ok(Ok(entries))
     }
 
     /// Takes note of what an accepted command says of a worker's life. True when that is all it says: a heartbeat is

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use muster_domain::deadline;
+use muster_domain::state::TaskState;
 use muster_events::codec::{self, Encoding};
 use muster_events::id::WorkerId;
 use muster_events::order::{Order, Orders};
@@ -27,6 +28,9 @@ use crate::status::{self, QUESTION, Status};
 const BATCH_MAX: usize = 512;
 /// How long to wait before orders that could not be handed over are sent again.
 const RESEND_PAUSE: Duration = Duration::from_millis(500);
+/// How long an order to a living worker may be unanswered before it is sent again, in microseconds. Starting a
+/// container may take longer, if its image has to be pulled; repeating the order then does no harm.
+const UNANSWERED_MICROS: i64 = 60_000_000;
 
 /// Something happened.
 pub(super) enum Wake {
@@ -119,8 +123,9 @@ impl Leader {
             Wake::Landed(landed) => self.landed(landed?).await,
             Wake::Commands(batch) => {
                 for incoming in batch {
-                    self.decide_message(&incoming?).await?;
+                    self.backlog.push_back(incoming?);
                 }
+                self.work_off().await?;
             }
             Wake::Heartbeats(batch) => self.hear_all(batch).await?,
             Wake::Question(question) => self.questions.push(question?),
@@ -155,7 +160,9 @@ impl Leader {
                 }
                 Err(error) => return Err(error.into()),
             };
-            if !self.hear(&heartbeat) {
+            if self.hear(&heartbeat) {
+                self.look_for_lost_orders(&heartbeat.worker_id);
+            } else {
                 strangers.push(heartbeat.worker_id);
             }
         }
@@ -168,6 +175,23 @@ impl Leader {
             .collect();
         self.courier.send(Effects { orders, replies: Vec::new(), commit: None }).await;
         Ok(())
+    }
+
+    /// A living worker that has not answered an order for long may never have got it (the stream of orders is
+    /// bounded): it is sent again, and a worker that has it does nothing twice.
+    fn look_for_lost_orders(&mut self, id: &WorkerId) {
+        let now = now();
+        let overdue = |since: Timestamp| now.micros_since(since) > UNANSWERED_MICROS;
+        let Some(worker) = self.state.workers.get(id) else { return };
+        let waits = worker.tasks.iter().filter_map(|task| self.state.tasks.get(task)).any(|task| {
+            task.live_attempt().is_some_and(|a| {
+                overdue(a.assigned_at) && (task.state == TaskState::Scheduled || a.stop.is_some())
+            })
+        });
+        if waits && self.reminded.get(id).is_none_or(|at| overdue(*at)) {
+            self.reminded.insert(id.clone(), now);
+            self.remind.insert(id.clone());
+        }
     }
 
     fn link_changed(&mut self, link: Link) {
@@ -193,6 +217,10 @@ impl Leader {
                 info!(messages = orders.len(), "sending unanswered orders again");
                 self.courier.send(Effects { orders, replies: Vec::new(), commit: None }).await;
             }
+        }
+        for worker in std::mem::take(&mut self.remind) {
+            let orders = muster_domain::orders::unanswered_of(&self.state, &worker);
+            self.courier.send(Effects { orders, replies: Vec::new(), commit: None }).await;
         }
         for question in std::mem::take(&mut self.questions) {
             let asked: status::Question =
