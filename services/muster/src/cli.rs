@@ -115,6 +115,10 @@ mod tests {
             vec!["muster", "task"],
             vec!["muster", "submit", "--memory", "lots", "--", "true"],
             vec!["muster", "up", "--workers", "-1"],
+            vec!["muster", "up", "--lease", "0"],
+            vec!["muster", "manager", "--lease", "2h"],
+            vec!["muster", "manager", "--heartbeat-missed", "0"],
+            vec!["muster", "manager", "--heartbeat-missed", "5s"],
         ] {
             let error = Cli::try_parse_from(&line).unwrap_err();
             assert_eq!(error.exit_code(), i32::from(crate::exit::USAGE), "{line:?}");

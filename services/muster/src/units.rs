@@ -1,5 +1,6 @@
 //! Amounts as people write and read them.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use muster_events::time::Timestamp;
@@ -74,6 +75,16 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         return Err(bad());
     }
     Duration::try_from_secs_f64(total).map_err(|_| bad())
+}
+
+/// A length of time that lies within `bounds`.
+pub(crate) fn duration_within(text: &str, bounds: &RangeInclusive<Duration>) -> Result<Duration, String> {
+    let value = duration(text)?;
+    if bounds.contains(&value) {
+        return Ok(value);
+    }
+    let bound = |d: &Duration| show_micros(i64::try_from(d.as_micros()).unwrap_or(i64::MAX));
+    Err(format!("must be {} to {}", bound(bounds.start()), bound(bounds.end())))
 }
 
 /// Bytes for people: `64 MiB`, `1.5 GiB`.

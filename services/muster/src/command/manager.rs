@@ -1,8 +1,10 @@
 //! `muster manager`: a manager alone.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use muster_events::id::{Actor, NodeName, TOKEN_CHARS_MAX};
+use muster_events::worker::HEARTBEAT_S;
 use muster_log::nats::Streams;
 use muster_manager::ManagerConfig;
 
@@ -26,15 +28,28 @@ pub(crate) struct Args {
     settings: Settings,
 }
 
+/// Shorter than a beat and some delay, and every worker would be offline between two of them.
+fn silence(text: &str) -> Result<Duration, String> {
+    const BOUNDS: RangeInclusive<Duration> =
+        Duration::from_secs(HEARTBEAT_S + 1)..=Duration::from_secs(24 * 3600);
+    units::duration_within(text, &BOUNDS)
+}
+
+/// Shorter than a few round trips to NATS, and nobody could keep the lead.
+fn lease(text: &str) -> Result<Duration, String> {
+    const BOUNDS: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(3600);
+    units::duration_within(text, &BOUNDS)
+}
+
 /// What a manager may be told, alone or in a cluster started whole.
 #[derive(Clone, Debug, clap::Args)]
 #[group(skip)]
 pub(crate) struct Settings {
-    /// A worker that is silent for so long is offline
-    #[arg(long, value_parser = units::duration, default_value = "60s", value_name = "TIME")]
+    /// A worker that is silent for so long is offline; 6 seconds to 1 day (it beats every 5 seconds)
+    #[arg(long, value_parser = silence, default_value = "60s", value_name = "TIME")]
     heartbeat_missed: Duration,
-    /// How long the lead lasts without renewal: what a take-over takes after a crash
-    #[arg(long, value_parser = units::duration, default_value = "3s", value_name = "TIME")]
+    /// How long the lead lasts without renewal: what a take-over takes after a crash; 500ms to 1h
+    #[arg(long, value_parser = lease, default_value = "3s", value_name = "TIME")]
     lease: Duration,
     /// An actor that may name the callers of what it gathers (may be repeated)
     #[arg(long, default_value = "api", value_name = "ACTOR")]
