@@ -13,6 +13,8 @@ use muster_log::bus::Incoming;
 
 /// The actor of a message whose subject names none that could be one.
 const UNKNOWN_ACTOR: &str = "unknown";
+const OWN_SUBJECT: &str =
+    "a worker's registration, heartbeat and reports are taken on their own subjects only, not in a group";
 /// The longest subject for an outcome.
 const REPLY_CHARS_MAX: usize = 256;
 /// The longest `traceparent` that is carried on (the W3C form has 55 characters).
@@ -95,7 +97,11 @@ pub(crate) fn open(incoming: &Incoming, gateways: &BTreeSet<Actor>) -> Message {
                 actor: entry.actor.filter(|_| trusted).unwrap_or_else(|| actor.clone()),
                 trusted,
                 verb: entry.command.verb().to_owned(),
-                body: Ok(entry.command),
+                body: if trusted || !speaks_as_worker(&entry.command) {
+                    Ok(entry.command)
+                } else {
+                    Err(Problem::new(403, OWN_SUBJECT).into())
+                },
             }));
         }
         Ok(Opened::One(command)) => {
@@ -106,6 +112,12 @@ pub(crate) fn open(incoming: &Incoming, gateways: &BTreeSet<Actor>) -> Message {
         }
     }
     message
+}
+
+/// Whether a command is one that only a worker sends. NATS lets users speak as workers or not by the subject, which a
+/// group would hide.
+const fn speaks_as_worker(command: &Command) -> bool {
+    matches!(command, Command::AttemptReport(_) | Command::WorkerRegister(_) | Command::WorkerHeartbeat(_))
 }
 
 fn read(verb: &str, encoding: Result<Encoding, Problem>, payload: &[u8]) -> Result<Opened, Unreadable> {
