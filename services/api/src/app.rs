@@ -17,6 +17,7 @@ use crate::commands::{Commands, GATEWAY};
 use crate::error::ApiFault;
 use crate::history::History;
 use crate::model::ReadModel;
+use crate::openapi;
 use crate::positions;
 use crate::projector;
 use crate::routes;
@@ -103,7 +104,8 @@ pub async fn run(
     let router = routes::router()
         .layer(middleware::from_fn_with_state(Arc::clone(&app), positions::positions))
         .with_state(Arc::clone(&app));
-    let server = serve(config.http, "api", router, stop.clone()).await?;
+    let http = ListenConfig { index: Some(openapi::PATH), ..config.http };
+    let server = serve(http, "api", router, stop.clone()).await?;
     let started = Ready { addr: server.addr, url: server.url() };
 
     let publisher = tokio::spawn(publish);

@@ -240,8 +240,8 @@ fn unacknowledged(id: &CommandId, patience: Duration) -> Problem {
     Problem::new(
         503,
         format!(
-            "NATS has not acknowledged command {id} within {s} s; it may or may not be stored. Send it again with the header \
-             `Idempotency-Key: {id}`, so that it is not done twice"
+            "NATS has not acknowledged command {id} within {s} s; it may or may not be stored. Look before you send it \
+             again, or send it with the id it had (over HTTP: `Idempotency-Key: {id}`), so that it is not done twice"
         ),
     )
 }
@@ -251,8 +251,8 @@ fn undecided(id: &CommandId, patience: Duration) -> Problem {
     Problem::new(
         504,
         format!(
-            "command {id} is stored, but no manager has decided it within {s} s; one will when it runs. Send it again with the \
-             header `Idempotency-Key: {id}` to hear its outcome without doing it twice"
+            "command {id} is stored, but no manager has decided it within {s} s; one will when it runs. Look later, \
+             or send it again with the id it had (over HTTP: `Idempotency-Key: {id}`) to hear its outcome without doing it twice"
         ),
     )
 }
@@ -332,8 +332,8 @@ fn unpublished(error: LogError) -> Problem {
         LogError::Unavailable(_) => Problem::new(
             503,
             format!(
-                "{error}; the command may or may not be stored. Look before you send it again, or send it with the id or \
-                     Idempotency-Key it had"
+                "{error}; the command may or may not be stored. Look before you send it again, or send it with the id \
+                     it had (over HTTP: the Idempotency-Key)"
             ),
         ),
         other => Problem::new(503, format!("the command could not be stored: {other}")),

@@ -8,6 +8,9 @@ use serde_json::{Map, Value, json};
 
 use crate::app::Api;
 
+/// Where the document is.
+pub(crate) const PATH: &str = "/api/v1/openapi.json";
+
 type Describe = fn(&mut SchemaGenerator) -> Schema;
 
 /// One operation: what serves it and what the document says of it, in one place, so that neither can be without the

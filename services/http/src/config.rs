@@ -17,6 +17,8 @@ pub struct ListenConfig {
     pub tokens: Option<Tokens>,
     /// Bind off loopback without token and TLS all the same.
     pub insecure: bool,
+    /// The path that lists what is served, for who asks for something else; absent: none does.
+    pub index: Option<&'static str>,
     /// How much.
     pub limits: Limits,
 }
@@ -117,7 +119,7 @@ pub enum ListenError {
 impl ListenConfig {
     /// A listener without TLS and tokens, and with the default limits.
     pub fn plain(listen: SocketAddr) -> Self {
-        Self { listen, tls: None, tokens: None, insecure: false, limits: Limits::default() }
+        Self { listen, tls: None, tokens: None, insecure: false, index: None, limits: Limits::default() }
     }
 
     /// Refuses what would open the cluster to a network: binding off loopback needs a token and TLS, or `insecure`,

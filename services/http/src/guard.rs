@@ -120,11 +120,9 @@ fn is_local(host: &HeaderValue) -> bool {
 }
 
 /// The answer where there is no such path.
-pub(crate) async fn no_such_path(method: Method, uri: Uri) -> ApiError {
-    ApiError::new(
-        404,
-        format!("nothing is served at {method} {}; GET /api/v1/openapi.json lists what is", uri.path()),
-    )
+pub(crate) fn no_such_path(method: &Method, uri: &Uri, index: Option<&str>) -> ApiError {
+    let hint = index.map(|path| format!("; GET {path} lists what is")).unwrap_or_default();
+    ApiError::new(404, format!("nothing is served at {method} {}{hint}", uri.path()))
 }
 
 /// The answer where the path does not take the method; axum adds `Allow`.

@@ -50,7 +50,11 @@ impl<S: Sync> FromRequest<S> for Raw {
                 format!("the body did not arrive within {s} s; send it faster or in smaller parts"),
             )
         })??;
-        let encoding = Encoding::of(content_type.as_deref(), &bytes)?;
+        let encoding = match Encoding::of(content_type.as_deref(), &bytes) {
+            // What is not there is written in no way; handlers say whether they need it.
+            Err(_) if bytes.is_empty() => Encoding::Json,
+            encoding => encoding?,
+        };
         Ok(Self { encoding, bytes })
     }
 }

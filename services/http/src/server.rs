@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::http::{Method, Uri};
 use axum::{Router, middleware};
 use axum_server::Handle;
 use axum_server::accept::Accept;
@@ -85,8 +86,9 @@ fn guarded(router: Router, config: &ListenConfig) -> Result<Router, ListenError>
         anonymous,
         local_hosts_only: config.tokens.is_none() && config.listen.ip().to_canonical().is_loopback(),
     });
+    let index = config.index;
     Ok(router
-        .fallback(guard::no_such_path)
+        .fallback(move |method: Method, uri: Uri| async move { guard::no_such_path(&method, &uri, index) })
         .method_not_allowed_fallback(guard::no_such_method)
         .layer(middleware::from_fn_with_state(guard, guard::guard)))
 }

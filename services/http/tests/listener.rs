@@ -96,6 +96,7 @@ async fn unknown_paths_and_methods_have_the_standard_form() {
     let running = start(config()).await;
     let (status, body) = refused(client().get(running.url("/nothing/here"))).await;
     assert_eq!((status, body["error"].as_str().unwrap()), (404, "Not Found"));
+    assert!(!body["message"].as_str().unwrap().contains("openapi"), "it has no such path");
     let answer = client().delete(running.url("/size")).send().await.unwrap();
     assert_eq!(answer.status(), 405);
     assert_eq!(answer.headers()["allow"], "POST");

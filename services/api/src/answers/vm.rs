@@ -130,7 +130,23 @@ pub(crate) struct VmDefinition {
     labels: BTreeMap<String, String>,
 }
 
+/// A size as the body gives it, and the task's field it becomes.
+pub(crate) struct Size {
+    pub(crate) task_field: &'static str,
+    pub(crate) field: &'static str,
+    pub(crate) value: String,
+}
+
 impl VmDefinition {
+    /// The sizes, whose names and units are not the task's.
+    pub(crate) fn sizes(&self) -> [Size; 3] {
+        [
+            Size { task_field: "cpu", field: "vcpus", value: self.vcpus.to_string() },
+            Size { task_field: "memory", field: "memory_mb", value: self.memory_mb.to_string() },
+            Size { task_field: "disk", field: "disk_gb", value: self.disk_gb.to_string() },
+        ]
+    }
+
     /// The same as a task.
     pub(crate) fn into_task(self) -> TaskDefinition {
         TaskDefinition {

@@ -1,6 +1,8 @@
 //! What a request says of its caller and of itself.
 
-use axum::extract::{FromRequestParts, Path};
+use std::collections::BTreeMap;
+
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -9,7 +11,8 @@ use muster_events::id::{Actor, CommandId, TaskId, WorkerId};
 use muster_events::outcome::Problem;
 use muster_events::subject::header;
 use muster_http::query::bad_parameter;
-use muster_http::{ApiError, ApiResult, Query};
+use muster_http::{ApiError, ApiResult, Query, Raw};
+use serde::de::IgnoredAny;
 use uuid::Uuid;
 
 use crate::app::Api;
@@ -23,6 +26,8 @@ const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 pub(super) struct Caller {
     api: Api,
     actor: Actor,
+    /// How this path words what kept a command from being done.
+    words: fn(Problem) -> Problem,
     /// The command's id: what the client gave, or a fresh one.
     pub(super) id: CommandId,
 }
@@ -31,10 +36,12 @@ impl FromRequestParts<Api> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        // A write knows no parameters; one that is given would be ignored.
+        Query::from_request_parts(parts, api).await?.end()?;
         // The listener puts it there for every request.
         let actor = parts.extensions.get::<Actor>().cloned();
         let actor = actor.ok_or_else(|| ApiError::new(500, "the listener did not say who asks"))?;
-        Ok(Self { api: Api::clone(api), actor, id: command_id(&parts.headers)? })
+        Ok(Self { api: Api::clone(api), actor, words: |problem| problem, id: command_id(&parts.headers)? })
     }
 }
 
@@ -56,12 +63,17 @@ pub(super) struct Accepted {
 }
 
 impl Caller {
+    /// The same, whose refusals are worded by `words`.
+    pub(super) fn in_words(self, words: fn(Problem) -> Problem) -> Self {
+        Self { words, ..self }
+    }
+
     /// Asks the manager. The error is the answer to give: the manager's refusal, or what came in its way.
     pub(super) async fn ask(self, command: Command) -> Result<Accepted, Response> {
         match self.api.commands.ask(self.id, self.actor, command).await {
             Ok(Decided { seq, rejected: None, caused }) => Ok(Accepted { seq, caused }),
             Ok(Decided { seq, rejected: Some(problem), .. }) => {
-                Err(at(seq, ApiError(problem).into_response()))
+                Err(at(seq, ApiError((self.words)(problem)).into_response()))
             }
             Err(problem) => Err(ApiError(problem).into_response()),
         }
@@ -107,6 +119,25 @@ impl<S: Sync> FromRequestParts<S> for NoParams {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         Params::from_request_parts(parts, state).await?.0.end()?;
         Ok(Self)
+    }
+}
+
+/// No body, or an empty object.
+pub(super) struct NoBody;
+
+impl<S: Sync> FromRequest<S> for NoBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let body = Raw::from_request(request, state).await?;
+        if body.bytes.is_empty() {
+            return Ok(Self);
+        }
+        let fields: BTreeMap<String, IgnoredAny> = body.decode()?;
+        match fields.into_keys().next() {
+            None => Ok(Self),
+            Some(name) => Err(bad_parameter(&name, "", "is not taken: this path takes no body").into()),
+        }
     }
 }
 

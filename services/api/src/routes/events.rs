@@ -92,7 +92,7 @@ async fn page_or_feed(
     Params(query): Params,
 ) -> ApiResult<Response> {
     let accept = headers.get(ACCEPT).and_then(|a| a.to_str().ok()).unwrap_or("");
-    if accept.contains(EVENT_STREAM) { live(api, &headers, query) } else { page(&api, query).await }
+    if accept.contains(EVENT_STREAM) { live(api, &headers, query).await } else { page(&api, query).await }
 }
 
 fn filter(query: &mut Query) -> Result<EventFilter, Problem> {
@@ -127,7 +127,7 @@ async fn page(api: &Api, mut query: Query) -> ApiResult<Response> {
 }
 
 /// After `Last-Event-ID`, else after `after`, else from `since`, else from now on.
-fn live(api: Api, headers: &HeaderMap, mut query: Query) -> ApiResult<Response> {
+async fn live(api: Api, headers: &HeaderMap, mut query: Query) -> ApiResult<Response> {
     let from_now = {
         let mut given = filter(&mut query)?;
         for name in ["limit", "order"] {
@@ -148,10 +148,25 @@ fn live(api: Api, headers: &HeaderMap, mut query: Query) -> ApiResult<Response> 
                 .parse()
                 .map_err(|_| bad_parameter("Last-Event-ID", text, "must be the seq of an event"))?;
             given.after = seq;
-        } else if given.after == 0 && given.since.is_none() {
+            within_log(&api, "Last-Event-ID", seq).await?;
+        } else if given.after > 0 {
+            within_log(&api, "after", given.after).await?;
+        } else if given.since.is_none() {
             given.after = api.model.applied().seq;
         }
         given
     };
     Ok(feed::live(api, from_now))
+}
+
+/// Refuses to go on after an event that there is not: such a feed would be silent for ever. This API may lag behind
+/// the one that sent the event, so it is given time to get there.
+async fn within_log(api: &Api, name: &str, seq: u64) -> Result<(), Problem> {
+    if api.model.reached(seq, api.read_patience).await {
+        return Ok(());
+    }
+    let newest = api.model.applied().seq;
+    let message =
+        format!("is beyond the log, whose newest event is {newest}; read again from there or before");
+    Err(bad_parameter(name, &seq.to_string(), message))
 }

@@ -17,7 +17,7 @@ use super::caller::NoParams;
 use super::json;
 use crate::answers::cluster::LogPlace;
 use crate::app::{Api, now};
-use crate::openapi::{Op, openapi};
+use crate::openapi::{self, Op};
 
 /// The question that only a living leader answers.
 const ARE_YOU_THERE: &str = "status";
@@ -33,7 +33,7 @@ pub(super) fn table() -> Vec<Op> {
         Op::get("/api/v1/status", status)
             .about("status", "How each part does, and what an acknowledged write survives")
             .gives::<Status>(200),
-        Op::get("/api/v1/openapi.json", document)
+        Op::get(openapi::PATH, document)
             .about("status", "This document")
             .gives::<BTreeMap<String, serde_json::Value>>(200),
     ]
@@ -154,5 +154,5 @@ pub(super) const fn durability(durability: Durability) -> &'static str {
 }
 
 async fn document(_: NoParams) -> ApiResult<Response> {
-    json(StatusCode::OK, &openapi())
+    json(StatusCode::OK, &openapi::openapi())
 }

@@ -182,7 +182,7 @@ fn write_page(api: &Api, page: &mut Page) -> fmt::Result {
         applied.position,
     )?;
     let epoch = model.state.leader.as_ref().map_or(0, |l| l.epoch);
-    page.single("muster_leader_epoch", "counter", "How many leaders there have been.", epoch)?;
+    page.single("muster_leader_epoch", "gauge", "How many leaders there have been.", epoch)?;
     let of_api = &metrics.api;
     let commands = "muster_api_commands_total";
     page.head(commands, "counter", "Commands through this API by what became of them.")?;
@@ -198,19 +198,21 @@ fn write_page(api: &Api, page: &mut Page) -> fmt::Result {
 fn write_hosts(api: &Api, state: &muster_domain::state::State, page: &mut Page) -> fmt::Result {
     let now = now();
     let rows: Vec<_> = state.workers.iter().map(|(id, w)| (id.as_str(), w, api.hosts.of(id, w))).collect();
-    type Column = (&'static str, &'static str, fn(&muster_events::worker::HostMetrics) -> f64);
+    type Column = (&'static str, &'static str, &'static str, fn(&muster_events::worker::HostMetrics) -> f64);
     #[expect(clippy::cast_precision_loss, reason = "Prometheus knows nothing but f64")]
     let columns: [Column; 7] = [
-        ("muster_host_cpu_percent", "Percent of all processors in use.", |m| m.cpu_percent),
-        ("muster_host_memory_used_bytes", "Memory in use.", |m| m.memory_used as f64),
-        ("muster_host_memory_total_bytes", "Memory there is.", |m| m.memory_total as f64),
-        ("muster_host_disk_used_bytes", "Disk in use.", |m| m.disk_used as f64),
-        ("muster_host_disk_total_bytes", "Disk there is.", |m| m.disk_total as f64),
-        ("muster_host_network_received_bytes", "Received since boot.", |m| m.network_received as f64),
-        ("muster_host_network_sent_bytes", "Sent since boot.", |m| m.network_sent as f64),
+        ("muster_host_cpu_percent", "gauge", "Percent of all processors in use.", |m| m.cpu_percent),
+        ("muster_host_memory_used_bytes", "gauge", "Memory in use.", |m| m.memory_used as f64),
+        ("muster_host_memory_total_bytes", "gauge", "Memory there is.", |m| m.memory_total as f64),
+        ("muster_host_disk_used_bytes", "gauge", "Disk in use.", |m| m.disk_used as f64),
+        ("muster_host_disk_total_bytes", "gauge", "Disk there is.", |m| m.disk_total as f64),
+        ("muster_host_network_received_bytes_total", "counter", "Received since boot.", |m| {
+            m.network_received as f64
+        }),
+        ("muster_host_network_sent_bytes_total", "counter", "Sent since boot.", |m| m.network_sent as f64),
     ];
-    for (name, help, value) in columns {
-        page.head(name, "gauge", help)?;
+    for (name, kind, help, value) in columns {
+        page.head(name, kind, help)?;
         for (id, _, host) in &rows {
             page.sample(name, "worker", id, value(&host.metrics))?;
         }

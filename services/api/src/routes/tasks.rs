@@ -13,7 +13,7 @@ use muster_http::{ApiResult, Query, Raw};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::caller::{Accepted, Caller, Id, NoParams, Params, task_id};
+use super::caller::{Accepted, Caller, Id, NoBody, NoParams, Params, task_id};
 use super::json;
 use crate::answers::task::{SubmittedMany, TaskAnswer, TaskPage};
 use crate::app::Api;
@@ -176,7 +176,7 @@ async fn one(State(api): State<Api>, Id(id): Id, _: NoParams) -> ApiResult<Respo
     json(StatusCode::OK, &task)
 }
 
-async fn cancel(State(api): State<Api>, Id(id): Id, caller: Caller) -> Result<Response, Response> {
+async fn cancel(State(api): State<Api>, Id(id): Id, caller: Caller, _: NoBody) -> Result<Response, Response> {
     let id = task_id(&id).map_err(refuse)?;
     let accepted = caller.ask(Command::TaskCancel(TaskCancel { task_id: id, reason: None })).await?;
     Ok(show(&api, &accepted, stopped(&api, id), id))
@@ -189,7 +189,7 @@ pub(super) fn stopped(api: &Api, id: TaskId) -> StatusCode {
     if over { StatusCode::OK } else { StatusCode::ACCEPTED }
 }
 
-async fn start(State(api): State<Api>, Id(id): Id, caller: Caller) -> Result<Response, Response> {
+async fn start(State(api): State<Api>, Id(id): Id, caller: Caller, _: NoBody) -> Result<Response, Response> {
     let id = task_id(&id).map_err(refuse)?;
     let accepted = caller.ask(Command::TaskStart(TaskStart { task_id: id })).await?;
     Ok(show(&api, &accepted, StatusCode::OK, id))

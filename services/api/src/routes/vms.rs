@@ -8,10 +8,10 @@ use muster_events::id::TaskId;
 use muster_events::outcome::{FieldError, Problem};
 use muster_http::{ApiError, ApiResult, Payload};
 
-use super::caller::{Accepted, Caller, Id, NoParams, task_id};
+use super::caller::{Accepted, Caller, Id, NoBody, NoParams, task_id};
 use super::json;
 use super::tasks::stopped;
-use crate::answers::vm::{VmAnswer, VmDefinition, VmList};
+use crate::answers::vm::{Size, VmAnswer, VmDefinition, VmList};
 use crate::app::Api;
 use crate::openapi::Op;
 
@@ -46,7 +46,15 @@ async fn one(State(api): State<Api>, Id(id): Id, _: NoParams) -> ApiResult<Respo
 }
 
 fn vm_id(text: &str) -> Result<TaskId, Problem> {
-    task_id(text).map_err(|p| Problem::new(404, p.message.replacen("Task", "VM", 1)))
+    task_id(text).map_err(of_vm)
+}
+
+/// What is said of a task, said of a VM.
+fn of_vm(mut problem: Problem) -> Problem {
+    if let Some(rest) = problem.message.strip_prefix("Task ") {
+        problem.message = format!("VM {rest}");
+    }
+    problem
 }
 
 fn show(api: &Api, accepted: &Accepted, status: StatusCode, id: TaskId) -> Response {
@@ -62,30 +70,29 @@ async fn create(
     caller: Caller,
     Payload(body): Payload<VmDefinition>,
 ) -> Result<Response, Response> {
+    let sizes = body.sizes();
     let task = body.into_task();
-    task.check().map_err(|wrong| ApiError(in_their_words(wrong)).into_response())?;
+    task.check().map_err(|wrong| ApiError(in_their_words(wrong, &sizes)).into_response())?;
     let id = task.id.unwrap_or_else(|| TaskId::derived(&caller.id, 0));
     let submission = Submission { job: None, tasks: vec![task] };
     let accepted = caller.ask(Command::TaskSubmit(submission)).await?;
     Ok(show(&api, &accepted, accepted.created(), id))
 }
 
-/// Faults under the names that this body has for its fields.
-fn in_their_words(mut wrong: Vec<FieldError>) -> Problem {
+/// Faults under the names that this body has for its fields, with the values that it has.
+fn in_their_words(mut wrong: Vec<FieldError>, sizes: &[Size; 3]) -> Problem {
     for fault in &mut wrong {
-        let theirs = match fault.field.as_str() {
-            "cpu" => "vcpus",
-            "memory" => "memory_mb",
-            "disk" => "disk_gb",
-            _ => continue,
-        };
-        fault.field = theirs.to_owned();
+        if let Some(size) = sizes.iter().find(|size| size.task_field == fault.field) {
+            fault.field = size.field.to_owned();
+            fault.value.clone_from(&size.value);
+        }
     }
     Problem::invalid(wrong)
 }
 
-async fn delete(State(api): State<Api>, Id(id): Id, caller: Caller) -> Result<Response, Response> {
+async fn delete(State(api): State<Api>, Id(id): Id, caller: Caller, _: NoBody) -> Result<Response, Response> {
     let id = vm_id(&id).map_err(|p| ApiError(p).into_response())?;
+    let caller = caller.in_words(of_vm);
     let accepted = caller.ask(Command::TaskCancel(TaskCancel { task_id: id, reason: None })).await?;
     Ok(show(&api, &accepted, stopped(&api, id), id))
 }

@@ -11,7 +11,7 @@ use muster_http::{ApiError, ApiResult, Payload, Raw};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::caller::{Caller, Id, NoParams, Params, worker_id};
+use super::caller::{Caller, Id, NoBody, NoParams, Params, worker_id};
 use super::json;
 use crate::answers::vm::{VmAnswer, WorkerVms};
 use crate::answers::worker::{WorkerAnswer, WorkerChanged, WorkerList, WorkerStatusAnswer, WorkerStatusList};
@@ -130,7 +130,7 @@ async fn change(
     Ok(accepted.answer(json(StatusCode::OK, &WorkerChanged { worker_id: &id, status, message })))
 }
 
-async fn unregister(Id(id): Id, caller: Caller) -> Result<Response, Response> {
+async fn unregister(Id(id): Id, caller: Caller, _: NoBody) -> Result<Response, Response> {
     let message = "Worker unregistered. Its tasks will be placed elsewhere.";
     let command = |worker_id| Command::WorkerUnregister(WorkerName { worker_id });
     change(caller, &id, command, "unregistered", message).await
@@ -152,7 +152,7 @@ async fn drain(Id(id): Id, caller: Caller, body: Raw) -> Result<Response, Respon
     change(caller, &id, command, "draining", message).await
 }
 
-async fn activate(Id(id): Id, caller: Caller) -> Result<Response, Response> {
+async fn activate(Id(id): Id, caller: Caller, _: NoBody) -> Result<Response, Response> {
     let message = "Worker activated. It will resume accepting tasks.";
     let command = |worker_id| Command::WorkerActivate(WorkerName { worker_id });
     change(caller, &id, command, "active", message).await

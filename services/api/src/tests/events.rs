@@ -162,6 +162,17 @@ async fn the_live_feed_resumes_without_gap_or_repeat() {
     let (status, _, _) =
         done(harness.get("/events").header("Accept", "text/event-stream").header("Last-Event-ID", "x")).await;
     assert_eq!(status, 400);
+    // Beyond the log such a feed would be silent for ever.
+    let newest = harness.manager.seq().await;
+    for (request, field) in [
+        (harness.get("/events").header("Last-Event-ID", "1000000"), "Last-Event-ID"),
+        (harness.get("/events?after=1000000"), "after"),
+    ] {
+        let (status, body, _) = done(request.header("Accept", "text/event-stream")).await;
+        assert_eq!((status, &body["details"][0]["field"]), (400, &json!(field)));
+        let message = body["details"][0]["message"].as_str().unwrap();
+        assert!(message.contains(&newest.to_string()), "{message}");
+    }
     harness.end().await;
 }
 

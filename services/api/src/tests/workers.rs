@@ -121,6 +121,28 @@ async fn drain_and_activate_in_the_documented_words() {
 }
 
 #[tokio::test]
+async fn a_write_ignores_nothing_it_is_given() {
+    let harness = Harness::new().await;
+    let path = "/api/v1/workers/w-1/activate";
+    let (status, body, _) = done(harness.post(path, &json!({ "force": true }))).await;
+    assert_eq!((status, &body["details"][0]["field"]), (400, &json!("force")));
+    for body in [json!([]), json!("now"), json!(null)] {
+        assert_eq!(done(harness.post(path, &body)).await.0, 400, "{body}");
+    }
+    let (status, body, _) = done(harness.ask(Method::POST, &format!("{path}?force=true"))).await;
+    assert_eq!((status, &body["details"][0]["field"]), (400, &json!("force")));
+    let form = "application/x-www-form-urlencoded";
+    for request in [
+        harness.ask(Method::POST, path),
+        harness.post(path, &json!({})),
+        harness.ask(Method::POST, path).header("Content-Type", form),
+    ] {
+        assert_eq!(done(request).await.0, 200);
+    }
+    harness.end().await;
+}
+
+#[tokio::test]
 async fn unknown_workers_are_the_documented_error() {
     let harness = Harness::new().await;
     for (method, path) in [
@@ -167,10 +189,17 @@ async fn vms_are_submits_in_other_words() {
     let (status, body, _) =
         done(harness.post("/api/v1/vms", &json!({ "name": "x", "vcpus": -1, "command": ["true"] }))).await;
     assert_eq!((status, &body["details"][0]["field"]), (400, &json!("vcpus")));
+    let huge = json!({ "name": "x", "memory_mb": 99_999_999_999_999_u64, "command": ["true"] });
+    let (status, body, _) = done(harness.post("/api/v1/vms", &huge)).await;
+    let fault = &body["details"][0];
+    assert_eq!((status, &fault["field"], &fault["value"]), (400, &json!("memory_mb"), &json!("99999999999999")));
     let path = format!("/api/v1/vms/{}", vm["id"].as_str().unwrap());
     assert_eq!(done(harness.ask(Method::DELETE, &path)).await.0, 202);
     let unknown = Uuid::new_v4();
     let (status, body, _) = done(harness.get(&format!("/api/v1/vms/{unknown}"))).await;
+    assert_eq!((status, &body["message"]), (404, &json!(format!("VM not found: {unknown}"))));
+    let path = format!("/api/v1/vms/{unknown}");
+    let (status, body, _) = done(harness.ask(Method::DELETE, &path)).await;
     assert_eq!((status, &body["message"]), (404, &json!(format!("VM not found: {unknown}"))));
     harness.end().await;
 }
