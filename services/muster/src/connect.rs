@@ -114,8 +114,21 @@ pub(crate) async fn open(
 ) -> Result<Option<Arc<dyn Bus>>, Failure> {
     tokio::select! {
         () = asked.cancelled() => Ok(None),
-        bus = NatsBus::open(config) => Ok(Some(bus.map_err(|e| refused(&e))?)),
+        bus = NatsBus::open(config) => Ok(Some(bus.map_err(|e| not_let_in(&e))?)),
     }
+}
+
+/// As [`refused`], for who brings the credentials.
+fn not_let_in(error: &LogError) -> Failure {
+    let failure = refused(error);
+    let text = failure.message.to_lowercase();
+    if !["permission", "authoriz", "authentic"].iter().any(|word| text.contains(word)) {
+        return failure;
+    }
+    failure.hint(
+        "Each part has a user of its own in nats.conf (manager, worker, api): give --nats-user and --nats-password-file, or \
+         --nats-creds.",
+    )
 }
 
 /// A bus that cannot be used, as a failure.

@@ -172,7 +172,8 @@ impl Manager {
             memory_total: 4 << 30,
             ..Default::default()
         };
-        let heartbeat = Heartbeat { worker_id, incarnation, at: now(), host, tasks: Vec::new(), held: 0, leaving: false };
+        let heartbeat =
+            Heartbeat { worker_id, incarnation, at: now(), host, tasks: Vec::new(), held: 0, leaving: false };
         self.bus.publish_heartbeat(&heartbeat).await.unwrap();
         seq
     }

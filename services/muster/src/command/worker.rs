@@ -67,6 +67,9 @@ pub(crate) struct Settings {
     /// What it runs; absent: processes, and containers where Docker answers (may be repeated)
     #[arg(long = "offer", value_parser = runtime, value_name = "docker|process")]
     runtimes: Vec<muster_events::spec::Runtime>,
+    /// End containers with the worker; otherwise they run on and its next start takes them over. Processes always end
+    #[arg(long)]
+    pub(crate) stop_containers: bool,
 }
 
 impl Settings {
@@ -78,6 +81,7 @@ impl Settings {
             capacity: CapacityOverrides { slots: Some(self.slots), ..CapacityOverrides::default() },
             runtimes: (!self.runtimes.is_empty()).then(|| self.runtimes.iter().copied().collect()),
             docker_socket: self.docker_socket.clone(),
+            stop_containers_on_exit: self.stop_containers,
             ..WorkerConfig::new(id, folder)
         }
     }

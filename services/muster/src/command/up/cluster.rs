@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use muster_api::ApiConfig;
 use muster_events::id::{NodeName, WorkerId};
+use muster_events::spec::Runtime;
 use muster_http::ListenConfig;
 use muster_log::bus::Bus;
 use muster_log::nats::NatsBus;
@@ -24,6 +25,8 @@ use crate::parts::Parts;
 pub(super) struct Cluster {
     manager: Parts,
     others: Parts,
+    /// Whether a worker runs containers.
+    pub(super) containers: bool,
 }
 
 /// A worker that is about to be ready.
@@ -56,11 +59,13 @@ impl Cluster {
         for index in 0..args.workers {
             workers.push(self.worker(args, index, server).await?);
         }
-        tokio::select! {
-            record = self::ready(api, workers, args, server) => record,
-            failure = self.manager.failed() => Err(failure),
-            failure = self.others.failed() => Err(failure),
-        }
+        let (record, containers) = tokio::select! {
+            ready = self::ready(api, workers, args, server) => ready?,
+            failure = self.manager.failed() => return Err(failure),
+            failure = self.others.failed() => return Err(failure),
+        };
+        self.containers = containers;
+        Ok(record)
     }
 
     async fn worker(&mut self, args: &Args, index: u16, server: &Access) -> Result<Starting, Failure> {
@@ -95,27 +100,29 @@ async fn open(server: &Access, user: User, part: &str) -> Result<Arc<dyn Bus>, F
     Ok(NatsBus::open(server.config(user, part)).await.map_err(|e| refused(&e))?)
 }
 
-/// Waits until all are ready. A part that fails drops its sender, and its failure is heard elsewhere.
+/// Waits until all are ready; tells where they are and whether any of them runs containers. A part that fails drops its sender, and its failure is heard elsewhere.
 async fn ready(
     api: oneshot::Receiver<muster_api::Ready>,
     workers: Vec<Starting>,
     args: &Args,
     server: &Access,
-) -> Result<Record, Failure> {
+) -> Result<(Record, bool), Failure> {
     let Ok(api) = api.await else { return std::future::pending().await };
-    let mut records = Vec::new();
+    let (mut records, mut containers) = (Vec::new(), false);
     for Starting { id, ready } in workers {
         let Ok(ready) = ready.await else { return std::future::pending().await };
+        containers |= ready.runtimes.contains(&Runtime::Docker);
         let http = ready.http.map(|a| format!("{}://{a}", args.security.scheme())).unwrap_or_default();
         records.push(WorkerRecord { id: id.to_string(), http });
     }
-    Ok(Record {
+    let record = Record {
         api: api.url,
         nats: server.url(),
         workers: records,
         pid: std::process::id(),
         data: absolute(&args.data),
-    })
+    };
+    Ok((record, containers))
 }
 
 /// The address `index` ports further; port 0 stays 0.
