@@ -77,14 +77,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(total).map_err(|_| bad())
 }
 
-/// A length of time that lies within `bounds`.
-pub(crate) fn duration_within(text: &str, bounds: &RangeInclusive<Duration>) -> Result<Duration, String> {
+/// A length of time that lies within `bounds`, which are `words` for people.
+pub(crate) fn duration_within(
+    text: &str,
+    bounds: &RangeInclusive<Duration>,
+    words: &str,
+) -> Result<Duration, String> {
     let value = duration(text)?;
-    if bounds.contains(&value) {
-        return Ok(value);
-    }
-    let bound = |d: &Duration| show_micros(i64::try_from(d.as_micros()).unwrap_or(i64::MAX));
-    Err(format!("must be {} to {}", bound(bounds.start()), bound(bounds.end())))
+    if bounds.contains(&value) { Ok(value) } else { Err(format!("must be {words}")) }
 }
 
 /// Bytes for people: `64 MiB`, `1.5 GiB`.

@@ -32,13 +32,13 @@ pub(crate) struct Args {
 fn silence(text: &str) -> Result<Duration, String> {
     const BOUNDS: RangeInclusive<Duration> =
         Duration::from_secs(HEARTBEAT_S + 1)..=Duration::from_secs(24 * 3600);
-    units::duration_within(text, &BOUNDS)
+    units::duration_within(text, &BOUNDS, "6s to 1d: a worker beats every 5s")
 }
 
 /// Shorter than a few round trips to NATS, and nobody could keep the lead.
 fn lease(text: &str) -> Result<Duration, String> {
     const BOUNDS: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(3600);
-    units::duration_within(text, &BOUNDS)
+    units::duration_within(text, &BOUNDS, "500ms to 1h")
 }
 
 /// What a manager may be told, alone or in a cluster started whole.
