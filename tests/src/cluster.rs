@@ -33,6 +33,8 @@ pub struct Setup {
     pub workers: usize,
     /// Whether the server syncs each write.
     pub sync_always: bool,
+    /// More lines for the top level of the server's configuration.
+    pub nats: String,
     /// More arguments by part: `manager`, `api`, `worker` (each of them), `w1`, …
     pub more: BTreeMap<&'static str, Vec<String>>,
 }
@@ -41,7 +43,12 @@ impl Default for Setup {
     /// Two workers that run processes only, and a server that does not sync.
     fn default() -> Self {
         let processes = ["--offer", "process"].map(str::to_owned).to_vec();
-        Self { workers: 2, sync_always: false, more: BTreeMap::from([("worker", processes)]) }
+        Self {
+            workers: 2,
+            sync_always: false,
+            nats: String::new(),
+            more: BTreeMap::from([("worker", processes)]),
+        }
     }
 }
 
@@ -146,8 +153,7 @@ impl Cluster {
 
     /// Starts its processes.
     pub async fn start_without_waiting(setup: Setup) -> Self {
-        let options =
-            nats_server::Options { sync_always: setup.sync_always, ..nats_server::Options::default() };
+        let options = nats_server::Options { sync_always: setup.sync_always, more: setup.nats.clone() };
         let nats = NatsServer::start_with(options).await.expect("a nats-server");
         let dir = tempfile::Builder::new().prefix("muster-cluster-").tempdir().expect("a directory");
         let api = format!("127.0.0.1:{}", free_port());
@@ -384,7 +390,7 @@ impl Drop for Cluster {
 }
 
 /// Asks a process to end and waits for it; kills it where it does not.
-fn end_now(child: &mut Child) {
+pub fn end_now(child: &mut Child) {
     let Some(pid) = child.id() else { return };
     drop(std::process::Command::new("kill").args(["-TERM", &pid.to_string()]).status());
     let deadline = std::time::Instant::now() + Duration::from_secs(20);

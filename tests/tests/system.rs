@@ -18,9 +18,13 @@ mod kill;
 mod layers;
 #[path = "system/log_contract.rs"]
 mod log_contract;
+#[path = "system/raw_input.rs"]
+mod raw_input;
 #[path = "system/reconnect.rs"]
 mod reconnect;
 #[path = "system/schemas.rs"]
 mod schemas;
 #[path = "system/security.rs"]
 mod security;
+#[path = "system/up.rs"]
+mod up;

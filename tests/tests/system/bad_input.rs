@@ -195,10 +195,15 @@ async fn a_second_worker_of_the_same_name_is_refused() {
     the_cluster_still_works(&cluster).await;
 }
 
-/// A task runs to its end, all events can be read, and a replay agrees with what runs.
-async fn the_cluster_still_works(cluster: &Cluster) {
+/// A process task runs to its end, all events can be read, and a replay agrees with what runs.
+pub(super) async fn the_cluster_still_works(cluster: &Cluster) {
     let id = cluster.submit(json!({ "command": ["echo", "still here"] })).await;
     assert_eq!(cluster.ended_task(&id).await["state"], "completed");
+    the_log_replays(cluster).await;
+}
+
+/// All events can be read, and a replay agrees with what runs.
+pub(super) async fn the_log_replays(cluster: &Cluster) {
     let events = cluster.events("").await;
     let kinds: BTreeMap<&str, usize> = events.iter().fold(BTreeMap::new(), |mut kinds, event| {
         *kinds.entry(event["type"].as_str().unwrap()).or_default() += 1;

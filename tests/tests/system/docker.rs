@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 use muster_tests::cluster::{Cluster, Setup, until};
 use serde_json::{Value, json};
 
+use crate::bad_input::the_log_replays;
+
 const IMAGE: &str = "muster-test-busybox:1";
 /// What the image's programs are called.
 const APPLETS: [&str; 8] = ["sh", "sleep", "echo", "cat", "dd", "true", "wc", "trap"];
@@ -156,4 +158,8 @@ async fn an_image_that_does_not_exist_fails_in_dockers_words() {
     let reason = done["reason"].as_str().unwrap_or_default();
     assert_eq!(done["state"], "failed");
     assert!(reason.contains("localhost:1") && reason.len() > 40, "{reason}");
+    // The worker takes containers only.
+    let id = cluster.submit(container(&["true"])).await;
+    assert_eq!(cluster.ended_task(&id).await["state"], "completed");
+    the_log_replays(&cluster).await;
 }
