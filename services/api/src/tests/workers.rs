@@ -192,7 +192,10 @@ async fn vms_are_submits_in_other_words() {
     let huge = json!({ "name": "x", "memory_mb": 99_999_999_999_999_u64, "command": ["true"] });
     let (status, body, _) = done(harness.post("/api/v1/vms", &huge)).await;
     let fault = &body["details"][0];
-    assert_eq!((status, &fault["field"], &fault["value"]), (400, &json!("memory_mb"), &json!("99999999999999")));
+    assert_eq!(
+        (status, &fault["field"], &fault["value"]),
+        (400, &json!("memory_mb"), &json!("99999999999999"))
+    );
     let path = format!("/api/v1/vms/{}", vm["id"].as_str().unwrap());
     assert_eq!(done(harness.ask(Method::DELETE, &path)).await.0, 202);
     let unknown = Uuid::new_v4();
