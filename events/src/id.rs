@@ -210,10 +210,19 @@ impl TaskId {
     }
 }
 
+/// How the ids begin that muster gives to commands that came without one. Nobody else may use such an id: what is
+/// derived from it (the ids of tasks and jobs) would then be taken.
+const NAMELESS: &str = "muster-at-";
+
 impl CommandId {
     /// The id of a command that came without one: by its position in COMMANDS.
     pub fn of_position(position: u64) -> Self {
-        Self(Uuid::new_v5(&NAMESPACE, format!("command {position}").as_bytes()).to_string().into())
+        Self(format!("{NAMELESS}{position}").into())
+    }
+
+    /// Whether it is one that only muster gives.
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with(NAMELESS)
     }
 }
 

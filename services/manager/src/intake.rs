@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use muster_events::codec::Encoding;
-use muster_events::command::{Command, Opened};
+use muster_events::command::{Command, GroupEntry, Opened};
 use muster_events::event::REJECTED_PAYLOAD_MAX;
 use muster_events::id::{Actor, CommandId};
 use muster_events::outcome::Problem;
@@ -13,6 +13,8 @@ use muster_log::bus::Incoming;
 
 /// The actor of a message whose subject names none that could be one.
 const UNKNOWN_ACTOR: &str = "unknown";
+const RESERVED_ID: &str =
+    "ids that begin with `muster-at-` are given by muster only; use another, such as a UUID";
 const OWN_SUBJECT: &str =
     "a worker's registration, heartbeat and reports are taken on their own subjects only, not in a group";
 /// The longest subject for an outcome.
@@ -90,19 +92,7 @@ pub(crate) fn open(incoming: &Incoming, gateways: &BTreeSet<Actor>) -> Message {
     match body {
         Ok(Opened::Group(group)) => {
             message.group = true;
-            message.requests.extend(group.commands.into_iter().map(|entry| Request {
-                id: entry.id,
-                named: true,
-                // A name that no trusted gateway vouches for is not believed: the sender speaks for itself.
-                actor: entry.actor.filter(|_| trusted).unwrap_or_else(|| actor.clone()),
-                trusted,
-                verb: entry.command.verb().to_owned(),
-                body: if trusted || !speaks_as_worker(&entry.command) {
-                    Ok(entry.command)
-                } else {
-                    Err(Problem::new(403, OWN_SUBJECT).into())
-                },
-            }));
+            message.requests.extend(group.commands.into_iter().map(|entry| member(entry, &actor, trusted)));
         }
         Ok(Opened::One(command)) => {
             message.requests.push(Request { id, named, actor, trusted, verb, body: Ok(*command) })
@@ -112,6 +102,21 @@ pub(crate) fn open(incoming: &Incoming, gateways: &BTreeSet<Actor>) -> Message {
         }
     }
     message
+}
+
+/// One command of a group that `sender` sent.
+fn member(entry: GroupEntry, sender: &Actor, trusted: bool) -> Request {
+    let verb = entry.command.verb().to_owned();
+    let body = if entry.id.is_reserved() {
+        Err(Problem::new(400, RESERVED_ID).into())
+    } else if !trusted && speaks_as_worker(&entry.command) {
+        Err(Problem::new(403, OWN_SUBJECT).into())
+    } else {
+        Ok(entry.command)
+    };
+    // A name that no trusted gateway vouches for is not believed: the sender speaks for itself.
+    let actor = entry.actor.filter(|_| trusted).unwrap_or_else(|| sender.clone());
+    Request { named: !entry.id.is_reserved(), id: entry.id, actor, trusted, verb, body }
 }
 
 /// Whether a command is one that only a worker sends. NATS lets users speak as workers or not by the subject, which a
@@ -137,7 +142,10 @@ fn is_inbox(subject: &str) -> bool {
 /// The id a message came with and whether it came with one; a message without is named by its position.
 fn command_id(incoming: &Incoming) -> (CommandId, bool, Option<Problem>) {
     match incoming.id.as_deref().map(CommandId::new) {
-        Some(Ok(id)) => (id, true, None),
+        Some(Ok(id)) if !id.is_reserved() => (id, true, None),
+        Some(Ok(_)) => {
+            (CommandId::of_position(incoming.position), false, Some(Problem::new(400, RESERVED_ID)))
+        }
         given => {
             let problem = given
                 .and_then(Result::err)
@@ -218,6 +226,7 @@ mod tests {
             ("muster.cmd.a.task", None, "{}", 400),
             ("muster.cmd.a b.task.submit", None, "{}", 400),
             ("muster.cmd.a.task.submit", Some("no token!"), "{\"name\":\"x\"}", 400),
+            ("muster.cmd.a.task.submit", Some("muster-at-9"), "{\"name\":\"x\"}", 400),
         ] {
             let message = open(&incoming(subject, id, payload), &gateways());
             let Err(unreadable) = &message.requests[0].body else { panic!("{subject} {payload}") };
