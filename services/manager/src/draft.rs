@@ -84,10 +84,22 @@ impl Drafts {
     }
 }
 
+/// An entry and how many bytes it has: measured once, asked by whoever makes room for it.
+pub(crate) struct Piece {
+    pub(crate) entry: Entry,
+    pub(crate) bytes: usize,
+}
+
+impl Piece {
+    pub(crate) fn of(entry: Entry) -> Result<Self, codec::CodecError> {
+        Ok(Self { bytes: codec::size(&entry)?, entry })
+    }
+}
+
 /// What one cause led to, as entries that each fit a commit. Only the last is not `partial`.
-pub(crate) fn split(cause: Cause, events: Vec<Event>) -> Result<Vec<Entry>, codec::CodecError> {
+pub(crate) fn split(cause: Cause, events: Vec<Event>) -> Result<Vec<Piece>, codec::CodecError> {
     if events.len() <= 1 {
-        return Ok(vec![Entry { cause, events }]);
+        return Ok(vec![Piece::of(Entry { cause, events })?]);
     }
     let mut entries: Vec<Entry> = Vec::new();
     let mut bytes = 0;
@@ -110,5 +122,5 @@ pub(crate) fn split(cause: Cause, events: Vec<Event>) -> Result<Vec<Entry>, code
             command.partial = true;
         }
     }
-    Ok(entries)
+    entries.into_iter().map(Piece::of).collect()
 }

@@ -14,8 +14,7 @@ use futures_util::future::BoxFuture;
 use muster_domain::deadline::Liveness;
 use muster_domain::state::State;
 use muster_domain::{evolve, orders, placement};
-use muster_events::codec;
-use muster_events::commit::{Cause, DEADLINE, Entry, LEADER, SCHEDULER};
+use muster_events::commit::{Cause, DEADLINE, LEADER, SCHEDULER};
 use muster_events::event::{Event, LeaderElected};
 use muster_events::hash::Hash;
 use muster_events::id::{Actor, WorkerId};
@@ -27,7 +26,7 @@ use tracing::{error, warn};
 
 use crate::append::{Landed, append};
 use crate::config::ManagerConfig;
-use crate::draft::{Drafts, split};
+use crate::draft::{Drafts, Piece, split};
 use crate::effects::{Courier, Effects, Reply};
 use crate::error::{ManagerError, StepDown};
 use crate::fold::Folded;
@@ -180,10 +179,9 @@ impl Leader {
     }
 
     /// Puts what one cause led to into the state and the drafts.
-    fn record(&mut self, entries: Vec<Entry>) -> Result<(), StepDown> {
-        for entry in entries {
+    fn record(&mut self, pieces: Vec<Piece>) -> Result<(), StepDown> {
+        for Piece { entry, bytes } in pieces {
             self.unplaced |= entry.events.iter().any(changes_room_or_line);
-            let bytes = codec::size(&entry)?;
             let at = self.drafts.room(bytes, self.state.next_seq, self.now());
             if let Err(illegal) = evolve::entry(&mut self.state, &entry, at) {
                 error!(%illegal, "a decision does not fit the state it was made on");

@@ -1,15 +1,14 @@
 //! One message of COMMANDS through the domain.
 
 use muster_domain::decide::{Request as DomainRequest, decide};
-use muster_events::codec;
 use muster_events::command::Command;
-use muster_events::commit::{Cause, CommandCause, Cursor, Entry};
+use muster_events::commit::{Cause, CommandCause, Cursor};
 use muster_events::event::{CommandRejected, Event};
 use muster_events::outcome::{Outcome, Problem};
 use muster_log::bus::Incoming;
 
 use super::Leader;
-use crate::draft::split;
+use crate::draft::{Piece, split};
 use crate::effects::{Effects, Reply};
 use crate::error::StepDown;
 use crate::intake::{self, Message, Request};
@@ -68,7 +67,7 @@ impl Leader {
                 seq: first.seq,
                 error: first.rejected.as_deref().cloned(),
             };
-            self.record(vec![Entry { cause: cause(&request, place, trace), events: Vec::new() }])?;
+            self.record(split(cause(&request, place, trace), Vec::new())?)?;
             return Ok(outcome);
         }
         let cause = cause(&request, place, trace);
@@ -94,10 +93,10 @@ impl Leader {
             Err(problem) => {
                 let verb = cause.command.as_ref().map(|c| c.verb.clone()).unwrap_or_default();
                 let rejected = CommandRejected { verb, problem: problem.clone(), payload: None };
-                (vec![Entry { cause, events: vec![Event::CommandRejected(rejected)] }], Some(problem))
+                (split(cause, vec![Event::CommandRejected(rejected)])?, Some(problem))
             }
         };
-        for event in entries.iter().flat_map(|e| &e.events) {
+        for event in entries.iter().flat_map(|piece| &piece.entry.events) {
             if let Event::WorkerUnregistered(e) = event {
                 self.liveness.forget(&e.worker);
             }
@@ -108,12 +107,11 @@ impl Leader {
 
     /// The entries for what a command led to, or the refusal where one would be larger than the server takes in a
     /// message: such a commit could never be appended, nor could the order that carries the same spec.
-    fn fitting(&self, cause: Cause, events: Vec<Event>) -> Result<Result<Vec<Entry>, Problem>, StepDown> {
+    fn fitting(&self, cause: Cause, events: Vec<Event>) -> Result<Result<Vec<Piece>, Problem>, StepDown> {
         let room = self.bus.fitness().max_payload.saturating_sub(FRAME_BYTES);
         let entries = split(cause, events)?;
-        for entry in &entries {
-            let bytes = codec::size(entry)?;
-            if bytes > room {
+        for Piece { bytes, .. } in &entries {
+            if *bytes > room {
                 let text = format!(
                     "what this command leads to has {bytes} bytes in one piece; NATS takes {room} here. Make its command, \
                      environment or labels smaller, or raise the server's max_payload"
