@@ -1,0 +1,269 @@
+//! From a definition to a spec: each field checked, units made canonical, defaults spelled out.
+
+use super::{GRACE_S_DEFAULT, Runtime, TaskDefinition, TaskSpec, limit};
+use crate::outcome::FieldError;
+use crate::resources::Resources;
+
+impl TaskDefinition {
+    /// Checks every field and gives the canonical spec, or all that is wrong, each with field, value and reason.
+    pub fn check(&self) -> Result<TaskSpec, Vec<FieldError>> {
+        let mut wrong = Wrong(Vec::new());
+        self.check_text(&mut wrong);
+        self.check_numbers(&mut wrong);
+        let runtime = self.check_runtime(&mut wrong);
+        if !wrong.0.is_empty() {
+            return Err(wrong.0);
+        }
+        let mut constraints = self.constraints.clone();
+        constraints.sort();
+        constraints.dedup();
+        Ok(TaskSpec {
+            name: self.name.clone(),
+            image: self.image.clone(),
+            command: self.command.iter().chain(&self.args).cloned().collect(),
+            env: self.env.clone(),
+            resources: Resources {
+                cpu_milli: thousandths(self.cpu),
+                memory: self.memory,
+                disk: self.disk,
+                slots: 1,
+            },
+            runtime,
+            workdir: self.workdir.clone(),
+            timeout_ms: self.timeout_s.map(thousandths),
+            grace_ms: thousandths(self.grace_s.unwrap_or(GRACE_S_DEFAULT)),
+            pids: self.pids,
+            limits: self.limits,
+            labels: self.labels.clone(),
+            constraints,
+            strategy: self.strategy,
+            priority: self.priority,
+        })
+    }
+
+    fn check_text(&self, wrong: &mut Wrong) {
+        let chars = self.name.chars().count();
+        if chars == 0 || chars > limit::NAME_CHARS || self.name.contains(char::is_control) {
+            wrong.add("name", &self.name, "must have 1 to 255 characters, none of them a control character");
+        }
+        let words = self.command.len() + self.args.len();
+        let bytes = self.command.iter().chain(&self.args).map(String::len).sum::<usize>()
+            + self.env.iter().map(|(k, v)| k.len() + v.len() + 2).sum::<usize>();
+        if words > limit::COMMAND_WORDS || bytes > limit::COMMAND_BYTES {
+            wrong.add(
+                "command",
+                format!("{words} words, {bytes} bytes with env"),
+                "may have 4096 words and 1 MiB with its environment at most",
+            );
+        }
+        if self.command.iter().chain(&self.args).any(|w| w.contains('\0')) {
+            wrong.add("command", "…\\0…", "must not contain a NUL character");
+        }
+        if self.command.first().is_some_and(String::is_empty) {
+            wrong.add("command", "", "the program's name must not be empty");
+        }
+        if self.env.len() > limit::ENTRIES {
+            wrong.add("env", self.env.len(), "may have 1024 variables at most");
+        }
+        for (key, value) in &self.env {
+            if key.is_empty() || key.contains(['=', '\0']) || value.contains('\0') {
+                wrong.add(
+                    format!("env.{key}"),
+                    value,
+                    "a name is not empty and has no `=` or NUL; a value no NUL",
+                );
+            }
+        }
+        if let Some(dir) = &self.workdir
+            && (!dir.starts_with('/') || dir.contains('\0'))
+        {
+            wrong.add("workdir", dir, "must be an absolute path");
+        }
+        if self.labels.len() > limit::ENTRIES {
+            wrong.add("labels", self.labels.len(), "may have 1024 labels at most");
+        }
+        for (key, value) in &self.labels {
+            if key.is_empty() || key.len() > limit::LABEL_CHARS || value.len() > limit::LABEL_CHARS {
+                wrong.add(format!("labels.{key}"), value, "a key has 1 to 255 bytes, a value 255 at most");
+            }
+        }
+        if self.constraints.len() > limit::ENTRIES {
+            wrong.add("constraints", self.constraints.len(), "may have 1024 entries at most");
+        }
+        for (index, c) in self.constraints.iter().enumerate() {
+            let known = matches!(c.attribute.as_str(), "worker" | "zone" | "hostname")
+                || c.attribute.strip_prefix("label.").is_some_and(|key| !key.is_empty());
+            if !known || c.attribute.len() > limit::LABEL_CHARS {
+                wrong.add(
+                    format!("constraints[{index}].attribute"),
+                    &c.attribute,
+                    "must be `worker`, `zone`, `hostname` or `label.<key>`",
+                );
+            }
+            if c.value.len() > limit::LABEL_CHARS {
+                wrong.add(format!("constraints[{index}].value"), &c.value, "may have 255 bytes at most");
+            }
+        }
+    }
+
+    fn check_numbers(&self, wrong: &mut Wrong) {
+        let within = |value: f64, max: f64| value.is_finite() && (0.0..=max).contains(&value);
+        if !within(self.cpu, limit::CPU_CORES) {
+            wrong.add("cpu", self.cpu, "must be cores from 0 to 1000000");
+        }
+        for (field, value) in [("memory", self.memory), ("disk", self.disk)] {
+            if value > limit::BYTES {
+                wrong.add(field, value, "must be bytes, 1 EiB at most");
+            }
+        }
+        if let Some(s) = self.timeout_s
+            && (!within(s, limit::TIMEOUT_S) || s < 0.001)
+        {
+            wrong.add("timeout_s", s, "must be seconds from 0.001 to a year (31536000)");
+        }
+        if let Some(s) = self.grace_s
+            && !within(s, limit::GRACE_S)
+        {
+            wrong.add("grace_s", s, "must be seconds from 0 to 3600");
+        }
+        if !(-limit::PRIORITY..=limit::PRIORITY).contains(&self.priority) {
+            wrong.add("priority", self.priority, "must lie between -1000 and 1000");
+        }
+        if let Some(count) = self.count
+            && !(1..=limit::COUNT).contains(&count)
+        {
+            wrong.add("count", count, "must be 1 to 1000000");
+        }
+        if self.id.is_some() && self.count.is_some_and(|c| c > 1) {
+            wrong.add(
+                "id",
+                "",
+                "cannot be given together with a count above 1: each copy has an id of its own",
+            );
+        }
+        if let Some(pids) = self.pids
+            && !(1..=4_194_304).contains(&pids)
+        {
+            wrong.add("pids", pids, "must be 1 to 4194304");
+        }
+    }
+
+    fn check_runtime(&self, wrong: &mut Wrong) -> Runtime {
+        let runtime = match self.runtime {
+            Runtime::Auto if self.image.is_some() => Runtime::Docker,
+            Runtime::Auto => Runtime::Process,
+            given => given,
+        };
+        match runtime {
+            Runtime::Docker => {
+                if self
+                    .image
+                    .as_deref()
+                    .is_none_or(|i| i.is_empty() || i.len() > 255 || i.contains(char::is_whitespace))
+                {
+                    wrong.add(
+                        "image",
+                        self.image.as_deref().unwrap_or(""),
+                        "the docker runtime needs an image's name",
+                    );
+                }
+                if !self.limits.is_empty() {
+                    wrong.add(
+                        "limits",
+                        "",
+                        "are for the process runtime; a container is limited by memory, cpu, pids",
+                    );
+                }
+            }
+            Runtime::Process | Runtime::Auto => {
+                if self.image.is_some() {
+                    wrong.add(
+                        "image",
+                        self.image.as_deref().unwrap_or(""),
+                        "the process runtime takes no image",
+                    );
+                }
+                if self.command.is_empty() {
+                    wrong.add(
+                        "command",
+                        "[]",
+                        "must name a program (there is no image that could bring its own)",
+                    );
+                }
+                if self.pids.is_some() {
+                    wrong.add("pids", self.pids.unwrap_or(0), "is for the docker runtime");
+                }
+            }
+        }
+        runtime
+    }
+}
+
+/// `value` in thousandths, rounded up so that a promise is never smaller than what was asked.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked to be finite, not negative, small"
+)]
+fn thousandths(value: f64) -> u64 {
+    // 0.05 × 1000 is 50.000000000000007 in binary: what lies within a millionth of a whole number is that number.
+    let scaled = value * 1000.0;
+    if (scaled - scaled.round()).abs() < 1e-6 { scaled.round() as u64 } else { scaled.ceil() as u64 }
+}
+
+struct Wrong(Vec<FieldError>);
+
+impl Wrong {
+    #[expect(clippy::needless_pass_by_value, reason = "callers hand over numbers and texts alike")]
+    fn add(&mut self, field: impl Into<String>, value: impl ToString, message: &str) {
+        self.0.push(FieldError::new(field, &value.to_string(), message));
+    }
+}
+
+impl Wrong {
+    #[expect(clippy::needless_pass_by_value, reason = "callers hand over numbers and texts alike")]
+    fn add(&mut self, field: impl Into<String>, value: impl ToString, message: &str) {
+        self.0.push(FieldError::new(field, &value.to_string(), message));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> TaskDefinition {
+        TaskDefinition {
+            name: "x".into(),
+            command: vec!["true".into()],
+            cpu: 0.05,
+            ..TaskDefinition::default()
+        }
+    }
+
+    #[test]
+    fn a_definition_becomes_whole() {
+        let spec = good().check().unwrap();
+        assert_eq!(spec.runtime, Runtime::Process);
+        assert_eq!(spec.resources.cpu_milli, 50);
+        assert_eq!(spec.grace_ms, 10_000);
+    }
+
+    #[test]
+    fn fractions_below_a_thousandth_round_up() {
+        assert_eq!(TaskDefinition { cpu: 0.0001, ..good() }.check().unwrap().resources.cpu_milli, 1);
+    }
+
+    #[test]
+    fn every_fault_is_named() {
+        let bad = TaskDefinition { name: String::new(), cpu: f64::NAN, priority: 5000, ..good() };
+        let fields: Vec<_> = bad.check().unwrap_err().into_iter().map(|e| e.field).collect();
+        assert_eq!(fields, ["name", "cpu", "priority"]);
+    }
+
+    #[test]
+    fn the_image_decides_what_auto_means() {
+        let def = TaskDefinition { image: Some("busybox".into()), ..good() };
+        assert_eq!(def.check().unwrap().runtime, Runtime::Docker);
+        assert!(TaskDefinition { runtime: Runtime::Process, ..def }.check().is_err());
+    }
+}

@@ -1,0 +1,24 @@
+//! Bounds on what a definition may say. A definition beyond one is refused by the field's name.
+
+/// Most characters of a task's name.
+pub const NAME_CHARS: usize = 255;
+/// Most arguments of a command.
+pub const COMMAND_WORDS: usize = 4096;
+/// Most bytes of a command with its environment (Linux gives a single program 2 MiB; we leave room for our own).
+pub const COMMAND_BYTES: usize = 1 << 20;
+/// Most labels, constraints or environment variables.
+pub const ENTRIES: usize = 1024;
+/// Most characters of a label's key or value, of an attribute or of a constraint's value.
+pub const LABEL_CHARS: usize = 255;
+/// Most cores one task may ask for.
+pub const CPU_CORES: f64 = 1_000_000.0;
+/// Most bytes of memory or disk one task may ask for: 1 EiB.
+pub const BYTES: u64 = 1 << 60;
+/// Most copies one definition may ask for.
+pub const COUNT: u32 = 1_000_000;
+/// Longest time limit, in seconds: a year.
+pub const TIMEOUT_S: f64 = 31_536_000.0;
+/// Longest grace between TERM and KILL, in seconds: an hour.
+pub const GRACE_S: f64 = 3600.0;
+/// Highest priority; the lowest is its negative.
+pub const PRIORITY: i32 = 1000;
