@@ -25,6 +25,7 @@ use crate::runtime::{Instance, NotStarted, Runtime};
 mod adopt;
 mod find;
 mod instance;
+mod kernel_log;
 mod labels;
 mod logs;
 

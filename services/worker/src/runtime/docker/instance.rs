@@ -14,7 +14,7 @@ use muster_events::time::Timestamp;
 use tokio::time::timeout;
 
 use super::logs::Logs;
-use super::{remove, words};
+use super::{kernel_log, remove, words};
 use crate::output::{Patience, Source};
 use crate::runtime::{Exit, Instance, Signal};
 
@@ -60,8 +60,13 @@ impl Container {
     }
 }
 
-/// Whether the engine says, or says shortly, that the kernel killed a container for its memory.
+/// Whether the kernel killed a container for its memory: by its own word, or else by the engine's, which may come
+/// shortly.
 async fn was_out_of_memory(client: &bollard::Docker, id: &str) -> bool {
+    let container = id.to_owned();
+    if tokio::task::spawn_blocking(move || kernel_log::tells_of_oom(&container)).await.unwrap_or(false) {
+        return true;
+    }
     let filters = HashMap::from([
         ("container".to_owned(), vec![id.to_owned()]),
         ("event".to_owned(), vec!["oom".to_owned()]),
