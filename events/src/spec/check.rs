@@ -220,13 +220,6 @@ impl Wrong {
     }
 }
 
-impl Wrong {
-    #[expect(clippy::needless_pass_by_value, reason = "callers hand over numbers and texts alike")]
-    fn add(&mut self, field: impl Into<String>, value: impl ToString, message: &str) {
-        self.0.push(FieldError::new(field, &value.to_string(), message));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
