@@ -40,6 +40,8 @@ pub(crate) struct Cluster<'a> {
     /// The hash of the state at `seq`; with `?hash=true`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) state_hash: Option<Hash>,
+    /// What an acknowledged write survives, in words.
+    pub(crate) durability: &'static str,
     /// muster's version.
     pub(crate) version: &'static str,
 }

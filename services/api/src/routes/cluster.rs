@@ -66,6 +66,7 @@ fn show(api: &Api, model: &Model, state_hash: Option<Hash>) -> ApiResult<Respons
         log: applied.into(),
         seq: applied.seq,
         state_hash,
+        durability: super::health::durability(api.bus.fitness().durability),
         version: env!("CARGO_PKG_VERSION"),
     };
     json(StatusCode::OK, &cluster)

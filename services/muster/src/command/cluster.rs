@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::command::{Context, Outcome};
 use crate::exit;
-use crate::units::grouped;
+use crate::units::{grouped, show_bytes};
 
 /// Arguments of `cluster`.
 #[derive(Debug, clap::Args)]
@@ -39,13 +39,15 @@ fn lines(status: &ClusterStatus) -> Vec<(String, String)> {
     let mut lines = vec![
         ("workers".to_owned(), counts(&status.workers)),
         ("tasks".to_owned(), counts(&status.tasks)),
-        ("capacity".to_owned(), plain(&status.capacity)),
-        ("used".to_owned(), plain(&status.used)),
+        ("capacity".to_owned(), amounts(&status.capacity)),
+        ("used".to_owned(), amounts(&status.used)),
         ("leader".to_owned(), status.leader.clone().unwrap_or_else(|| "-".to_owned())),
         ("position".to_owned(), grouped(status.seq)),
         ("version".to_owned(), status.version.clone()),
     ];
     lines.extend(status.state_hash.iter().map(|h| ("state hash".to_owned(), h.clone())));
+    let durability = status.durability.iter().map(|d| d.trim_start_matches("durability: ").to_owned());
+    lines.extend(durability.map(|d| ("durability".to_owned(), d)));
     lines.extend(status.more.iter().map(|(k, v)| (k.clone(), plain(v))));
     lines
 }
@@ -58,6 +60,17 @@ fn counts(counts: &BTreeMap<String, u64>) -> String {
         .map(|(name, n)| format!("{} {name}", grouped(*n)))
         .collect();
     if parts.is_empty() { grouped(total) } else { format!("{} ({})", grouped(total), parts.join(", ")) }
+}
+
+/// Amounts of resources, those that count bytes in units for people.
+fn amounts(value: &Value) -> String {
+    let Value::Object(map) = value else { return plain(value) };
+    let amounts = map.iter().map(|(name, amount)| match amount.as_u64() {
+        Some(n) if matches!(name.as_str(), "memory" | "disk") => format!("{name} {}", show_bytes(n)),
+        Some(n) => format!("{name} {}", grouped(n)),
+        None => format!("{name} {}", plain(amount)),
+    });
+    amounts.collect::<Vec<_>>().join(", ")
 }
 
 /// A value in one line, without the signs of JSON.
