@@ -1,6 +1,7 @@
 //! `cargo xtask test`: what CI checks, in the order in which it fails fastest.
 
 use crate::run::{Result, cargo, root, run, step, works};
+use crate::up::{Profile, build};
 use crate::{contract, tools};
 
 /// What to do about `schemas/`.
@@ -37,7 +38,7 @@ pub(crate) fn only(name: &str) -> Result<()> {
 fn tests() -> Result<()> {
     let server = tools::nats_server()?;
     // The system tests start the real binary; cargo builds it beside them only when it is asked to.
-    run(cargo().args(["build", "--locked", "--package", "muster", "--bin", "muster"]))?;
+    build(Profile::Debug)?;
     let mut command = cargo();
     if works(cargo().args(["nextest", "--version"])) {
         command.args(["nextest", "run", "--workspace", "--locked"]);
@@ -57,17 +58,7 @@ fn tests() -> Result<()> {
 /// Writes or checks `schemas/`. A test does it, so that no binary has to be linked for it alone.
 pub(crate) fn schemas(what: Schemas) -> Result<()> {
     let mut command = cargo();
-    command.args([
-        "test",
-        "--quiet",
-        "--package",
-        "muster-tests",
-        "--test",
-        "system",
-        "--",
-        "schemas::",
-        "golden::",
-    ]);
+    command.args(["test", "--quiet", "--workspace", "--test", "system", "--", "schemas::", "golden::"]);
     if what == Schemas::Write {
         command.env("MUSTER_SCHEMAS", "write");
     }

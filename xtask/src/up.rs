@@ -17,12 +17,17 @@ pub(crate) enum Profile {
 }
 
 /// Builds `muster`; the path of the binary.
+///
+/// Cargo compiles a crate once for each set of features that it is asked for, and `--package` asks for other sets than
+/// the tests do. So the debug build is that of the whole workspace with its tests, which need it next; the release
+/// build is the binary alone.
 pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
     let mut command = cargo();
-    command.args(["build", "--package", "muster", "--bin", "muster"]);
-    if profile == Profile::Release {
-        command.arg("--release");
-    }
+    command.args(["build", "--locked"]);
+    command.args(match profile {
+        Profile::Debug => ["--workspace", "--bins", "--tests"].as_slice(),
+        Profile::Release => &["--package", "muster", "--bin", "muster", "--release"],
+    });
     run(&mut command)?;
     Ok(target().join(if profile == Profile::Release { "release/muster" } else { "debug/muster" }))
 }
