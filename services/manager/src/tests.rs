@@ -99,6 +99,7 @@ fn register(worker: &str) -> Command {
             started_at: Timestamp::default(),
         },
         holding: Vec::new(),
+        seen: None,
     })
 }
 

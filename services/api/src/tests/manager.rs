@@ -163,8 +163,8 @@ impl Manager {
             started_at: now().plus_seconds(-9045.0),
         };
         let installation = Installation::new(Uuid::new_v4());
-        let register =
-            Register { worker_id: worker_id.clone(), incarnation, installation, info, holding: Vec::new() };
+        let (holding, worker) = (Vec::new(), worker_id.clone());
+        let register = Register { worker_id: worker, incarnation, installation, info, holding, seen: None };
         let seq = self.send(name, Command::WorkerRegister(register)).await;
         let host = HostMetrics {
             cpu_percent: 12.5,
