@@ -14,7 +14,7 @@ use muster_events::commit::{Cause, Commit, Entry, VERSION};
 use muster_events::hash::Hash;
 use muster_events::id::{Actor, CommandId, Incarnation, Installation, NodeName, WorkerId};
 use muster_events::order::Order;
-use muster_events::outcome::Outcome;
+use muster_events::outcome::{GroupOutcome, Outcome};
 use muster_events::resources::Resources;
 use muster_events::spec::{Runtime, TaskDefinition};
 use muster_events::subject::Cell;
@@ -58,10 +58,25 @@ impl World {
 
     /// Publishes a command and waits for its outcome.
     async fn ask(&self, actor: &str, id: &str, command: &Command) -> Outcome {
+        self.ask_raw(actor, id, command.verb(), command.encode(Encoding::Json).unwrap()).await
+    }
+
+    async fn ask_raw(&self, actor: &str, id: &str, verb: &str, payload: Vec<u8>) -> Outcome {
         let (reply, mut outcomes) = self.bus.inbox().await.unwrap();
-        self.publish(actor, id, command.verb(), command.encode(Encoding::Json).unwrap(), Some(reply)).await;
+        self.publish(actor, id, verb, payload, Some(reply)).await;
         let bytes = tokio::time::timeout(HANG, outcomes.next()).await.unwrap().unwrap().unwrap();
         codec::decode(Encoding::Json, &bytes).unwrap()
+    }
+
+    /// Publishes a group, as message `id`, and waits for its outcomes.
+    async fn ask_group(&self, id: &str, commands: Vec<(&str, Command)>) -> Vec<Outcome> {
+        let (reply, mut outcomes) = self.bus.inbox().await.unwrap();
+        let entry = |(id, command)| GroupEntry { id: CommandId::new(id).unwrap(), actor: None, command };
+        let group = Group { commands: commands.into_iter().map(entry).collect() };
+        let payload = codec::encode(Encoding::Json, &group).unwrap();
+        self.publish("alice", id, "group.apply", payload, Some(reply)).await;
+        let bytes = tokio::time::timeout(HANG, outcomes.next()).await.unwrap().unwrap().unwrap();
+        codec::decode::<GroupOutcome>(Encoding::Json, &bytes).unwrap().outcomes
     }
 
     async fn publish(&self, actor: &str, id: &str, verb: &str, payload: Vec<u8>, reply: Option<String>) {
@@ -199,6 +214,35 @@ async fn an_id_that_was_decided_is_answered_with_the_first_outcome() {
     world.ask("alice", "m-3", &submit(1)).await;
     world.end().await;
     assert_eq!(replay(&bus).await.0.tasks.len(), 2);
+}
+
+#[tokio::test]
+async fn an_id_that_comes_with_another_command_is_refused_and_keeps_its_first_outcome() {
+    let bus = memory();
+    let world = start(&bus);
+    let first = world.ask("alice", "k-1", &submit(1)).await;
+    let other = world.ask_group("m-1", vec![("k-1", submit(2))]).await.remove(0);
+    let problem = other.error.unwrap();
+    assert_eq!((other.accepted, problem.code), (false, 409));
+    assert!(problem.message.contains("k-1") && problem.message.contains("another command"), "{problem:?}");
+    assert_eq!(world.ask_group("m-2", vec![("k-1", submit(1))]).await, std::slice::from_ref(&first));
+    world.end().await;
+    let (state, log) = replay(&bus).await;
+    assert_eq!(state.tasks.len(), 1);
+    assert_eq!(kinds(&log).iter().filter(|kind| **kind == "command.rejected").count(), 1);
+    assert_eq!(state.outcomes.get(&CommandId::new("k-1").unwrap()).unwrap().seq, first.seq);
+}
+
+#[tokio::test]
+async fn a_command_under_the_id_of_one_that_could_not_be_read_is_told_so() {
+    let bus = memory();
+    let world = start(&bus);
+    let unreadable = world.ask_raw("alice", "k-1", "task.submit", br#"{"name":7}"#.to_vec()).await;
+    assert_eq!(unreadable.error.unwrap().code, 400);
+    let mended = world.ask_group("m-1", vec![("k-1", submit(1))]).await.remove(0);
+    assert_eq!(mended.error.unwrap().code, 409);
+    world.end().await;
+    assert_eq!(replay(&bus).await.0.tasks.len(), 0);
 }
 
 #[tokio::test]

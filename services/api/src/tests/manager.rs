@@ -70,9 +70,12 @@ impl Mind {
         for (index, entry) in commands.into_iter().enumerate() {
             let actor = entry.actor.unwrap_or_else(|| actor.clone());
             let request = Request { id: &entry.id, actor: &actor, trusted, command: &entry.command };
-            let known = self.state.outcomes.get(&entry.id).is_some();
+            let digest = entry.command.is_remembered().then(|| entry.command.digest().unwrap());
             let verb = entry.command.verb().to_owned();
-            let events = if known { Ok(Vec::new()) } else { decide(&self.state, &request, at) };
+            let events = match self.state.outcomes.get(&entry.id) {
+                Some(first) => first.other_than(&entry.id, digest).map_or_else(|| Ok(Vec::new()), Err),
+                None => decide(&self.state, &request, at),
+            };
             let events = events.unwrap_or_else(|problem| {
                 vec![Event::CommandRejected(CommandRejected { verb: verb.clone(), problem, payload: None })]
             });
@@ -83,6 +86,7 @@ impl Mind {
                 partial: false,
                 id: entry.id.clone(),
                 verb,
+                digest,
             };
             let cause = Cause { command: Some(command), actor: actor.clone(), trace: None };
             entries.push(self.entry(at, cause, events));

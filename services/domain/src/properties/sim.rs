@@ -318,7 +318,8 @@ impl Sim {
         let refused = matches!(events[..], [Event::CommandRejected(_)]);
         self.commands_refused += u64::from(refused);
         let seq = self.commands;
-        let cause = CommandCause { seq, index: 0, more: false, partial: false, id: id.clone(), verb };
+        let digest = command.is_remembered().then(|| command.digest().unwrap());
+        let cause = CommandCause { seq, index: 0, more: false, partial: false, id: id.clone(), verb, digest };
         let cause = Cause { command: Some(cause), actor: actor.clone(), trace: None };
         self.check_halves(&request, &events, refused);
         let stale = matches!(&events[..], [.., Event::WorkerRegistered(e)] if !e.stale.is_empty());

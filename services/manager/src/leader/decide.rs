@@ -59,19 +59,17 @@ impl Leader {
         place: Place,
         trace: Option<&str>,
     ) -> Result<Outcome, StepDown> {
-        let repeatable = request.named && !matches!(request.body, Ok(Command::AttemptReport(_)));
-        if let Some(first) = self.state.outcomes.get(&request.id).filter(|_| repeatable) {
-            let outcome = Outcome {
-                id: request.id.clone(),
-                accepted: first.rejected.is_none(),
-                seq: first.seq,
-                error: first.rejected.as_deref().cloned(),
-            };
+        let repeatable = request.named && request.body.as_ref().map_or(true, Command::is_remembered);
+        let first = self.state.outcomes.get(&request.id).filter(|_| repeatable);
+        let other = first.and_then(|first| first.other_than(&request.id, request.digest));
+        if let (Some(first), None) = (first, &other) {
+            let outcome = first.outcome(&request.id);
             self.record(split(cause(&request, place, trace), Vec::new())?)?;
             return Ok(outcome);
         }
         let cause = cause(&request, place, trace);
-        let (events, error) = match self.decision(&request, place) {
+        let decision = other.map_or_else(|| self.decision(&request, place), |problem| Err((problem, None)));
+        let (events, error) = match decision {
             Ok(events) => {
                 if self.is_sign_of_life(&request) {
                     return Ok(Outcome {
@@ -167,6 +165,7 @@ fn cause(request: &Request, place: Place, trace: Option<&str>) -> Cause {
             partial: false,
             id: request.id.clone(),
             verb: request.verb.clone(),
+            digest: request.digest,
         }),
         actor: request.actor.clone(),
         trace: trace.map(str::to_owned),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use muster_events::output::OutputStream;
-use muster_events::report::{Ending, What};
+use muster_events::report::Ending;
 use muster_events::spec::TaskDefinition;
 use muster_worker::{OutputLimits, WorkerConfig};
 
