@@ -10,17 +10,18 @@ use muster_domain::state::{State, TaskState};
 use muster_domain::{evolve, invariants};
 use muster_events::codec::{self, Encoding};
 use muster_events::command::{Command, Group, GroupEntry, Submission, WorkerName};
-use muster_events::commit::{Cause, Commit, Entry, VERSION};
+use muster_events::commit::{Cause, CommandCause, Commit, Entry, VERSION};
+use muster_events::event::{CommandRejected, Event};
 use muster_events::hash::Hash;
 use muster_events::id::{Actor, CommandId, Incarnation, Installation, NodeName, WorkerId};
 use muster_events::order::Order;
-use muster_events::outcome::{GroupOutcome, Outcome};
+use muster_events::outcome::{GroupOutcome, Outcome, Problem};
 use muster_events::resources::Resources;
 use muster_events::spec::{Runtime, TaskDefinition};
 use muster_events::subject::Cell;
 use muster_events::time::Timestamp;
 use muster_events::worker::{Register, WorkerInfo};
-use muster_log::bus::{Bus, Outgoing, Stored};
+use muster_log::bus::{Bus, Live, Outgoing, Stored};
 use muster_log::memory::MemoryBus;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -75,8 +76,7 @@ impl World {
         let group = Group { commands: commands.into_iter().map(entry).collect() };
         let payload = codec::encode(Encoding::Json, &group).unwrap();
         self.publish("alice", id, "group.apply", payload, Some(reply)).await;
-        let bytes = tokio::time::timeout(HANG, outcomes.next()).await.unwrap().unwrap().unwrap();
-        codec::decode::<GroupOutcome>(Encoding::Json, &bytes).unwrap().outcomes
+        pages(&mut outcomes).await.into_iter().flat_map(|page| page.outcomes).collect()
     }
 
     async fn publish(&self, actor: &str, id: &str, verb: &str, payload: Vec<u8>, reply: Option<String>) {
@@ -127,6 +127,16 @@ fn submit(count: u32) -> Command {
         ..TaskDefinition::default()
     };
     Command::TaskSubmit(Submission { job: None, tasks: vec![task] })
+}
+
+/// All that a group's publisher hears, message by message.
+async fn pages(outcomes: &mut Live<tokio_util::bytes::Bytes>) -> Vec<GroupOutcome> {
+    let mut pages: Vec<GroupOutcome> = Vec::new();
+    while pages.last().is_none_or(|page| page.more) {
+        let bytes = tokio::time::timeout(HANG, outcomes.next()).await.unwrap().unwrap().unwrap();
+        pages.push(codec::decode(Encoding::Json, &bytes).unwrap());
+    }
+    pages
 }
 
 /// The log as it stands, folded and checked.
@@ -243,6 +253,66 @@ async fn a_command_under_the_id_of_one_that_could_not_be_read_is_told_so() {
     assert_eq!(mended.error.unwrap().code, 409);
     world.end().await;
     assert_eq!(replay(&bus).await.0.tasks.len(), 0);
+}
+
+#[tokio::test]
+async fn the_publisher_of_a_large_group_hears_of_every_command() {
+    let bus = memory();
+    let world = start(&bus);
+    // Each refusal tells of a hundred faults: two hundred of them are more than a message holds.
+    let faulty = vec![r#"{"name":""}"#; 100].join(",");
+    let entry = |n| format!(r#"{{"id":"c-{n}","command":{{"task.submit":{{"tasks":[{faulty}]}}}}}}"#);
+    let entries = (0..200).map(entry).collect::<Vec<_>>().join(",");
+    let payload = format!(r#"{{"commands":[{entries}]}}"#).into_bytes();
+    let (reply, mut outcomes) = bus.inbox().await.unwrap();
+    world.publish("alice", "m-1", "group.apply", payload, Some(reply)).await;
+    let pages = pages(&mut outcomes).await;
+    assert!(pages.len() > 1, "{} messages", pages.len());
+    let heard: Vec<_> = pages.into_iter().flat_map(|page| page.outcomes).collect();
+    assert_eq!(heard.len(), 200);
+    for (n, outcome) in heard.iter().enumerate() {
+        assert_eq!(outcome.id.as_str(), format!("c-{n}"));
+        let problem = outcome.error.as_ref().unwrap();
+        assert!(problem.code == 400 && problem.details.is_some(), "{problem:?}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_publisher_of_a_group_decided_by_two_leaders_hears_of_every_command() {
+    let bus = memory();
+    // The first leader has decided one of the three, and died before it could say so.
+    let id = |n: u32| CommandId::new(&format!("c-{n}")).unwrap();
+    let entries = (0..3).map(|n| GroupEntry { id: id(n), actor: None, command: submit(n + 1) });
+    let payload = codec::encode(Encoding::Json, &Group { commands: entries.collect() }).unwrap();
+    let (reply, mut outcomes) = bus.inbox().await.unwrap();
+    let stop = CancellationToken::new();
+    let idle = World { bus: Arc::clone(&bus), stop, manager: tokio::spawn(async { Ok(()) }) };
+    idle.publish("alice", "m-1", "group.apply", payload, Some(reply)).await;
+    let verb = "task.submit".to_owned();
+    let digest = Some(submit(1).digest().unwrap());
+    let cause = CommandCause { seq: 1, index: 0, more: true, partial: false, id: id(0), verb, digest };
+    let rejected =
+        CommandRejected { verb: "task.submit".into(), problem: Problem::conflict("no"), payload: None };
+    let commit = Commit {
+        version: VERSION,
+        first: 1,
+        at: Timestamp::default(),
+        leader: NodeName::new("first").unwrap(),
+        prev: Hash::ZERO,
+        entries: vec![Entry {
+            cause: Cause { command: Some(cause), actor: Actor::new("alice").unwrap(), trace: None },
+            events: vec![Event::CommandRejected(rejected)],
+        }],
+    };
+    bus.append(&commit, 0).await.unwrap();
+    let world = start(&bus);
+    let heard: Vec<_> = pages(&mut outcomes).await.into_iter().flat_map(|page| page.outcomes).collect();
+    assert_eq!(heard.iter().map(|o| o.id.clone()).collect::<Vec<_>>(), [id(0), id(1), id(2)]);
+    assert_eq!(heard.iter().map(|o| o.accepted).collect::<Vec<_>>(), [false, true, true]);
+    assert_eq!((heard[0].seq, heard[0].error.clone()), (1, Some(Problem::conflict("no"))));
+    world.end().await;
+    assert_eq!(replay(&bus).await.0.tasks.len(), 5);
 }
 
 #[tokio::test]
