@@ -211,6 +211,7 @@ mod tests {
     use crate::command::{Command, Opened};
     use crate::commit::{Cause, CommandCause, Entry, VERSION};
     use crate::event::{Event, TaskSubmitted};
+    use crate::hash::Digest;
     use crate::id::{Actor, CommandId, NodeName, TaskId};
     use crate::spec::TaskDefinition;
     use crate::time::Timestamp;
@@ -245,6 +246,7 @@ mod tests {
                         partial: false,
                         id: id.clone(),
                         verb: "task.submit".into(),
+                        digest: Some(Digest::of(b"what is asked")),
                     }),
                     actor: Actor::new("alice").unwrap(),
                     trace: None,

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, Encoding};
+use crate::hash::Digest;
 use crate::id::{Actor, CommandId, JobId, TaskId, WorkerId};
 use crate::outcome::{FieldError, Problem};
 use crate::report::Reports;
@@ -195,6 +196,18 @@ impl Command {
         }
     }
 
+    /// Whether its outcome is remembered by its id, so that a repeat gets it. Reports are told apart by their attempts'
+    /// fences.
+    pub const fn is_remembered(&self) -> bool {
+        !matches!(self, Self::AttemptReport(_))
+    }
+
+    /// What it says, in short, however it was written: JSON or MessagePack, fields in any order, what is optional left
+    /// out or not.
+    pub fn digest(&self) -> Result<Digest, codec::CodecError> {
+        codec::encode(Encoding::MessagePack, self).map(|bytes| Digest::of(&bytes))
+    }
+
     /// Decodes the payload of a command with this verb. The error is the 400 (or 404 for a verb that is none) the
     /// publisher gets, naming the field.
     pub fn decode(verb: &str, encoding: Encoding, payload: &[u8]) -> Result<Self, Problem> {
@@ -299,5 +312,79 @@ pub fn decode_submission(encoding: Encoding, payload: &[u8]) -> Result<Submissio
     } else {
         let task = codec::decode_request(encoding, payload)?;
         Ok(Submission { job: None, tasks: vec![task] })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(encoding: Encoding, verb: &str, payload: &[u8]) -> String {
+        Command::decode(verb, encoding, payload).unwrap().digest().unwrap().to_string()
+    }
+
+    /// Digests stand in the log, and are compared with those of commands that come much later: a build that counts
+    /// something else would refuse repeats. So a new field must be left out while it has its default.
+    #[test]
+    fn what_a_command_says_has_the_same_digest_for_ever() {
+        let worker = r#""worker_id":"w1""#;
+        let life = r#""incarnation":"67e55044-10b1-426f-9247-bb680e5fe0c8""#;
+        let info = r#"{"hostname":"h","runtimes":["process"],"capacity":{"cpu_milli":1,"memory":2,"disk":3,"slots":4},"started_at":"2026-01-01T00:00:00Z"}"#;
+        let task = r#"{"task_id":"67e55044-10b1-426f-9247-bb680e5fe0c8"}"#;
+        let host = r#"{"cpu_percent":1.5,"memory_used":1,"memory_total":2,"disk_used":3,"disk_total":4,"network_received":5,"network_sent":6}"#;
+        let cases = [
+            ("task.submit", r#"{"name":"x","command":["true"]}"#.to_owned(), "36fde13d9545265e"),
+            (
+                "task.submit",
+                r#"{"tasks":[{"name":"x","command":["true"]},{"name":"y","image":"z"}]}"#.to_owned(),
+                "034b85c61b038c17",
+            ),
+            ("task.cancel", task.to_owned(), "a489ad2980d31098"),
+            ("task.start", task.to_owned(), "4313826982ab4175"),
+            (
+                "worker.register",
+                format!(
+                    r#"{{{worker},{life},"installation":"67e55044-10b1-426f-9247-bb680e5fe0c8","info":{info}}}"#
+                ),
+                "5665a4edec25c43e",
+            ),
+            ("worker.unregister", format!("{{{worker}}}"), "26014d5b136a894b"),
+            ("worker.drain", format!("{{{worker}}}"), "34a23506ff3ebd7b"),
+            ("worker.activate", format!("{{{worker}}}"), "a8d1f376bdeef34a"),
+            (
+                "worker.heartbeat",
+                format!(r#"{{{worker},{life},"at":"2026-01-01T00:00:00Z","host":{host},"held":0}}"#),
+                "1230119e2a768d8a",
+            ),
+        ];
+        let found: Vec<_> =
+            cases.iter().map(|(verb, json, _)| digest(Encoding::Json, verb, json.as_bytes())).collect();
+        assert_eq!(found, cases.map(|(_, _, expected)| expected));
+    }
+
+    #[test]
+    fn how_a_command_was_written_does_not_count_what_it_says_does() {
+        let plain = digest(
+            Encoding::Json,
+            "task.submit",
+            br#"{"name":"x","command":["true"],"env":{"A":"1","B":"2"}}"#,
+        );
+        let spelled =
+            br#" {"env":{"B":"2","A":"1"},"cpu":0,"priority":0,"image":null,"command":["true"],"name":"\u0078"} "#;
+        assert_eq!(digest(Encoding::Json, "task.submit", spelled), plain);
+        let command = Command::decode("task.submit", Encoding::Json, spelled).unwrap();
+        let packed = command.encode(Encoding::MessagePack).unwrap();
+        assert_eq!(digest(Encoding::MessagePack, "task.submit", &packed), plain);
+        let more = digest(
+            Encoding::Json,
+            "task.submit",
+            br#"{"name":"x","command":["true"],"env":{"A":"1","B":"3"}}"#,
+        );
+        assert_ne!(more, plain);
+        let worker = br#"{"worker_id":"w1"}"#;
+        let verbs = ["worker.drain", "worker.activate", "worker.unregister"];
+        let all: std::collections::BTreeSet<_> =
+            verbs.iter().map(|verb| digest(Encoding::Json, verb, worker)).collect();
+        assert_eq!(all.len(), verbs.len(), "the verb counts too");
     }
 }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
-use crate::hash::Hash;
+use crate::hash::{Digest, Hash};
 use crate::id::{Actor, CommandId, NodeName};
 use crate::time::Timestamp;
 
@@ -77,6 +77,10 @@ pub struct CommandCause {
     pub id: CommandId,
     /// `<entity>.<verb>`.
     pub verb: String,
+    /// What the command says, in short: the same id with another digest is another command. Absent for commands whose
+    /// id is nobody's to repeat (reports, and those that came without one), and in commits of before there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
 }
 
 /// How far COMMANDS have been decided: the next command to decide is entry `index` of message `seq`.

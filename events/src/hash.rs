@@ -1,4 +1,4 @@
-//! BLAKE3 hashes: of commits (the chain) and of states.
+//! BLAKE3 hashes: of commits (the chain), of states, and short ones of commands.
 
 use std::fmt;
 use std::io::BufWriter;
@@ -7,9 +7,16 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::outcome::shorten;
+
 /// A 256-bit BLAKE3 hash; 64 hexadecimal digits in JSON, 32 bytes in MessagePack.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hash([u8; 32]);
+
+/// The first 64 bits of a BLAKE3 hash; 16 hexadecimal digits in JSON, 8 bytes in MessagePack. Enough to tell what a
+/// sender mixed up by mistake; who forges a match fools nobody but himself.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 8]);
 
 /// How much is gathered before it is hashed.
 const SINK_BYTES: usize = 64 << 10;
@@ -41,62 +48,123 @@ impl Hash {
     }
 }
 
-impl fmt::Display for Hash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+impl Digest {
+    /// The digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut first = [0; 8];
+        first.copy_from_slice(&blake3::hash(bytes).as_bytes()[..8]);
+        Self(first)
     }
 }
 
-impl fmt::Debug for Hash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// A text that is not 64 hexadecimal digits.
+/// A text that is not the hexadecimal digits of a hash.
 #[derive(Debug, thiserror::Error)]
-#[error("a hash is 64 hexadecimal digits, got `{0}`")]
-pub struct BadHash(String);
+#[error("a hash is {digits} hexadecimal digits, got `{text}`")]
+pub struct BadHash {
+    digits: usize,
+    text: String,
+}
 
-impl FromStr for Hash {
-    type Err = BadHash;
+fn from_hex<const N: usize>(text: &str) -> Result<[u8; N], BadHash> {
+    let bad = || BadHash { digits: 2 * N, text: shorten(text, 2 * N) };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != N || !rest.is_empty() {
+        return Err(bad());
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut bytes = [0; N];
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = digit(*high).zip(digit(*low)).map(|(high, low)| high << 4 | low).ok_or_else(bad)?;
+    }
+    Ok(bytes)
+}
 
-    fn from_str(text: &str) -> Result<Self, BadHash> {
-        blake3::Hash::from_hex(text).map(|h| Self(*h.as_bytes())).map_err(|_| BadHash(text.to_owned()))
+/// Reads digits and bytes, whatever the encoding.
+struct Visitor<const N: usize>;
+
+impl<const N: usize> de::Visitor<'_> for Visitor<N> {
+    type Value = [u8; N];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} hexadecimal digits or {N} bytes", 2 * N)
+    }
+    fn visit_str<E: de::Error>(self, v: &str) -> Result<[u8; N], E> {
+        from_hex(v).map_err(E::custom)
+    }
+    fn visit_bytes<E: de::Error>(self, v: &[u8]) -> Result<[u8; N], E> {
+        v.try_into().map_err(|_| E::invalid_length(v.len(), &self))
     }
 }
 
-impl Serialize for Hash {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        if s.is_human_readable() { s.collect_str(self) } else { s.serialize_bytes(&self.0) }
-    }
-}
-
-impl<'de> Deserialize<'de> for Hash {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = Hash;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("64 hexadecimal digits or 32 bytes")
-            }
-            fn visit_str<E: de::Error>(self, v: &str) -> Result<Hash, E> {
-                v.parse().map_err(E::custom)
-            }
-            fn visit_bytes<E: de::Error>(self, v: &[u8]) -> Result<Hash, E> {
-                v.try_into().map(Hash).map_err(|_| E::invalid_length(v.len(), &self))
+macro_rules! hexadecimal {
+    ($name:ident, $pattern:literal) => {
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
             }
         }
-        d.deserialize_any(Visitor)
-    }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = BadHash;
+
+            fn from_str(text: &str) -> Result<Self, BadHash> {
+                from_hex(text).map(Self)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                if s.is_human_readable() { s.collect_str(self) } else { s.serialize_bytes(&self.0) }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                d.deserialize_any(Visitor).map(Self)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": $pattern, "description": "BLAKE3" })
+            }
+        }
+    };
 }
 
-impl JsonSchema for Hash {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Hash".into()
+hexadecimal!(Hash, "^[0-9a-f]{64}$");
+hexadecimal!(Digest, "^[0-9a-f]{16}$");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{Encoding, decode, encode};
+
+    #[test]
+    fn a_hash_is_read_as_it_was_written_in_either_encoding() {
+        for encoding in [Encoding::Json, Encoding::MessagePack] {
+            let (hash, digest) = (Hash::of(b"x"), Digest::of(b"x"));
+            let bytes = encode(encoding, &(hash, digest)).unwrap();
+            assert_eq!(decode::<(Hash, Digest)>(encoding, &bytes).unwrap(), (hash, digest));
+        }
+        assert!(Hash::of(b"x").to_string().starts_with(&Digest::of(b"x").to_string()));
     }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[0-9a-f]{64}$", "description": "BLAKE3" })
+
+    #[test]
+    fn what_is_no_hash_is_refused() {
+        for text in ["", "0", "00112233445566", "001122334455667g", "00112233445566778", "äääääääa"] {
+            assert!(text.parse::<Digest>().is_err(), "{text}");
+        }
+        let words = "z".repeat(5000).parse::<Hash>().unwrap_err().to_string();
+        assert!(words.starts_with("a hash is 64 hexadecimal digits") && words.len() < 200, "{words}");
     }
 }

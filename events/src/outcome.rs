@@ -134,9 +134,31 @@ pub struct Outcome {
     pub error: Option<Problem>,
 }
 
-/// What became of a message that held a group of commands, in the group's order.
+/// What became of a message that held a group of commands, in the group's order. Where all of it is larger than the
+/// server takes in one message it comes in several, each with the next outcomes; each outcome stands in one of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GroupOutcome {
-    /// One for each.
+    /// One for each command.
     pub outcomes: Vec<Outcome>,
+    /// Whether the next outcomes of the same group follow in a further message.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+}
+
+impl Outcome {
+    /// The same in fewer bytes, for where there is little room: without details, and with the first `chars` characters
+    /// of its error's message. It says where all of it stands.
+    #[must_use]
+    pub fn shortened(&self, chars: usize) -> Self {
+        let error = self.error.as_ref().map(|problem| Problem {
+            message: format!(
+                "{} (shortened; event {} has it all)",
+                shorten(&problem.message, chars),
+                self.seq
+            ),
+            details: None,
+            ..problem.clone()
+        });
+        Self { error, ..self.clone() }
+    }
 }

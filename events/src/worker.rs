@@ -56,6 +56,12 @@ pub struct Register {
     /// lacks is lost.
     #[serde(default)]
     pub holding: Vec<AttemptRef>,
+    /// The newest fence among the attempts it had been ordered to start when `holding` was read; 0 when there was
+    /// none. An attempt with a greater fence cannot be in `holding`, however far it has come since: to lack it there is
+    /// no loss, if the worker is still in the same life. Absent: all that has been placed on it until the manager
+    /// decides this counts as seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<u64>,
 }
 
 impl Register {

@@ -182,6 +182,8 @@ fn asyncapi() -> Value {
         channels.insert(name.to_owned(), channel(address, parameters, file, &message));
         operations.insert(name.to_owned(), json!({ "action": action, "channel": channel_ref(name) }));
     }
+    // The same subject: the answer to a group is a list, and may come in parts.
+    channels["outcomes"]["messages"]["group-outcome"] = message("messages/group-outcome.json");
     json!({
         "asyncapi": "3.0.0",
         "info": {

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use muster_domain::state::State;
+use muster_domain::state::{Recorded, State};
 use muster_events::codec::{self, Encoding};
 use muster_events::command::{Command, GROUP_MAX, GROUP_VERB, Group, GroupEntry};
 use muster_events::commit::Entry;
+use muster_events::event::Event;
+use muster_events::hash::Digest;
 use muster_events::id::{Actor, CommandId};
 use muster_events::outcome::Problem;
 use muster_log::bus::{Bus, Outgoing};
@@ -52,15 +54,17 @@ pub(crate) struct Waiters {
     tickets: AtomicU64,
 }
 
+/// Those who wait under one id: for the same command, unless somebody has mixed up ids.
 #[derive(Default)]
 struct Waiting {
     callers: Vec<Caller>,
-    /// Whether an earlier part of the command has caused events.
+    /// Whether an earlier part of the command that is being decided has caused events.
     caused: bool,
 }
 
 struct Caller {
     ticket: u64,
+    digest: Digest,
     tell: oneshot::Sender<Decided>,
 }
 
@@ -92,14 +96,22 @@ impl Waiters {
         if cause.partial {
             return;
         }
-        let Waiting { callers, caused } = slot.remove();
-        let outcome = state.outcomes.get(&cause.id);
-        let decided = Decided {
-            seq: outcome.map_or_else(|| state.last_seq(), |o| o.seq),
-            rejected: outcome.and_then(|o| o.rejected.as_deref().cloned()),
-            caused,
+        let Waiting { callers, caused } = slot.get_mut();
+        let caused = std::mem::take(caused);
+        let told = callers.extract_if(.., |c| cause.digest.is_none_or(|digest| digest == c.digest)).collect();
+        if callers.is_empty() {
+            slot.remove();
+        }
+        let refusal = entry.events.iter().find_map(|event| match event {
+            Event::CommandRejected(rejected) => Some(rejected.problem.clone()),
+            _ => None,
+        });
+        // What is refused here may have an id whose first outcome was another.
+        let decided = match (refusal, state.outcomes.get(&cause.id)) {
+            (None, Some(first)) => decided(first, caused),
+            (rejected, _) => Decided { seq: state.last_seq(), rejected, caused },
         };
-        lock(&self.decided).push((callers, decided));
+        lock(&self.decided).push((told, decided));
     }
 
     /// Tells those whose commands have been decided.
@@ -112,17 +124,25 @@ impl Waiters {
         }
     }
 
-    fn join(&self, id: &CommandId) -> Result<(Ticket<'_>, oneshot::Receiver<Decided>), Problem> {
+    fn join(
+        &self,
+        id: &CommandId,
+        digest: Digest,
+    ) -> Result<(Ticket<'_>, oneshot::Receiver<Decided>), Problem> {
         let (tell, told) = oneshot::channel();
         let number = self.tickets.fetch_add(1, Ordering::Relaxed);
         let mut waiting = lock(&self.waiting);
         if waiting.len() >= WAITERS_MAX {
             return Err(too_many(WAITERS_MAX, "wait for an outcome"));
         }
-        waiting.entry(id.clone()).or_default().callers.push(Caller { ticket: number, tell });
+        waiting.entry(id.clone()).or_default().callers.push(Caller { ticket: number, digest, tell });
         drop(waiting);
         Ok((Ticket { waiters: self, id: id.clone(), number }, told))
     }
+}
+
+fn decided(outcome: &Recorded, caused: bool) -> Decided {
+    Decided { seq: outcome.seq, rejected: outcome.rejected.as_deref().cloned(), caused }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -200,9 +220,10 @@ impl Commands {
                 "NATS cannot be reached, so nothing was written; try again when it is back",
             ));
         }
-        let (_ticket, told) = self.model.waiters.join(&id)?;
+        let digest = command.digest().map_err(|e| Problem::new(500, format!("the command {e}")))?;
+        let (_ticket, told) = self.model.waiters.join(&id, digest)?;
         // Looked up after joining: decided before it is found here, decided after it is told.
-        if let Some(decided) = self.decided_before(&id) {
+        if let Some(decided) = self.decided_before(&id, digest) {
             return Ok(decided);
         }
         let (failed, failure) = oneshot::channel();
@@ -227,11 +248,15 @@ impl Commands {
         }
     }
 
-    /// The outcome of a command that was decided earlier: a repeat is answered with it at once.
-    fn decided_before(&self, id: &CommandId) -> Option<Decided> {
+    /// The outcome of a command that was decided earlier: a repeat is answered with it at once, another command under
+    /// the same id is refused.
+    fn decided_before(&self, id: &CommandId, digest: Digest) -> Option<Decided> {
         let model = self.model.read();
-        let outcome = model.state.outcomes.get(id)?;
-        Some(Decided { seq: outcome.seq, rejected: outcome.rejected.as_deref().cloned(), caused: false })
+        let first = model.state.outcomes.get(id)?;
+        Some(match first.other_than(id, Some(digest)) {
+            Some(problem) => Decided { seq: first.seq, rejected: Some(problem), caused: false },
+            None => decided(first, false),
+        })
     }
 }
 

@@ -79,7 +79,8 @@ pub fn entry(state: &mut State, entry: &Entry, at: Timestamp) -> Result<(), Ille
                 Event::CommandRejected(r) => Some(Box::new(r.problem.clone())),
                 _ => None,
             });
-            state.outcomes.remember(cause.id.clone(), Recorded { seq: state.last_seq(), rejected });
+            let outcome = Recorded { seq: state.last_seq(), rejected, digest: cause.digest };
+            state.outcomes.remember(cause.id.clone(), outcome);
         }
     }
     Ok(())

@@ -27,6 +27,7 @@ enum Step {
         holds: u8,
         cores: u64,
         claim: Option<Index>,
+        seen: Option<Index>,
     },
     Unregister(u8),
     Drain(u8, Option<u8>),
@@ -96,15 +97,17 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn register() -> impl Strategy<Value = Step> {
     let claim = proptest::option::weighted(0.2, any::<Index>());
+    let seen = proptest::option::weighted(0.7, any::<Index>());
     let flags = (proptest::bool::weighted(0.4), proptest::bool::weighted(0.1));
-    (0..4_u8, flags, any::<u8>(), 1..5_u64, claim).prop_map(
-        |(worker, (new_life, elsewhere), holds, cores, claim)| Step::Register {
+    (0..4_u8, flags, any::<u8>(), 1..5_u64, claim, seen).prop_map(
+        |(worker, (new_life, elsewhere), holds, cores, claim, seen)| Step::Register {
             worker,
             new_life,
             elsewhere,
             holds,
             cores,
             claim,
+            seen,
         },
     )
 }
@@ -114,8 +117,8 @@ fn play(sim: &mut Sim, step: &Step) {
         Step::Submit { id, count, shape } => sim.submit(*id, *count, shape),
         Step::Cancel(index) => sim.cancel(index),
         Step::Start(index) => sim.start(index),
-        Step::Register { worker, new_life, elsewhere, holds, cores, claim } => {
-            sim.register(*worker, *new_life, *elsewhere, *holds, *cores, claim.as_ref());
+        Step::Register { worker, new_life, elsewhere, holds, cores, claim, seen } => {
+            sim.register(*worker, *new_life, *elsewhere, *holds, *cores, claim.as_ref(), seen.as_ref());
         }
         Step::Unregister(worker) => sim.unregister(*worker),
         Step::Drain(worker, seconds) => sim.drain(*worker, *seconds),

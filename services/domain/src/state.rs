@@ -7,10 +7,10 @@ use std::sync::Arc;
 use muster_events::codec;
 use muster_events::commit::Cursor;
 use muster_events::event::{LeaderElected, StopCause, Why};
-use muster_events::hash::Hash;
+use muster_events::hash::{Digest, Hash};
 use muster_events::id::{AttemptRef, CommandId, Incarnation, Installation, JobId, TaskId, WorkerId};
 pub use muster_events::lifecycle::TaskState;
-use muster_events::outcome::Problem;
+use muster_events::outcome::{Outcome, Problem};
 use muster_events::report::Ending;
 use muster_events::resources::Resources;
 use muster_events::spec::{Constraint, Runtime, Strategy, TaskSpec};
@@ -267,6 +267,30 @@ pub struct Recorded {
     pub seq: u64,
     /// Why it was refused.
     pub rejected: Option<Box<Problem>>,
+    /// What the command said, in short.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}
+
+impl Recorded {
+    /// The outcome of command `id`, as its repeats get it.
+    pub fn outcome(&self, id: &CommandId) -> Outcome {
+        let error = self.rejected.as_deref().cloned();
+        Outcome { id: id.clone(), accepted: error.is_none(), seq: self.seq, error }
+    }
+
+    /// The refusal for a command that comes under the id `id` of this one and says something else. Where nothing is
+    /// known of what either said, the id alone decides: it is the same.
+    pub fn other_than(&self, id: &CommandId, digest: Option<Digest>) -> Option<Problem> {
+        let (known, given) = self.digest.zip(digest)?;
+        (known != given).then(|| {
+            Problem::conflict(format!(
+                "the id {id} was given to another command before (its outcome stands at seq {}); send this one under \
+                 an id of its own",
+                self.seq
+            ))
+        })
+    }
 }
 
 impl Outcomes {

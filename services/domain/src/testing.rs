@@ -236,6 +236,7 @@ pub(crate) fn registration(name: &str) -> Register {
             started_at: START,
         },
         holding: vec![],
+        seen: None,
     }
 }
 

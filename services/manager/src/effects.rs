@@ -1,13 +1,15 @@
 //! What follows from a commit once it is in the log: orders, outcomes, the feed. All of it may be sent twice; none of
 //! it before the acknowledgement.
 
+mod answer;
+
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 use muster_events::codec::{self, Encoding};
 use muster_events::commit::Commit;
 use muster_events::order::Orders;
-use muster_events::outcome::{GroupOutcome, Outcome};
+use muster_events::outcome::Outcome;
 use muster_events::record::EventRecord;
 use muster_events::subject::Topic;
 use muster_log::bus::Bus;
@@ -94,16 +96,15 @@ async fn carry(bus: Arc<dyn Bus>, mut receiver: mpsc::Receiver<Effects>, undeliv
 }
 
 async fn answer(bus: &dyn Bus, reply: &Reply) {
-    let encoded = match reply.outcomes.as_slice() {
-        [one] if !reply.group => codec::encode(reply.encoding, one),
-        many => codec::encode(reply.encoding, &GroupOutcome { outcomes: many.to_vec() }),
-    };
-    let sent = match encoded {
-        Ok(payload) => bus.publish_outcome(&reply.subject, reply.encoding, payload.into()).await,
-        Err(error) => Err(error.into()),
-    };
-    if let Err(error) = sent {
-        warn!(subject = reply.subject, %error, "an outcome could not be sent; it stands in the log");
+    let messages = answer::messages(reply, bus.fitness().max_payload);
+    let messages = messages.map_err(LogError::from).unwrap_or_else(|error| {
+        warn!(subject = reply.subject, %error, "an outcome cannot be written; it stands in the log");
+        Vec::new()
+    });
+    for payload in messages {
+        if let Err(error) = bus.publish_outcome(&reply.subject, reply.encoding, payload.into()).await {
+            warn!(subject = reply.subject, %error, "an outcome could not be sent; it stands in the log");
+        }
     }
 }
 
@@ -117,7 +118,10 @@ async fn carry_feed(bus: Arc<dyn Bus>, mut receiver: mpsc::Receiver<Arc<Commit>>
             };
             if let Err(error) = sent {
                 warn!(%error, seq = record.seq, "an event could not be sent to the feed; it stands in the log");
-                break;
+                // One that is too large is no reason to keep the others back.
+                if !matches!(error, LogError::TooLarge { .. }) {
+                    break;
+                }
             }
         }
     }

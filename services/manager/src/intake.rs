@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use muster_events::codec::Encoding;
 use muster_events::command::{Command, GroupEntry, Opened};
 use muster_events::event::REJECTED_PAYLOAD_MAX;
+use muster_events::hash::Digest;
 use muster_events::id::{Actor, CommandId};
 use muster_events::outcome::Problem;
 use muster_events::subject::{Subject, Topic};
@@ -42,6 +43,8 @@ pub(crate) struct Request {
     /// It came through a gateway that the configuration trusts.
     pub(crate) trusted: bool,
     pub(crate) verb: String,
+    /// What it says, in short, if its outcome is to be remembered by its id.
+    pub(crate) digest: Option<Digest>,
     pub(crate) body: Result<Command, Unreadable>,
 }
 
@@ -85,7 +88,8 @@ pub(crate) fn open(incoming: &Incoming, gateways: &BTreeSet<Actor>) -> Message {
     let (id, named, id_problem) = command_id(incoming);
     let (actor, verb, subject_problem) = address(&incoming.subject);
     let trusted = gateways.contains(&actor);
-    let body = match subject_problem.or(id_problem).or(reply_problem) {
+    let address_problem = subject_problem.or(id_problem).or(reply_problem);
+    let body = match address_problem {
         Some(problem) => Err(problem.into()),
         None => read(&verb, encoding, &incoming.payload),
     };
@@ -95,10 +99,13 @@ pub(crate) fn open(incoming: &Incoming, gateways: &BTreeSet<Actor>) -> Message {
             message.requests.extend(group.commands.into_iter().map(|entry| member(entry, &actor, trusted)));
         }
         Ok(Opened::One(command)) => {
-            message.requests.push(Request { id, named, actor, trusted, verb, body: Ok(*command) })
+            let digest = digest(named, &command);
+            message.requests.push(Request { id, named, actor, trusted, verb, digest, body: Ok(*command) })
         }
         Err(unreadable) => {
-            message.requests.push(Request { id, named, actor, trusted, verb, body: Err(unreadable) })
+            let digest = named.then(|| digest_of_bytes(&incoming.subject, &incoming.payload));
+            let body = Err(unreadable);
+            message.requests.push(Request { id, named, actor, trusted, verb, digest, body })
         }
     }
     message
@@ -107,7 +114,9 @@ pub(crate) fn open(incoming: &Incoming, gateways: &BTreeSet<Actor>) -> Message {
 /// One command of a group that `sender` sent.
 fn member(entry: GroupEntry, sender: &Actor, trusted: bool) -> Request {
     let verb = entry.command.verb().to_owned();
-    let body = if entry.id.is_reserved() {
+    let named = !entry.id.is_reserved();
+    let digest = digest(named, &entry.command);
+    let body = if !named {
         Err(Problem::new(400, RESERVED_ID).into())
     } else if !trusted && speaks_as_worker(&entry.command) {
         Err(Problem::new(403, OWN_SUBJECT).into())
@@ -116,7 +125,18 @@ fn member(entry: GroupEntry, sender: &Actor, trusted: bool) -> Request {
     };
     // A name that no trusted gateway vouches for is not believed: the sender speaks for itself.
     let actor = entry.actor.filter(|_| trusted).unwrap_or_else(|| sender.clone());
-    Request { named: !entry.id.is_reserved(), id: entry.id, actor, trusted, verb, body }
+    Request { named, id: entry.id, actor, trusted, verb, digest, body }
+}
+
+fn digest(named: bool, command: &Command) -> Option<Digest> {
+    // What has been read can be written; if not, the id alone says what is a repeat.
+    if named && command.is_remembered() { command.digest().ok() } else { None }
+}
+
+/// The digest of what is no command: of the message as it came. No command has the same, so one that is sent under the
+/// id of a message that could not be read is told so.
+fn digest_of_bytes(subject: &str, payload: &[u8]) -> Digest {
+    Digest::of(&[subject.as_bytes(), b" ", payload].concat())
 }
 
 /// Whether a command is one that only a worker sends. NATS lets users speak as workers or not by the subject, which a

@@ -10,17 +10,18 @@ use muster_domain::state::{State, TaskState};
 use muster_domain::{evolve, invariants};
 use muster_events::codec::{self, Encoding};
 use muster_events::command::{Command, Group, GroupEntry, Submission, WorkerName};
-use muster_events::commit::{Cause, Commit, Entry, VERSION};
+use muster_events::commit::{Cause, CommandCause, Commit, Entry, VERSION};
+use muster_events::event::{CommandRejected, Event};
 use muster_events::hash::Hash;
 use muster_events::id::{Actor, CommandId, Incarnation, Installation, NodeName, WorkerId};
 use muster_events::order::Order;
-use muster_events::outcome::Outcome;
+use muster_events::outcome::{GroupOutcome, Outcome, Problem};
 use muster_events::resources::Resources;
 use muster_events::spec::{Runtime, TaskDefinition};
 use muster_events::subject::Cell;
 use muster_events::time::Timestamp;
 use muster_events::worker::{Register, WorkerInfo};
-use muster_log::bus::{Bus, Outgoing, Stored};
+use muster_log::bus::{Bus, Live, Outgoing, Stored};
 use muster_log::memory::MemoryBus;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -58,10 +59,24 @@ impl World {
 
     /// Publishes a command and waits for its outcome.
     async fn ask(&self, actor: &str, id: &str, command: &Command) -> Outcome {
+        self.ask_raw(actor, id, command.verb(), command.encode(Encoding::Json).unwrap()).await
+    }
+
+    async fn ask_raw(&self, actor: &str, id: &str, verb: &str, payload: Vec<u8>) -> Outcome {
         let (reply, mut outcomes) = self.bus.inbox().await.unwrap();
-        self.publish(actor, id, command.verb(), command.encode(Encoding::Json).unwrap(), Some(reply)).await;
+        self.publish(actor, id, verb, payload, Some(reply)).await;
         let bytes = tokio::time::timeout(HANG, outcomes.next()).await.unwrap().unwrap().unwrap();
         codec::decode(Encoding::Json, &bytes).unwrap()
+    }
+
+    /// Publishes a group, as message `id`, and waits for its outcomes.
+    async fn ask_group(&self, id: &str, commands: Vec<(&str, Command)>) -> Vec<Outcome> {
+        let (reply, mut outcomes) = self.bus.inbox().await.unwrap();
+        let entry = |(id, command)| GroupEntry { id: CommandId::new(id).unwrap(), actor: None, command };
+        let group = Group { commands: commands.into_iter().map(entry).collect() };
+        let payload = codec::encode(Encoding::Json, &group).unwrap();
+        self.publish("alice", id, "group.apply", payload, Some(reply)).await;
+        pages(&mut outcomes).await.into_iter().flat_map(|page| page.outcomes).collect()
     }
 
     async fn publish(&self, actor: &str, id: &str, verb: &str, payload: Vec<u8>, reply: Option<String>) {
@@ -99,6 +114,7 @@ fn register(worker: &str) -> Command {
             started_at: Timestamp::default(),
         },
         holding: Vec::new(),
+        seen: None,
     })
 }
 
@@ -111,6 +127,16 @@ fn submit(count: u32) -> Command {
         ..TaskDefinition::default()
     };
     Command::TaskSubmit(Submission { job: None, tasks: vec![task] })
+}
+
+/// All that a group's publisher hears, message by message.
+async fn pages(outcomes: &mut Live<tokio_util::bytes::Bytes>) -> Vec<GroupOutcome> {
+    let mut pages: Vec<GroupOutcome> = Vec::new();
+    while pages.last().is_none_or(|page| page.more) {
+        let bytes = tokio::time::timeout(HANG, outcomes.next()).await.unwrap().unwrap().unwrap();
+        pages.push(codec::decode(Encoding::Json, &bytes).unwrap());
+    }
+    pages
 }
 
 /// The log as it stands, folded and checked.
@@ -198,6 +224,95 @@ async fn an_id_that_was_decided_is_answered_with_the_first_outcome() {
     world.ask("alice", "m-3", &submit(1)).await;
     world.end().await;
     assert_eq!(replay(&bus).await.0.tasks.len(), 2);
+}
+
+#[tokio::test]
+async fn an_id_that_comes_with_another_command_is_refused_and_keeps_its_first_outcome() {
+    let bus = memory();
+    let world = start(&bus);
+    let first = world.ask("alice", "k-1", &submit(1)).await;
+    let other = world.ask_group("m-1", vec![("k-1", submit(2))]).await.remove(0);
+    let problem = other.error.unwrap();
+    assert_eq!((other.accepted, problem.code), (false, 409));
+    assert!(problem.message.contains("k-1") && problem.message.contains("another command"), "{problem:?}");
+    assert_eq!(world.ask_group("m-2", vec![("k-1", submit(1))]).await, std::slice::from_ref(&first));
+    world.end().await;
+    let (state, log) = replay(&bus).await;
+    assert_eq!(state.tasks.len(), 1);
+    assert_eq!(kinds(&log).iter().filter(|kind| **kind == "command.rejected").count(), 1);
+    assert_eq!(state.outcomes.get(&CommandId::new("k-1").unwrap()).unwrap().seq, first.seq);
+}
+
+#[tokio::test]
+async fn a_command_under_the_id_of_one_that_could_not_be_read_is_told_so() {
+    let bus = memory();
+    let world = start(&bus);
+    let unreadable = world.ask_raw("alice", "k-1", "task.submit", br#"{"name":7}"#.to_vec()).await;
+    assert_eq!(unreadable.error.unwrap().code, 400);
+    let mended = world.ask_group("m-1", vec![("k-1", submit(1))]).await.remove(0);
+    assert_eq!(mended.error.unwrap().code, 409);
+    world.end().await;
+    assert_eq!(replay(&bus).await.0.tasks.len(), 0);
+}
+
+#[tokio::test]
+async fn the_publisher_of_a_large_group_hears_of_every_command() {
+    let bus = memory();
+    let world = start(&bus);
+    // Each refusal tells of a hundred faults: two hundred of them are more than a message holds.
+    let faulty = vec![r#"{"name":""}"#; 100].join(",");
+    let entry = |n| format!(r#"{{"id":"c-{n}","command":{{"task.submit":{{"tasks":[{faulty}]}}}}}}"#);
+    let entries = (0..200).map(entry).collect::<Vec<_>>().join(",");
+    let payload = format!(r#"{{"commands":[{entries}]}}"#).into_bytes();
+    let (reply, mut outcomes) = bus.inbox().await.unwrap();
+    world.publish("alice", "m-1", "group.apply", payload, Some(reply)).await;
+    let pages = pages(&mut outcomes).await;
+    assert!(pages.len() > 1, "{} messages", pages.len());
+    let heard: Vec<_> = pages.into_iter().flat_map(|page| page.outcomes).collect();
+    assert_eq!(heard.len(), 200);
+    for (n, outcome) in heard.iter().enumerate() {
+        assert_eq!(outcome.id.as_str(), format!("c-{n}"));
+        let problem = outcome.error.as_ref().unwrap();
+        assert!(problem.code == 400 && problem.details.is_some(), "{problem:?}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_publisher_of_a_group_decided_by_two_leaders_hears_of_every_command() {
+    let bus = memory();
+    // The first leader has decided one of the three, and died before it could say so.
+    let id = |n: u32| CommandId::new(&format!("c-{n}")).unwrap();
+    let entries = (0..3).map(|n| GroupEntry { id: id(n), actor: None, command: submit(n + 1) });
+    let payload = codec::encode(Encoding::Json, &Group { commands: entries.collect() }).unwrap();
+    let (reply, mut outcomes) = bus.inbox().await.unwrap();
+    let stop = CancellationToken::new();
+    let idle = World { bus: Arc::clone(&bus), stop, manager: tokio::spawn(async { Ok(()) }) };
+    idle.publish("alice", "m-1", "group.apply", payload, Some(reply)).await;
+    let verb = "task.submit".to_owned();
+    let digest = Some(submit(1).digest().unwrap());
+    let cause = CommandCause { seq: 1, index: 0, more: true, partial: false, id: id(0), verb, digest };
+    let rejected =
+        CommandRejected { verb: "task.submit".into(), problem: Problem::conflict("no"), payload: None };
+    let commit = Commit {
+        version: VERSION,
+        first: 1,
+        at: Timestamp::default(),
+        leader: NodeName::new("first").unwrap(),
+        prev: Hash::ZERO,
+        entries: vec![Entry {
+            cause: Cause { command: Some(cause), actor: Actor::new("alice").unwrap(), trace: None },
+            events: vec![Event::CommandRejected(rejected)],
+        }],
+    };
+    bus.append(&commit, 0).await.unwrap();
+    let world = start(&bus);
+    let heard: Vec<_> = pages(&mut outcomes).await.into_iter().flat_map(|page| page.outcomes).collect();
+    assert_eq!(heard.iter().map(|o| o.id.clone()).collect::<Vec<_>>(), [id(0), id(1), id(2)]);
+    assert_eq!(heard.iter().map(|o| o.accepted).collect::<Vec<_>>(), [false, true, true]);
+    assert_eq!((heard[0].seq, heard[0].error.clone()), (1, Some(Problem::conflict("no"))));
+    world.end().await;
+    assert_eq!(replay(&bus).await.0.tasks.len(), 5);
 }
 
 #[tokio::test]

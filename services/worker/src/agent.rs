@@ -3,15 +3,15 @@
 //! `holding` of a registration says.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use muster_events::id::{AttemptRef, TaskId};
 use muster_events::order::{Order, Orders};
 use muster_events::spec::TaskSpec;
 
-/// The most attempts over and done with that are remembered; the oldest is forgotten first. Only an order that is
-/// repeated after that many others could start an attempt anew, and its report would be refused for its fence.
+/// The most attempts over and done with that are remembered; the one with the smallest fence is forgotten first, and
+/// raises the line below which nothing is started any more.
 const ENDED_MAX: usize = 65_536;
 
 /// An attempt to run.
@@ -36,8 +36,8 @@ pub(crate) enum Action {
     Stop(AttemptRef),
     /// Stop it; nobody waits for a report.
     Discard(AttemptRef),
-    /// Report it as lost: nobody here knows it.
-    ReportLost(AttemptRef),
+    /// Report it as lost. In words that follow the worker's name: why.
+    ReportLost(AttemptRef, &'static str),
     /// Report that it cannot be started.
     ReportNotStarted(AttemptRef, String),
     /// Register again.
@@ -60,12 +60,21 @@ enum Phase {
 pub(crate) struct Agent {
     /// The `seq` of this incarnation's first registration: orders with a smaller fence belong to an earlier life.
     floor: u64,
+    /// The newest fence among the starts that have been ordered.
+    seen: u64,
     held: HashMap<AttemptRef, Phase>,
     /// The newest attempt of each task that is held, to notice when a later one takes its place.
     newest: HashMap<TaskId, AttemptRef>,
-    ended: HashSet<AttemptRef>,
-    ended_oldest_first: VecDeque<AttemptRef>,
+    /// The fences of attempts that are over, or that the manager has given up before they were started here.
+    over: BTreeSet<u64>,
+    /// The greatest fence that has been dropped from `over`.
+    forgotten: u64,
 }
+
+/// A stop for what has never been ordered here.
+const UNKNOWN: &str = "does not know this attempt";
+/// A start that may be a repeat: [`Agent::forgotten`] has passed it.
+const FORGOTTEN: &str = "cannot tell any more whether it has run this attempt before";
 
 impl Agent {
     /// The manager has accepted the registration at `seq`. Only the first time counts: what was ordered between two
@@ -105,7 +114,8 @@ impl Agent {
         job: String,
         actions: &mut Vec<Action>,
     ) {
-        let known = self.held.contains_key(&attempt) || self.ended.contains(&attempt);
+        self.seen = self.seen.max(attempt.fence);
+        let known = self.held.contains_key(&attempt) || self.over.contains(&attempt.fence);
         if known || attempt.fence < self.floor {
             return;
         }
@@ -121,6 +131,10 @@ impl Agent {
         }
         self.hold(attempt);
         actions.push(match spec {
+            // Either it ran here and this is a repeat: then the manager knows its end, and takes no notice. Or its order
+            // was lost, and sent again when a great many others had ended: then the manager places it anew. To keep
+            // silent would leave it scheduled for ever.
+            _ if attempt.fence <= self.forgotten => Action::ReportLost(attempt, FORGOTTEN),
             Some(spec) => Action::Run(Assignment { attempt, spec: Arc::clone(spec), index, job }),
             None => {
                 Action::ReportNotStarted(attempt, "the order names a spec that it does not bring".to_owned())
@@ -142,12 +156,17 @@ impl Agent {
                 // Told already, or over with its report on the way.
                 (Phase::Stopping | Phase::Unreported, _) => None,
             },
-            Entry::Vacant(_) if stale || self.ended.contains(&attempt) => None,
+            // The start may still arrive after the stop: it then finds the attempt over, or held until its loss is
+            // reported.
+            Entry::Vacant(_) if stale => {
+                self.remember(attempt.fence);
+                None
+            }
+            Entry::Vacant(_) if self.over.contains(&attempt.fence) => None,
             Entry::Vacant(_) => {
-                // The start may still arrive after the stop: it then finds the attempt held, later ended.
                 self.hold(attempt);
                 self.held.insert(attempt, Phase::Unreported);
-                Some(Action::ReportLost(attempt))
+                Some(Action::ReportLost(attempt, UNKNOWN))
             }
         }
     }
@@ -167,13 +186,17 @@ impl Agent {
         if self.newest.get(&attempt.task) == Some(&attempt) {
             self.newest.remove(&attempt.task);
         }
-        if self.ended_oldest_first.len() >= ENDED_MAX
-            && let Some(oldest) = self.ended_oldest_first.pop_front()
+        self.remember(attempt.fence);
+    }
+
+    /// The attempt with this fence is not to be started (again). A fence is the number of one event and names one
+    /// attempt.
+    fn remember(&mut self, fence: u64) {
+        self.over.insert(fence);
+        if self.over.len() > ENDED_MAX
+            && let Some(oldest) = self.over.pop_first()
         {
-            self.ended.remove(&oldest);
-        }
-        if self.ended.insert(attempt) {
-            self.ended_oldest_first.push_back(attempt);
+            self.forgotten = self.forgotten.max(oldest);
         }
     }
 
@@ -187,6 +210,11 @@ impl Agent {
         let mut all: Vec<_> = self.held.keys().copied().collect();
         all.sort_unstable();
         all
+    }
+
+    /// The newest fence among the starts that have been ordered; 0 before the first.
+    pub(crate) fn seen(&self) -> u64 {
+        self.seen
     }
 
     fn hold(&mut self, attempt: AttemptRef) {
@@ -262,7 +290,7 @@ mod tests {
     fn a_stop_before_its_start_wins() {
         let mut agent = Agent::default();
         let a = attempt(1, 1, 10);
-        assert_eq!(agent.take(orders(vec![stop(a)])), [Action::ReportLost(a)]);
+        assert_eq!(agent.take(orders(vec![stop(a)])), [Action::ReportLost(a, UNKNOWN)]);
         assert!(agent.take(orders(vec![start(a)])).is_empty());
         agent.settled(a);
         assert!(agent.take(orders(vec![start(a)])).is_empty());
@@ -315,14 +343,56 @@ mod tests {
     }
 
     #[test]
-    fn memory_of_ended_attempts_is_bounded() {
+    fn a_start_that_comes_after_its_stale_stop_does_nothing() {
         let mut agent = Agent::default();
-        for n in 0..ENDED_MAX as u128 + 10 {
-            let a = attempt(n + 1, 1, 10);
-            agent.take(orders(vec![start(a)]));
+        let a = attempt(1, 1, 10);
+        agent.take(orders(vec![Order::Stop { attempt: a, stale: true }]));
+        assert!(agent.take(orders(vec![start(a)])).is_empty());
+        assert_eq!(agent.holding(), []);
+    }
+
+    #[test]
+    fn what_has_been_seen_is_the_newest_start() {
+        let mut agent = Agent::default();
+        assert_eq!(agent.seen(), 0);
+        agent.take(orders(vec![start(attempt(1, 1, 12)), start(attempt(2, 1, 11)), stop(attempt(3, 1, 99))]));
+        assert_eq!(agent.seen(), 12);
+    }
+
+    /// An agent that has run so many attempts, with fences from 11 on, that the first two are forgotten.
+    fn forgetful() -> Agent {
+        let mut agent = Agent::default();
+        for n in 1..=ENDED_MAX as u64 + 2 {
+            let a = attempt(n.into(), 1, 10 + n);
+            assert_eq!(runs(&agent.take(orders(vec![start(a)]))), [a]);
+            agent.ended(a);
             agent.settled(a);
         }
-        assert_eq!(agent.ended.len(), ENDED_MAX);
-        assert_eq!(agent.ended_oldest_first.len(), ENDED_MAX);
+        assert_eq!((agent.over.len(), agent.forgotten), (ENDED_MAX, 12));
+        agent
+    }
+
+    #[test]
+    fn what_ran_is_never_run_again_however_long_ago_it_was() {
+        let mut agent = forgetful();
+        for (n, forgotten) in [(1, true), (2, true), (3, false), (ENDED_MAX as u64 + 2, false)] {
+            let a = attempt(n.into(), 1, 10 + n);
+            let expected = if forgotten { vec![Action::ReportLost(a, FORGOTTEN)] } else { vec![] };
+            assert_eq!(agent.take(orders(vec![start(a)])), expected, "{a:?}");
+            assert!(agent.take(orders(vec![start(a)])).is_empty(), "told once");
+            agent.ended(a);
+            agent.settled(a);
+        }
+    }
+
+    #[test]
+    fn an_order_that_was_late_for_very_long_is_given_back_and_a_new_one_runs() {
+        let mut agent = forgetful();
+        // Its first order was lost, so that it comes after others that were placed later.
+        let late = attempt(1_000_000, 1, 10);
+        assert_eq!(agent.take(orders(vec![start(late)])), [Action::ReportLost(late, FORGOTTEN)]);
+        assert_eq!(agent.holding(), [late], "until the loss is on record");
+        let anew = attempt(1_000_000, 2, 1_000_000);
+        assert!(runs(&agent.take(orders(vec![start(anew)]))) == [anew]);
     }
 }

@@ -81,8 +81,8 @@ impl Supervisor {
             Action::Run(assignment) => self.launch(assignment, receipt).await,
             Action::Stop(attempt) => self.node.wish(attempt, Wish::Stop),
             Action::Discard(attempt) => self.node.wish(attempt, Wish::Discard),
-            Action::ReportLost(attempt) => {
-                let message = format!("worker {} does not know this attempt", self.node.worker);
+            Action::ReportLost(attempt, why) => {
+                let message = format!("worker {} {why}", self.node.worker);
                 self.tell_end(attempt, Ending::Lost { message }, receipt).await;
             }
             Action::ReportNotStarted(attempt, message) => {

@@ -38,13 +38,18 @@ async fn register(
     let mut patience = PATIENCE_FIRST;
     loop {
         let incarnation = life();
-        let holding = node.desk().agent.holding();
+        // Read together: what is ordered later is in neither.
+        let (holding, seen) = {
+            let desk = node.desk();
+            (desk.agent.holding(), desk.agent.seen())
+        };
         let command = Command::WorkerRegister(Register {
             worker_id: node.worker.clone(),
             incarnation,
             installation: node.installation,
             info: node.info(),
             holding,
+            seen: Some(seen),
         });
         let mut link = node.bus.link();
         let connects = link.borrow_and_update().connects;

@@ -70,9 +70,12 @@ impl Mind {
         for (index, entry) in commands.into_iter().enumerate() {
             let actor = entry.actor.unwrap_or_else(|| actor.clone());
             let request = Request { id: &entry.id, actor: &actor, trusted, command: &entry.command };
-            let known = self.state.outcomes.get(&entry.id).is_some();
+            let digest = entry.command.is_remembered().then(|| entry.command.digest().unwrap());
             let verb = entry.command.verb().to_owned();
-            let events = if known { Ok(Vec::new()) } else { decide(&self.state, &request, at) };
+            let events = match self.state.outcomes.get(&entry.id) {
+                Some(first) => first.other_than(&entry.id, digest).map_or_else(|| Ok(Vec::new()), Err),
+                None => decide(&self.state, &request, at),
+            };
             let events = events.unwrap_or_else(|problem| {
                 vec![Event::CommandRejected(CommandRejected { verb: verb.clone(), problem, payload: None })]
             });
@@ -83,6 +86,7 @@ impl Mind {
                 partial: false,
                 id: entry.id.clone(),
                 verb,
+                digest,
             };
             let cause = Cause { command: Some(command), actor: actor.clone(), trace: None };
             entries.push(self.entry(at, cause, events));
@@ -163,8 +167,8 @@ impl Manager {
             started_at: now().plus_seconds(-9045.0),
         };
         let installation = Installation::new(Uuid::new_v4());
-        let register =
-            Register { worker_id: worker_id.clone(), incarnation, installation, info, holding: Vec::new() };
+        let (holding, worker) = (Vec::new(), worker_id.clone());
+        let register = Register { worker_id: worker, incarnation, installation, info, holding, seen: None };
         let seq = self.send(name, Command::WorkerRegister(register)).await;
         let host = HostMetrics {
             cpu_percent: 12.5,

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use muster_events::id::{CommandId, TaskId};
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -92,6 +93,65 @@ async fn an_idempotency_key_makes_a_repeat_safe() {
     }
     let (status, body, _) = done(harness.post(PATH, &task()).header("Idempotency-Key", "a b")).await;
     assert_eq!((status, &body["details"][0]["field"]), (400, &json!("Idempotency-Key")));
+    harness.end().await;
+}
+
+#[tokio::test]
+async fn an_idempotency_key_with_other_content_is_another_command() {
+    let harness = Harness::new().await;
+    let victim = harness.submit(&task()).await["id"].as_str().unwrap().to_owned();
+    let key = Uuid::new_v4().to_string();
+    let keyed = |request: RequestBuilder| done(request.header("Idempotency-Key", &key));
+    let submit = || keyed(harness.post(PATH, &task_with(json!({ "name": "first" }))));
+    let (status, first, seq) = submit().await;
+    assert_eq!(status, 201);
+    let drain = harness.ask(Method::POST, "/api/v1/workers/w-1/drain");
+    let cancel = harness.ask(Method::DELETE, &format!("{PATH}/{victim}"));
+    let other = harness.post(PATH, &task_with(json!({ "name": "second" })));
+    for request in [drain, cancel, other] {
+        let (status, body, told) = keyed(request).await;
+        assert_eq!((status, told), (409, seq), "{body}");
+        let message = body["message"].as_str().unwrap();
+        assert!(message.contains(&key) && message.contains("another command"), "{body}");
+    }
+    // Nothing of it was done, and the first is still what the key stands for, in whatever order its fields come.
+    let reordered = r#"{"runtime":"process","disk":0,"memory":1048576,"cpu":0.05,"command":["true"],"name":"first","priority":0}"#;
+    let request = harness.ask(Method::POST, PATH).header("Content-Type", "application/json").body(reordered);
+    let (status, again, _) = keyed(request).await;
+    assert_eq!((status, &again["id"]), (200, &first["id"]));
+    harness.sees(harness.manager.seq().await).await;
+    assert_eq!(harness.ok(&format!("{PATH}/{victim}")).await["state"], "scheduled");
+    assert_eq!(harness.ok("/api/v1/workers/w-1").await["status"], "active");
+    assert_eq!(harness.ok(PATH).await["total"], 2);
+    harness.end().await;
+}
+
+#[tokio::test]
+async fn of_two_commands_under_one_id_at_a_time_the_second_is_refused() {
+    let harness = Harness::new().await;
+    let key = Uuid::new_v4().to_string();
+    // Neither is decided before both are stored: the API cannot know, the manager has to tell.
+    let held = harness.manager.pause.lock().await;
+    let send = |name: &str| {
+        let request = harness.post(PATH, &task_with(json!({ "name": name }))).header("Idempotency-Key", &key);
+        tokio::spawn(done(request))
+    };
+    let sends = ["one", "other"].map(send);
+    let mut commands = harness.bus.read_commands(1).await.unwrap();
+    let mut stored = 0;
+    while stored < 2 {
+        let message = commands.next().await.unwrap().unwrap();
+        stored += String::from_utf8_lossy(&message.payload).matches(key.as_str()).count();
+    }
+    drop(held);
+    let mut statuses = Vec::new();
+    for send in sends {
+        statuses.push(send.await.unwrap().0);
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409]);
+    let refused = harness.ok("/events?type=command.rejected").await;
+    assert_eq!(refused["events"][0]["cause"]["id"], key, "the refusal is on the record");
     harness.end().await;
 }
 

@@ -14,8 +14,10 @@ use crate::state::{State, TaskState, Worker};
 /// What the state places on the worker and the worker does not hold is given up first; what the worker holds and the
 /// state places nowhere or elsewhere is named in `stale`, to be stopped there.
 ///
-/// The same life registering again (it was told to, or lost the answer) keeps what it has not been heard about yet:
-/// its orders are under way. If nothing at all differs there is no event, but the caller still counts it as heard.
+/// The same life registering again (it was told to, or lost the answer) keeps what it has not been heard about yet,
+/// since its orders are under way, and what it was ordered to start only after it read the list of what it holds: such
+/// an attempt may have been reported as started before this is decided. If nothing at all differs there is no event,
+/// but the caller still counts it as heard.
 pub(super) fn decide(state: &State, request: &Request<'_>, c: &Register) -> Result<Vec<Event>, Problem> {
     super::speaks_for(request, &c.worker_id, true)?;
     let holding: BTreeSet<AttemptRef> = c.holding.iter().copied().collect();
@@ -27,7 +29,8 @@ pub(super) fn decide(state: &State, request: &Request<'_>, c: &Register) -> Resu
         }
         let again = known.incarnation == c.incarnation;
         let keep = |attempt: AttemptRef, task: &crate::state::Task| {
-            holding.contains(&attempt) || (again && task.state == TaskState::Scheduled)
+            let unseen = c.seen.is_some_and(|seen| attempt.fence > seen);
+            holding.contains(&attempt) || (again && (unseen || task.state == TaskState::Scheduled))
         };
         events = give_up_all(state, &c.worker_id, known, keep, &lost(c, again));
         if again && known.online && events.is_empty() && stale.is_empty() && known.info == c.info {
@@ -78,8 +81,8 @@ mod tests {
 
     use crate::state::TaskState;
     use crate::testing::{
-        START, World, cancel, drain, given, incarnation, installation, register, registration, running,
-        submit, worker_id,
+        START, World, cancel, drain, given, incarnation, installation, register, registration, reports,
+        running, started, submit, worker_id,
     };
 
     fn registered(c: &Register, stale: &[AttemptRef]) -> Event {
@@ -152,6 +155,36 @@ mod tests {
         let lost = rescheduled(a, "worker w1 no longer holds it");
         let world = world.when(Command::WorkerRegister(c.clone())).then([lost, registered(&c, &[])]);
         assert_eq!(world.task("b").state, TaskState::Scheduled);
+    }
+
+    #[test]
+    fn the_same_life_keeps_what_it_has_started_since_it_read_what_it_holds() {
+        // Read: holds `a`, has seen its order. Then `b` was ordered and started, and only then this is decided.
+        let world = running(["a"]);
+        let a = world.attempt("a");
+        let c = Register { seen: Some(a.fence), ..back("first life", &[a]) };
+        let world = world.and(submit("b")).placed();
+        let b = world.attempt("b");
+        let world = world.and(reports("w1", [(b, started())]));
+        let world = world.when(Command::WorkerRegister(c)).then_nothing();
+        assert_eq!(world.task("b").state, TaskState::Running);
+        // What it has seen and does not hold is lost nevertheless.
+        let c = Register { seen: Some(b.fence), ..back("first life", &[b]) };
+        let lost = rescheduled(a, "worker w1 no longer holds it");
+        let world = world.when(Command::WorkerRegister(c.clone())).then([lost, registered(&c, &[])]);
+        // To a new life nothing is under way.
+        let c = Register { seen: Some(0), ..back("second life", &[]) };
+        let lost = rescheduled(b, "worker w1 started anew and does not hold it");
+        world.when(Command::WorkerRegister(c.clone())).then([lost, registered(&c, &[])]);
+    }
+
+    #[test]
+    fn who_does_not_say_what_it_has_seen_has_seen_all() {
+        let world = running(["a"]);
+        let lost = rescheduled(world.attempt("a"), "worker w1 no longer holds it");
+        let c = back("first life", &[]);
+        assert_eq!(c.seen, None);
+        world.when(Command::WorkerRegister(c.clone())).then([lost, registered(&c, &[])]);
     }
 
     #[test]

@@ -296,6 +296,16 @@ mod tests {
     }
 
     #[test]
+    fn a_loss_is_no_news_of_what_has_ended() {
+        // A worker that no longer remembers an attempt reports a repeated order as lost.
+        let world = running(["a"]);
+        let a = world.attempt("a");
+        let world =
+            world.and(reports("w1", [(a, exited(0))])).when(reports("w1", [(a, lost())])).then_nothing();
+        assert_eq!(world.task("a").state, TaskState::Completed);
+    }
+
+    #[test]
     fn what_says_it_runs_after_it_was_given_up_has_to_stop() {
         let world = silent(running(["a"]));
         let a = world.attempt("a");

@@ -106,7 +106,7 @@ fn rejected(seq: u64, command: &str, partial: bool) -> Entry {
     let problem = Problem::conflict("no");
     let refusal = CommandRejected { verb: "task.cancel".into(), problem, payload: None };
     let verb = "task.cancel".to_owned();
-    let cause = CommandCause { seq, index: 0, more: false, partial, id, verb };
+    let cause = CommandCause { seq, index: 0, more: false, partial, id, verb, digest: None };
     Entry {
         cause: Cause { command: Some(cause), actor: Actor::new("alice").unwrap(), trace: None },
         events: vec![Event::CommandRejected(refusal)],

@@ -44,6 +44,7 @@ pub(super) struct Sim {
     liveness: Liveness,
     log: Vec<Commit>,
     commands: u64,
+    commands_refused: u64,
     lives: u64,
     /// Every attempt there has been, and where.
     attempts: Vec<(AttemptRef, WorkerId)>,
@@ -70,6 +71,7 @@ impl Sim {
             liveness: Liveness::new(60_000_000),
             log: Vec::new(),
             commands: 0,
+            commands_refused: 0,
             lives: 0,
             attempts: Vec::new(),
             newest_report: None,
@@ -121,6 +123,7 @@ impl Sim {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "one for each field of the step")]
     pub(super) fn register(
         &mut self,
         worker: u8,
@@ -129,6 +132,7 @@ impl Sim {
         holds: u8,
         cores: u64,
         claim: Option<&Index>,
+        seen: Option<&Index>,
     ) {
         self.lives += u64::from(new_life);
         let live = self.live_on(&name(worker));
@@ -145,7 +149,14 @@ impl Sim {
         if elsewhere {
             c.installation = installation("elsewhere");
         }
-        self.command(name(worker).as_str(), &Command::WorkerRegister(c));
+        c.seen = seen.map(|index| index.index(usize::try_from(self.state.next_seq).unwrap()) as u64);
+        let again = self.state.workers.get(&name(worker)).is_some_and(|w| w.incarnation == c.incarnation);
+        let unseen = |a: &AttemptRef| again && c.seen.is_some_and(|seen| a.fence > seen);
+        let kept: Vec<_> = live.into_iter().filter(|a| unseen(a) || c.holding.contains(a)).collect();
+        let (refused, named) = (self.commands_refused, Command::WorkerRegister(c));
+        self.command(name(worker).as_str(), &named);
+        let after = self.live_on(&name(worker));
+        assert!(self.commands_refused > refused || kept.iter().all(|a| after.contains(a)), "{named:?}");
     }
 
     pub(super) fn unregister(&mut self, worker: u8) {
@@ -279,7 +290,7 @@ impl Sim {
     pub(super) fn settle(&mut self) {
         for worker in 0..4 {
             self.unregister(worker);
-            self.register(worker, true, false, 0, 4, None);
+            self.register(worker, true, false, 0, 4, None, None);
         }
         for _ in 0..100 {
             self.place(usize::MAX);
@@ -305,8 +316,10 @@ impl Sim {
             vec![Event::CommandRejected(CommandRejected { verb: verb.clone(), problem, payload: None })]
         });
         let refused = matches!(events[..], [Event::CommandRejected(_)]);
+        self.commands_refused += u64::from(refused);
         let seq = self.commands;
-        let cause = CommandCause { seq, index: 0, more: false, partial: false, id: id.clone(), verb };
+        let digest = command.is_remembered().then(|| command.digest().unwrap());
+        let cause = CommandCause { seq, index: 0, more: false, partial: false, id: id.clone(), verb, digest };
         let cause = Cause { command: Some(cause), actor: actor.clone(), trace: None };
         self.check_halves(&request, &events, refused);
         let stale = matches!(&events[..], [.., Event::WorkerRegistered(e)] if !e.stale.is_empty());

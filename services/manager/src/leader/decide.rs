@@ -4,6 +4,7 @@ use muster_domain::decide::{Request as DomainRequest, decide};
 use muster_events::command::Command;
 use muster_events::commit::{Cause, CommandCause, Cursor};
 use muster_events::event::{CommandRejected, Event};
+use muster_events::id::CommandId;
 use muster_events::outcome::{Outcome, Problem};
 use muster_log::bus::Incoming;
 
@@ -33,8 +34,11 @@ impl Leader {
         let count = requests.len();
         let mut outcomes = Vec::new();
         for (index, request) in (0_u32..).zip(requests) {
-            // A message that was decided in part before the last leader ended.
+            // A message that was decided in part before the last leader ended, which may have told nobody yet.
             if (Cursor { seq: position, index }) < self.state.cursor {
+                outcomes.extend(self.earlier(&request).map(|earlier| {
+                    earlier.unwrap_or_else(|problem| self.refused(request.id.clone(), problem))
+                }));
                 continue;
             }
             let place = Place { seq: position, index, more: (index as usize) + 1 < count };
@@ -53,25 +57,35 @@ impl Leader {
         Ok(())
     }
 
+    /// What a command's id stands for already: its first outcome, or the refusal where that was another command's.
+    fn earlier(&self, request: &Request) -> Option<Result<Outcome, Problem>> {
+        let repeatable = request.named && request.body.as_ref().map_or(true, Command::is_remembered);
+        let first = self.state.outcomes.get(&request.id).filter(|_| repeatable)?;
+        Some(
+            first.other_than(&request.id, request.digest).map_or_else(|| Ok(first.outcome(&request.id)), Err),
+        )
+    }
+
+    fn refused(&self, id: CommandId, problem: Problem) -> Outcome {
+        Outcome { id, accepted: false, seq: self.state.last_seq(), error: Some(problem) }
+    }
+
     fn decide_request(
         &mut self,
         request: Request,
         place: Place,
         trace: Option<&str>,
     ) -> Result<Outcome, StepDown> {
-        let repeatable = request.named && !matches!(request.body, Ok(Command::AttemptReport(_)));
-        if let Some(first) = self.state.outcomes.get(&request.id).filter(|_| repeatable) {
-            let outcome = Outcome {
-                id: request.id.clone(),
-                accepted: first.rejected.is_none(),
-                seq: first.seq,
-                error: first.rejected.as_deref().cloned(),
-            };
-            self.record(split(cause(&request, place, trace), Vec::new())?)?;
-            return Ok(outcome);
-        }
         let cause = cause(&request, place, trace);
-        let (events, error) = match self.decision(&request, place) {
+        let decision = match self.earlier(&request) {
+            Some(Ok(first)) => {
+                self.record(split(cause, Vec::new())?)?;
+                return Ok(first);
+            }
+            Some(Err(problem)) => Err((problem, None)),
+            None => self.decision(&request, place),
+        };
+        let (events, error) = match decision {
             Ok(events) => {
                 if self.is_sign_of_life(&request) {
                     return Ok(Outcome {
@@ -167,6 +181,7 @@ fn cause(request: &Request, place: Place, trace: Option<&str>) -> Cause {
             partial: false,
             id: request.id.clone(),
             verb: request.verb.clone(),
+            digest: request.digest,
         }),
         actor: request.actor.clone(),
         trace: trace.map(str::to_owned),

@@ -18,6 +18,7 @@ async fn it_registers_as_itself_in_every_life() {
     let first = driver.register().await;
     assert_eq!(first.worker_id, driver.worker);
     assert!(first.check().is_ok() && first.holding.is_empty());
+    assert_eq!(first.seen, Some(0));
     driver.start(driver.config()).await.end().await;
     let second = driver.register().await;
     assert_eq!(second.installation, first.installation);
@@ -34,6 +35,7 @@ async fn it_registers_again_when_told_to_and_says_what_it_holds() {
     driver.send(Vec::new(), vec![Order::Register]).await;
     let again = driver.register().await;
     assert_eq!((again.incarnation, again.holding), (first.incarnation, vec![attempt]));
+    assert_eq!(again.seen, Some(attempt.fence));
     life.end().await;
     assert!(matches!(driver.ended(attempt).await, Ending::Lost { message } if message == "worker stopped"));
 }

@@ -46,6 +46,7 @@ impl Standin {
             installation: Installation::new(uuid::Uuid::new_v4()),
             info,
             holding: Vec::new(),
+            seen: None,
         };
         send(rig, &id, &Command::WorkerRegister(register)).await?;
         let worker_id = id.clone();
