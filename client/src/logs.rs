@@ -31,6 +31,9 @@ pub struct LogOptions {
     pub tail: Option<u64>,
     /// Which streams.
     pub streams: LogStreams,
+    /// An object of JSON a line, with `at`, `stream`, `attempt` and `text`, instead of what was printed as it is. Only
+    /// the manager's logs have this form.
+    pub by_line: bool,
 }
 
 impl LogOptions {
@@ -55,7 +58,12 @@ pub struct LogStream(BoxStream<'static, Result<Bytes>>);
 
 impl LogStream {
     pub(crate) async fn open(http: Arc<Http>, path: &[&str], options: LogOptions) -> Result<Self> {
-        let response = http.open(path, &options.query(), "text/plain, application/json;q=0.5", None).await?;
+        let accept = if options.by_line {
+            "application/x-ndjson, application/json;q=0.5"
+        } else {
+            "text/plain, application/json;q=0.5"
+        };
+        let response = http.open(path, &options.query(), accept, None).await?;
         let bytes = response.bytes_stream().map(move |b| b.map_err(|e| http.transport_error(&e)));
         Ok(Self(bytes.boxed()))
     }

@@ -4,6 +4,8 @@
 
 #[path = "system/bad_input.rs"]
 mod bad_input;
+#[path = "system/bench.rs"]
+mod bench;
 #[path = "system/cluster.rs"]
 mod cluster;
 #[path = "system/docker.rs"]

@@ -43,6 +43,7 @@ pub(crate) const fn parameter(name: &'static str, kind: &'static str, about: &'s
 #[derive(Clone, Copy)]
 enum Content {
     Json(Describe),
+    Lines(&'static str, Describe),
     Text(&'static str),
 }
 
@@ -102,6 +103,12 @@ impl Op {
         self
     }
 
+    /// One object of this kind a line.
+    pub(crate) fn gives_lines<T: JsonSchema>(mut self, status: u16, media: &'static str) -> Self {
+        self.answers.push((status, Content::Lines(media, SchemaGenerator::subschema_for::<T>)));
+        self
+    }
+
     fn document(&self, generator: &mut SchemaGenerator) -> Value {
         let mut parameters: Vec<Value> = path_parameters(self.path)
             .map(|name| {
@@ -121,6 +128,7 @@ impl Op {
         for (status, content) in &self.answers {
             let (media, schema) = match content {
                 Content::Json(describe) => ("application/json", describe(generator).to_value()),
+                Content::Lines(media, describe) => (*media, describe(generator).to_value()),
                 Content::Text(media) => (*media, json!({ "type": "string" })),
             };
             let response = responses

@@ -12,6 +12,8 @@ use muster_log::bus::{CommandLog as _, Outgoing, Signals as _};
 use muster_log::nats::{NatsBus, NatsConfig, Streams};
 use muster_tests::cluster::{Cluster, Setup, task, until};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use uuid::Uuid;
 
 /// Longest wait for an outcome; a guard, not a verdict.
@@ -126,20 +128,58 @@ async fn bad_commands_are_refused_by_name_and_on_the_record() {
     the_cluster_still_works(&cluster).await;
 }
 
+/// The status and the body that are answered to this head of a request, without anything behind it.
+async fn answer_to_head(cluster: &Cluster, head: &str) -> (u16, Value) {
+    let address = cluster.api_url().trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer);
+    tokio::time::timeout(HANGS_AFTER, read).await.expect("an answer").unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
+}
+
+/// What is larger than one place or another takes, each refused there with the bound in its words, and what just fits.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_large_is_refused() {
+    const PATH: &str = "/api/v1/manager/tasks";
     let cluster = Cluster::start(Setup { workers: 1, ..Setup::default() }).await;
-    // A body beyond the listener's bound.
-    let huge = task(json!({ "env": { "A": "x".repeat(9 << 20) } }));
-    let answer = cluster.try_call("POST", "/api/v1/manager/tasks", Some(&huge)).await;
-    // The listener may hang up before all of it is sent; if it answers, then with 413 in the standard form.
-    if let Some(answer) = answer {
-        assert_eq!((answer.status, &answer.body["code"]), (413, &json!(413)), "{}", answer.body);
-    }
-    // Within the listener's bound and the server's, beyond the field's.
-    let large = task(json!({ "command": ["true", "x".repeat(2 << 20)] }));
-    let answer = cluster.post("/api/v1/manager/tasks", &large).await;
-    assert!(matches!(answer.status, 400 | 413), "{} {}", answer.status, answer.body);
+    let refused = |code: u16, answer: &Value, word: &str| {
+        assert_eq!(answer["code"], code, "{answer}");
+        assert!(answer["message"].as_str().is_some_and(|message| message.contains(word)), "{word}: {answer}");
+    };
+    // The listener takes 8 MiB. So much more it reads that a client which sends before it listens hears the refusal.
+    let beyond = cluster.post(PATH, &task(json!({ "env": { "A": "x".repeat(9 << 20) } }))).await;
+    refused(413, &beyond.expect(413), "larger than the 8388608 bytes");
+    // What is announced as far larger is not waited for.
+    let head = format!(
+        "POST {PATH} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: 1000000000\r\n\
+         Connection: close\r\n\r\n",
+        cluster.api_url().trim_start_matches("http://")
+    );
+    let (status, body) = answer_to_head(&cluster, &head).await;
+    assert_eq!(status, 413);
+    refused(413, &body, "larger than the 8388608 bytes");
+    // One command with its environment may have 1 MiB.
+    let long =
+        cluster.post(PATH, &task(json!({ "command": ["true", "x".repeat(1 << 20)] }))).await.expect(400);
+    refused(400, &long, "1 MiB");
+    assert_eq!(long["details"][0]["field"], "command", "{long}");
+    // Each by itself is small enough; together they are more than NATS takes in one message here (1 MiB).
+    let half = task(json!({ "command": ["true", "x".repeat(600_000)] }));
+    let many = cluster.post(PATH, &json!({ "tasks": [half, half] })).await.expect(413);
+    refused(413, &many, "NATS takes");
+    assert_eq!(cluster.events("type=command.rejected").await.len(), 0, "none of it has become a command");
+    // A command that NATS takes, while what would follow from it does not fit beside its frame: refused on the record.
+    let words = |bytes: usize| [vec!["true".to_owned()], vec!["x".repeat(bytes / 16); 16]].concat();
+    let tight = cluster.post(PATH, &task(json!({ "command": words(1_036_000) }))).await.expect(413);
+    refused(413, &tight, "max_payload");
+    assert_eq!(cluster.events("type=command.rejected").await.len(), 1);
+    assert_eq!(cluster.get(PATH).await["total"], 0);
+    // What fits runs.
+    let id = cluster.submit(json!({ "command": words(1_000_000) })).await;
+    assert_eq!(cluster.ended_task(&id).await["state"], "completed");
     the_cluster_still_works(&cluster).await;
 }
 

@@ -196,6 +196,11 @@ async fn the_first_day() {
     assert_eq!(all.len(), 6);
     let one = all.iter().find(|task| task["name"] == "one").unwrap()["id"].as_str().unwrap();
     assert_eq!(up.ok(&["logs", one]).await, "from one\n");
+    let line: Value = serde_json::from_str(up.ok(&["logs", "--json", one]).await.trim_end()).unwrap();
+    assert_eq!(
+        (&line["text"], &line["stream"], &line["attempt"]),
+        (&"from one".into(), &"stdout".into(), &1.into())
+    );
     let events = up.events(&["--task", one]).await;
     let kinds: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
     assert_eq!(kinds.first(), Some(&"task.submitted"));

@@ -18,6 +18,12 @@ pub(super) const SERVER_MIN: Version = Version { major: 2, minor: 14, patch: 3 }
 const RECONNECT_PAUSE_MS_MAX: u64 = 1_000;
 /// How long a server may take to answer a request of the JetStream API.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Silence after which the server is asked whether it is there. Two questions without an answer mean a dead
+/// connection when the third is due, so a server that hangs, or whose machine vanished, is noticed within three times
+/// this: 6 s, before readers take their consumers for dead (7 s), an acknowledgement is given up (10 s), or a caller of the
+/// API has waited in vain (15 s). A server that is merely slow answers in between, since pings do not wait for its disk;
+/// and should it not, a connection made anew costs little, as nothing is lost with it.
+const PING_EVERY: Duration = Duration::from_secs(2);
 /// Messages a subscription holds until they are taken. Flow control keeps a push consumer at 32 MiB in flight, which
 /// is fewer messages than this; beyond it messages would be dropped and read again.
 const SUBSCRIPTION_CAPACITY: usize = 1 << 19;
@@ -140,8 +146,7 @@ fn options(config: &NatsConfig, link: watch::Sender<Link>, refusals: Refusals) -
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
         .client_capacity(SEND_CAPACITY)
         .request_timeout(Some(REQUEST_TIMEOUT))
-        // Two missed answers mean a dead connection: a server whose machine vanished is noticed within 30 s.
-        .ping_interval(Duration::from_secs(10))
+        .ping_interval(PING_EVERY)
         .reconnect_delay_callback(|tries| {
             Duration::from_millis(if tries <= 1 {
                 0

@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// A tenth of the work: a look, not a measurement
     #[arg(long)]
     quick: bool,
+    /// Only one Nth of the work: to see that it works at all, as a test does
+    #[arg(long, hide = true, conflicts_with = "quick", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    divide_by: Option<u32>,
     /// At which sync setting: power-loss syncs every write
     #[arg(long, value_enum)]
     durability: Option<Durability>,
@@ -53,22 +56,19 @@ struct Load {
 }
 
 impl Load {
-    /// Syncing every write is slower by an order of magnitude, so there fewer do.
-    const fn of(durability: Durability, quick: bool) -> Self {
+    /// One `part`th of what a measurement takes, and something of each. Syncing every write is slower by an order of
+    /// magnitude, so there fewer do.
+    fn of(durability: Durability, part: u32) -> Self {
         let submits = match durability {
             Durability::PowerLoss => 20_000,
             Durability::Process => 100_000,
         };
-        let full = Self { submits, large: 100_000, programs: 5_000, singles: 300 };
-        if quick {
-            Self {
-                submits: full.submits / 10,
-                large: full.large / 10,
-                programs: full.programs / 10,
-                singles: full.singles / 10,
-            }
-        } else {
-            full
+        let share = |whole: u32| whole.div_ceil(part);
+        Self {
+            submits: u64::from(share(submits)),
+            large: share(100_000),
+            programs: share(5_000),
+            singles: share(300),
         }
     }
 }
@@ -79,10 +79,11 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         Some(one) => vec![one],
         None => vec![Durability::PowerLoss, Durability::Process],
     };
+    let part = args.divide_by.unwrap_or(if args.quick { 10 } else { 1 });
     let shutdown = interrupt::shutdown()?;
     let mut report = Report::new(context.out);
     for durability in settings {
-        let load = Load::of(durability, args.quick);
+        let load = Load::of(durability, part);
         report.setting(durability);
         let mut rig = Rig::start(&args.dir, binary.clone(), durability).await?;
         let measured = tokio::select! {

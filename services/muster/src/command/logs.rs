@@ -40,7 +40,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         Stream::Stdout => LogStreams::Stdout,
         Stream::Stderr => LogStreams::Stderr,
     };
-    let options = LogOptions { follow: args.follow, tail: args.tail, streams };
+    let by_line = context.out.json;
+    let options = LogOptions { follow: args.follow, tail: args.tail, streams, by_line };
     follow_output(&manager, &id, options, &mut Printer::new(io::stdout())).await?;
     Ok(exit::OK)
 }

@@ -28,7 +28,7 @@ pub(super) async fn wait(manager: &ManagerClient, written: Written<Task>, contex
         if context.out.json {
             return Ok(());
         }
-        let follow = |streams| LogOptions { follow: true, tail: None, streams };
+        let follow = |streams| LogOptions { follow: true, streams, ..LogOptions::default() };
         let (mut out, mut err) = (Printer::new(io::stdout()), Printer::new(io::stderr()));
         futures_util::future::try_join(
             follow_output(manager, &id, follow(LogStreams::Stdout), &mut out),
