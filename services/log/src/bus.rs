@@ -16,6 +16,7 @@ use muster_events::hash::Hash;
 use muster_events::id::{Actor, CommandId, NodeName, TaskId, WorkerId};
 use muster_events::order::Orders;
 use muster_events::output::OutputStream;
+use muster_events::record::EventRecord;
 use muster_events::subject::{Cell, Topic};
 use muster_events::time::Timestamp;
 use muster_events::worker::Heartbeat;
@@ -244,8 +245,8 @@ pub trait Signals: Send + Sync {
     /// Sends an outcome to the subject a publisher named. A name that is no valid subject is an error.
     fn publish_outcome(&self, reply: &str, encoding: Encoding, payload: Bytes) -> BoxFuture<'_, Result<()>>;
 
-    /// Sends one event of the feed.
-    fn publish_feed(&self, topic: Topic, payload: Bytes) -> BoxFuture<'_, Result<()>>;
+    /// Sends one event of the feed, to the subject it names and as JSON.
+    fn publish_feed(&self, event: &EventRecord<'_>) -> BoxFuture<'_, Result<()>>;
 
     /// Asks the leading manager; [`crate::error::LogError::Unavailable`] when none answers within two seconds.
     fn ask_manager(&self, what: &str, payload: Bytes) -> BoxFuture<'_, Result<Bytes>>;
