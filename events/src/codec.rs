@@ -5,7 +5,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::commit::Commit;
+use crate::commit::{Commit, Entry};
 use crate::hash::Hash;
 use crate::outcome::{FieldError, Problem};
 use crate::upcast;
@@ -187,6 +187,43 @@ pub fn encode_commit(commit: &Commit) -> Result<Vec<u8>, CodecError> {
     encode(Encoding::MessagePack, commit)
 }
 
+/// How many bytes an entry usually has, with some to spare.
+const ENTRY_BYTES: usize = 512;
+
+/// An entry as it stands in a commit, to be joined by [`join_commit`].
+pub fn encode_entry(entry: &Entry) -> Result<Vec<u8>, CodecError> {
+    let mut bytes = Vec::with_capacity(ENTRY_BYTES);
+    rmp_serde::encode::write_named(&mut bytes, entry)?;
+    Ok(bytes)
+}
+
+/// What [`encode_commit`] would make of `frame` if it held the `count` entries whose bytes, one behind the other, are
+/// `entries`. So an entry is written once: whoever has to know its size before it finds a place has its bytes already.
+pub fn join_commit(frame: &Commit, count: usize, entries: &[u8]) -> Result<Vec<u8>, CodecError> {
+    /// An array without elements; with up to 15 the rest of the byte counts them.
+    const EMPTY: u8 = 0x90;
+    debug_assert!(frame.entries.is_empty(), "a frame has no entries of its own");
+    let mut bytes = Vec::with_capacity(ENTRY_BYTES + entries.len());
+    rmp_serde::encode::write_named(&mut bytes, frame)?;
+    // The entries are the last field, so the frame ends with how many there are: none.
+    let last = bytes.pop();
+    debug_assert_eq!(last, Some(EMPTY), "the entries are the last field of a commit");
+    match (u8::try_from(count), u16::try_from(count)) {
+        (Ok(few @ 0..=15), _) => bytes.push(EMPTY | few),
+        (_, Ok(many)) => {
+            bytes.push(0xdc);
+            bytes.extend_from_slice(&many.to_be_bytes());
+        }
+        (_, Err(_)) => {
+            bytes.push(0xdd);
+            // A commit is at most some megabytes.
+            bytes.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
+        }
+    }
+    bytes.extend_from_slice(entries);
+    Ok(bytes)
+}
+
 /// A commit as this build understands it; see [`upcast`].
 pub fn decode_commit(bytes: &[u8]) -> Result<Commit, CodecError> {
     // A later form may have events this build cannot name, so the version is looked at first.
@@ -209,7 +246,7 @@ pub fn decode_commit(bytes: &[u8]) -> Result<Commit, CodecError> {
 mod tests {
     use super::*;
     use crate::command::{Command, Opened};
-    use crate::commit::{Cause, CommandCause, Entry, VERSION};
+    use crate::commit::{Cause, CommandCause, VERSION};
     use crate::event::{Event, TaskSubmitted};
     use crate::hash::Digest;
     use crate::id::{Actor, CommandId, NodeName, TaskId};
@@ -268,6 +305,18 @@ mod tests {
         assert_eq!(decode_commit(&bytes).unwrap(), commit());
         let json = encode(Encoding::Json, &commit()).unwrap();
         assert_eq!(decode::<Commit>(Encoding::Json, &json).unwrap(), commit());
+    }
+
+    #[test]
+    fn entries_written_one_by_one_make_the_same_commit() {
+        let one = commit();
+        let frame = Commit { entries: Vec::new(), ..commit() };
+        let encoded = encode_entry(&one.entries[0]).unwrap();
+        for count in [0, 1, 15, 16, 255, 256, 65_535, 65_536] {
+            let whole = Commit { entries: vec![one.entries[0].clone(); count], ..commit() };
+            let joined = join_commit(&frame, count, &encoded.repeat(count)).unwrap();
+            assert!(joined == encode_commit(&whole).unwrap(), "{count}");
+        }
     }
 
     #[test]

@@ -306,7 +306,7 @@ pub fn decode_submission(encoding: Encoding, payload: &[u8]) -> Result<Submissio
         tasks: Option<serde::de::IgnoredAny>,
     }
     // The name stands in the bytes of whatever has such a field (JSON may spell it with escapes).
-    let may_have_tasks = payload.windows(5).any(|w| w == b"tasks") || payload.contains(&b'\\');
+    let may_have_tasks = payload.windows(5).any(|w| matches!(w, b"tasks")) || payload.contains(&b'\\');
     if may_have_tasks && codec::decode_request::<Probe>(encoding, payload)?.tasks.is_some() {
         codec::decode_request(encoding, payload)
     } else {

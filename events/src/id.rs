@@ -65,7 +65,11 @@ macro_rules! uuid_id {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                if s.is_human_readable() { s.collect_str(&self.0) } else { s.serialize_bytes(self.0.as_bytes()) }
+                if s.is_human_readable() {
+                    s.serialize_str(self.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
+                } else {
+                    s.serialize_bytes(self.0.as_bytes())
+                }
             }
         }
 

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use crate::commit::{Cause, Commit};
 use crate::event::Event;
 use crate::id::{Actor, CommandId};
-use crate::subject::{Cell, Topic};
+use crate::subject::Cell;
 use crate::time::Timestamp;
 
 /// One event with all that the log knows around it.
@@ -70,7 +70,7 @@ impl<'a> EventRecord<'a> {
             at,
             actor: &cause.actor,
             cause: CauseRecord::from(cause),
-            subject: cell.subject(Topic::feed(event, &cause.actor)).to_string(),
+            subject: cell.feed(event, &cause.actor),
             data: EventData(event),
         }
     }

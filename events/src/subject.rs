@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::event::Event;
 use crate::id::{Actor, BadId, TaskId, WorkerId, is_token};
@@ -9,11 +10,11 @@ use crate::output::OutputStream;
 
 /// The name of one cluster on a NATS server: the first token of all its subjects and the prefix of its streams.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Cell(String);
+pub struct Cell(Arc<str>);
 
 impl Default for Cell {
     fn default() -> Self {
-        Self("muster".to_owned())
+        Self("muster".into())
     }
 }
 
@@ -21,7 +22,7 @@ impl Cell {
     /// Checks `name`: one subject token.
     pub fn new(name: &str) -> Result<Self, BadId> {
         if is_token(name) {
-            Ok(Self(name.to_owned()))
+            Ok(Self(name.into()))
         } else {
             Err(BadId::NotToken(name.chars().take(64).collect()))
         }
@@ -35,6 +36,19 @@ impl Cell {
     /// The subject of `topic` in this cell.
     pub fn subject(&self, topic: Topic) -> Subject {
         Subject { cell: self.clone(), topic }
+    }
+
+    /// The subject under which the feed has an event that `actor` caused, as [`Topic::Feed`] is written.
+    pub fn feed(&self, event: &Event, actor: &Actor) -> String {
+        let (entity, kind) = event.kind().split_once('.').unwrap_or(("event", event.kind()));
+        match (event.task(), event.worker()) {
+            (Some(task), _) => format!("{self}.feed.{entity}.{task}.{kind}"),
+            (None, Some(worker)) => format!("{self}.feed.{entity}.{worker}.{kind}"),
+            (None, None) => match event {
+                Event::LeaderElected(e) => format!("{self}.feed.{entity}.{}.{kind}", e.leader),
+                _ => format!("{self}.feed.{entity}.{actor}.{kind}"),
+            },
+        }
     }
 
     /// The name of a stream in this cell: `muster-EVENTS`.
@@ -164,23 +178,6 @@ pub enum Topic {
 #[error("`{0}` is not a subject of muster")]
 pub struct BadSubject(String);
 
-impl Topic {
-    /// The feed's topic for an event that `actor` caused.
-    pub fn feed(event: &Event, actor: &Actor) -> Self {
-        let kind = event.kind();
-        let (entity, kind) = kind.split_once('.').unwrap_or(("event", kind));
-        let id = match event {
-            Event::LeaderElected(e) => e.leader.to_string(),
-            _ => match (event.task(), event.worker()) {
-                (Some(task), _) => task.to_string(),
-                (None, Some(worker)) => worker.to_string(),
-                (None, None) => actor.to_string(),
-            },
-        };
-        Self::Feed { entity: entity.to_owned(), id, kind: kind.to_owned() }
-    }
-}
-
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cell = &self.cell;
@@ -268,6 +265,35 @@ mod tests {
             ["", "muster", "muster.cmd.a.b", "muster.cmd.a.b.c.d", "muster.cmd.*.task.submit", "muster.evt.x"]
         {
             assert!(text.parse::<Subject>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_event_of_the_feed_stands_under_what_it_is_about() {
+        use crate::event::{CommandRejected, LeaderElected, TaskRestarted, WorkerGone};
+        use crate::id::NodeName;
+        use crate::outcome::Problem;
+        let actor = Actor::new("alice").unwrap();
+        let task: TaskId = "67e55044-10b1-426f-9247-bb680e5fe0c8".parse().unwrap();
+        let problem = Problem::new(400, "no");
+        let rejected = CommandRejected { verb: "x".into(), problem, payload: None };
+        for (event, subject) in [
+            (
+                Event::TaskRestarted(TaskRestarted { task }),
+                "muster.feed.task.67e55044-10b1-426f-9247-bb680e5fe0c8.restarted",
+            ),
+            (
+                Event::WorkerDrained(WorkerGone { worker: WorkerId::new("w").unwrap() }),
+                "muster.feed.worker.w.drained",
+            ),
+            (
+                Event::LeaderElected(LeaderElected { leader: NodeName::new("m1").unwrap(), epoch: 1 }),
+                "muster.feed.leader.m1.elected",
+            ),
+            (Event::CommandRejected(rejected), "muster.feed.command.alice.rejected"),
+        ] {
+            assert_eq!(Cell::default().feed(&event, &actor), subject);
+            assert!(matches!(subject.parse::<Subject>().unwrap().topic, Topic::Feed { .. }));
         }
     }
 }

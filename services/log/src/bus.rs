@@ -8,21 +8,23 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use muster_events::codec::Encoding;
+use muster_events::codec::{self, Encoding};
 use muster_events::commit::Commit;
 use muster_events::hash::Hash;
 use muster_events::id::{Actor, CommandId, NodeName, TaskId, WorkerId};
 use muster_events::order::Orders;
 use muster_events::output::OutputStream;
+use muster_events::record::EventRecord;
 use muster_events::subject::{Cell, Topic};
 use muster_events::time::Timestamp;
 use muster_events::worker::Heartbeat;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{AppendError, Result};
+use crate::error::{AppendError, LogError, Result};
 
 /// A live stream of messages; see the module's words on how long it lives.
 pub type Live<T> = BoxStream<'static, Result<T>>;
@@ -102,9 +104,17 @@ pub trait EventLog: Send + Sync {
     /// The position of the newest commit; 0 when there is none.
     fn last_position(&self) -> BoxFuture<'_, Result<u64>>;
 
-    /// Appends `commit` if the newest commit is at `expected`, and answers when the server has acknowledged it.
-    /// The commit is encoded before the future is returned, so the caller keeps it.
-    fn append(&self, commit: &Commit, expected: u64) -> BoxFuture<'_, Result<Appended, AppendError>>;
+    /// Appends a commit, from [`codec::encode_commit`] or [`codec::join_commit`], if the newest commit is at
+    /// `expected`, and answers when the server has acknowledged it.
+    fn append_encoded(&self, commit: Bytes, expected: u64) -> BoxFuture<'_, Result<Appended, AppendError>>;
+
+    /// The same for a commit that has not been encoded; the caller keeps it.
+    fn append(&self, commit: &Commit, expected: u64) -> BoxFuture<'_, Result<Appended, AppendError>> {
+        match codec::encode_commit(commit) {
+            Ok(bytes) => self.append_encoded(bytes.into(), expected),
+            Err(error) => std::future::ready(Err(LogError::Codec(error).into())).boxed(),
+        }
+    }
 
     /// Commits from position `from` (at least 1) on, live.
     fn read(&self, from: u64) -> BoxFuture<'_, Result<Live<Stored>>>;
@@ -244,8 +254,8 @@ pub trait Signals: Send + Sync {
     /// Sends an outcome to the subject a publisher named. A name that is no valid subject is an error.
     fn publish_outcome(&self, reply: &str, encoding: Encoding, payload: Bytes) -> BoxFuture<'_, Result<()>>;
 
-    /// Sends one event of the feed.
-    fn publish_feed(&self, topic: Topic, payload: Bytes) -> BoxFuture<'_, Result<()>>;
+    /// Sends one event of the feed, to the subject it names and as JSON.
+    fn publish_feed(&self, event: &EventRecord<'_>) -> BoxFuture<'_, Result<()>>;
 
     /// Asks the leading manager; [`crate::error::LogError::Unavailable`] when none answers within two seconds.
     fn ask_manager(&self, what: &str, payload: Bytes) -> BoxFuture<'_, Result<Bytes>>;

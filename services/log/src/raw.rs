@@ -59,19 +59,27 @@ impl Raw {
             ..Config::default()
         };
         self.context.create_stream(stream).await.map_err(refused)?;
-        let took = self.pipeline(&format!("{name}.raw"), count, command).await;
+        // As long as the command's own id, and another for each.
+        let digits = command.id.as_str().len();
+        let took = self.pipeline(&format!("{name}.raw"), count, command, |n| format!("{n:0digits$}")).await;
         self.context.delete_stream(name).await.map_err(refused)?;
         took
     }
 
-    async fn pipeline(&self, subject: &str, count: u64, command: &Outgoing) -> Result<Duration> {
+    /// Publishes `count` messages like `command` to `subject`, the n-th under the id that `id` makes of n, as fast as
+    /// the server acknowledges them. Gives the time from the first message to the last acknowledgement.
+    pub async fn pipeline(
+        &self,
+        subject: &str,
+        count: u64,
+        command: &Outgoing,
+        id: impl Fn(u64) -> String,
+    ) -> Result<Duration> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, command.encoding.content_type());
         if let Some(reply) = &command.reply {
             headers.insert(header::REPLY, reply.as_str());
         }
-        // As long as the command's own id, and another for each.
-        let digits = command.id.as_str().len();
         let inbox = self.client.new_inbox();
         let mut acks = self.client.subscribe(inbox.clone()).await.map_err(unavailable)?;
         let begun = Instant::now();
@@ -79,7 +87,7 @@ impl Raw {
         while stored < count {
             while sent < count && sent - stored < IN_FLIGHT {
                 let mut headers = headers.clone();
-                headers.insert(header::ID, format!("{sent:0digits$}").as_str());
+                headers.insert(header::ID, id(sent).as_str());
                 let (subject, payload) = (subject.to_owned(), command.payload.clone());
                 self.client
                     .publish_with_reply_and_headers(subject, inbox.clone(), headers, payload)

@@ -8,6 +8,7 @@ use muster_log::bus::{Appended, Bus};
 use muster_log::error::{AppendError, LogError};
 use tracing::warn;
 
+use crate::draft::Sealed;
 use crate::error::StepDown;
 
 /// How long to wait before asking again when NATS does not answer: doubled each time up to [`PAUSE_MAX`].
@@ -24,15 +25,12 @@ pub(crate) struct Landed {
 ///
 /// A lost acknowledgement is not a failure: the log is looked at, and only if the commit is not there it is sent
 /// again, behind the same fence. So it cannot be there twice, and a commit of somebody else in its place ends the lead.
-pub(crate) async fn append(
-    bus: Arc<dyn Bus>,
-    commit: Arc<Commit>,
-    expected: u64,
-) -> Result<Landed, StepDown> {
+pub(crate) async fn append(bus: Arc<dyn Bus>, sealed: Sealed, expected: u64) -> Result<Landed, StepDown> {
+    let (commit, bytes) = (Arc::new(sealed.commit), sealed.bytes);
     let mut pause = PAUSE_MIN;
     loop {
         let mut conflict = false;
-        match bus.append(&commit, expected).await {
+        match bus.append_encoded(bytes.clone(), expected).await {
             Ok(appended) => return Ok(Landed { commit, appended }),
             Err(AppendError::Log(LogError::Unavailable(why))) => {
                 warn!(%why, position = expected + 1, "no answer from the log; looking whether the commit is there");

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use muster_events::codec;
 use muster_events::commit::{Cause, Commit, Entry, VERSION};
 use muster_events::event::Event;
@@ -25,14 +26,24 @@ pub(crate) struct Draft {
     pub(crate) entries: Vec<Entry>,
     /// To be sent once it is in the log.
     pub(crate) replies: Vec<Reply>,
-    bytes: usize,
+    /// The entries as they will stand in the log, one behind the other.
+    encoded: Vec<u8>,
+}
+
+/// A commit and its bytes.
+pub(crate) struct Sealed {
+    pub(crate) commit: Commit,
+    pub(crate) bytes: Bytes,
 }
 
 impl Draft {
     /// The commit, following one whose hash is `prev`.
-    pub(crate) fn seal(&mut self, leader: &NodeName, prev: Hash) -> Commit {
-        let entries = std::mem::take(&mut self.entries);
-        Commit { version: VERSION, first: self.first, at: self.at, leader: leader.clone(), prev, entries }
+    pub(crate) fn seal(&mut self, leader: &NodeName, prev: Hash) -> Result<Sealed, codec::CodecError> {
+        let (version, leader, entries) = (VERSION, leader.clone(), Vec::new());
+        let mut commit = Commit { version, first: self.first, at: self.at, leader, prev, entries };
+        let bytes = codec::join_commit(&commit, self.entries.len(), &self.encoded)?.into();
+        commit.entries = std::mem::take(&mut self.entries);
+        Ok(Sealed { commit, bytes })
     }
 }
 
@@ -60,7 +71,7 @@ impl Drafts {
     /// All entries of a commit share that moment, since a replay knows no other.
     pub(crate) fn room(&mut self, bytes: usize, first: u64, now: Timestamp) -> Timestamp {
         match self.waiting.back() {
-            Some(draft) if draft.bytes + bytes <= COMMIT_BYTES_MAX => draft.at,
+            Some(draft) if draft.encoded.len() + bytes <= COMMIT_BYTES_MAX => draft.at,
             _ => {
                 self.waiting.push_back(Draft { first, at: now, ..Draft::default() });
                 now
@@ -69,10 +80,10 @@ impl Drafts {
     }
 
     /// Adds an entry for which there is room.
-    pub(crate) fn push(&mut self, entry: Entry, bytes: usize) {
+    pub(crate) fn push(&mut self, piece: Piece) {
         if let Some(draft) = self.waiting.back_mut() {
-            draft.entries.push(entry);
-            draft.bytes += bytes;
+            draft.entries.push(piece.entry);
+            draft.encoded.extend_from_slice(&piece.encoded);
         }
     }
 
@@ -84,15 +95,15 @@ impl Drafts {
     }
 }
 
-/// An entry and how many bytes it has: measured once, asked by whoever makes room for it.
+/// An entry and its bytes: written once, for whoever makes room for it and for the log.
 pub(crate) struct Piece {
     pub(crate) entry: Entry,
-    pub(crate) bytes: usize,
+    pub(crate) encoded: Vec<u8>,
 }
 
 impl Piece {
     pub(crate) fn of(entry: Entry) -> Result<Self, codec::CodecError> {
-        Ok(Self { bytes: codec::size(&entry)?, entry })
+        Ok(Self { encoded: codec::encode_entry(&entry)?, entry })
     }
 }
 

@@ -11,7 +11,6 @@ use muster_events::commit::Commit;
 use muster_events::order::Orders;
 use muster_events::outcome::Outcome;
 use muster_events::record::EventRecord;
-use muster_events::subject::Topic;
 use muster_log::bus::Bus;
 use muster_log::error::LogError;
 use tokio::sync::mpsc;
@@ -111,12 +110,7 @@ async fn answer(bus: &dyn Bus, reply: &Reply) {
 async fn carry_feed(bus: Arc<dyn Bus>, mut receiver: mpsc::Receiver<Arc<Commit>>) {
     while let Some(commit) = receiver.recv().await {
         for record in EventRecord::all(bus.cell(), &commit) {
-            let topic = Topic::feed(record.data.0, record.actor);
-            let sent = match codec::encode(Encoding::Json, &record) {
-                Ok(payload) => bus.publish_feed(topic, payload.into()).await,
-                Err(error) => Err(error.into()),
-            };
-            if let Err(error) = sent {
+            if let Err(error) = bus.publish_feed(&record).await {
                 warn!(%error, seq = record.seq, "an event could not be sent to the feed; it stands in the log");
                 // One that is too large is no reason to keep the others back.
                 if !matches!(error, LogError::TooLarge { .. }) {

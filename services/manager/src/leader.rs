@@ -180,17 +180,18 @@ impl Leader {
 
     /// Puts what one cause led to into the state and the drafts.
     fn record(&mut self, pieces: Vec<Piece>) -> Result<(), StepDown> {
-        for Piece { entry, bytes } in pieces {
+        for piece in pieces {
+            let entry = &piece.entry;
             self.unplaced |= entry.events.iter().any(changes_room_or_line);
-            let at = self.drafts.room(bytes, self.state.next_seq, self.now());
-            if let Err(illegal) = evolve::entry(&mut self.state, &entry, at) {
+            let at = self.drafts.room(piece.encoded.len(), self.state.next_seq, self.now());
+            if let Err(illegal) = evolve::entry(&mut self.state, entry, at) {
                 error!(%illegal, "a decision does not fit the state it was made on");
                 return Err(match &entry.cause.command {
                     Some(c) => StepDown::Poisoned { seq: c.seq, index: c.index },
                     None => ManagerError::Illegal { position: self.position + 1, source: illegal }.into(),
                 });
             }
-            self.drafts.push(entry, bytes);
+            self.drafts.push(piece);
         }
         Ok(())
     }
@@ -209,8 +210,8 @@ impl Leader {
             self.place()?;
         }
         if let Some(mut draft) = self.drafts.pop() {
-            let commit = Arc::new(draft.seal(&self.config.node, self.hash));
-            let landing = Box::pin(append(Arc::clone(&self.bus), commit, self.position));
+            let sealed = draft.seal(&self.config.node, self.hash)?;
+            let landing = Box::pin(append(Arc::clone(&self.bus), sealed, self.position));
             self.flying = Some(Flight { landing, replies: draft.replies });
         }
         Ok(())

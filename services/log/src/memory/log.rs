@@ -8,7 +8,6 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use muster_events::codec::{self, Encoding};
-use muster_events::commit::Commit;
 use muster_events::hash::Hash;
 use muster_events::id::TaskId;
 use muster_events::output::{AT_HEADER, OutputStream};
@@ -30,10 +29,9 @@ impl EventLog for MemoryBus {
         ready(Ok(self.shared.events.last())).boxed()
     }
 
-    fn append(&self, commit: &Commit, expected: u64) -> BoxFuture<'_, Result<Appended, AppendError>> {
-        let encoded = codec::encode_commit(commit);
+    fn append_encoded(&self, bytes: Bytes, expected: u64) -> BoxFuture<'_, Result<Appended, AppendError>> {
         async move {
-            let payload = checked(encoded)?;
+            let payload = fits(bytes)?;
             let hash = Hash::of(&payload);
             let draft = Draft { payload, ..Draft::default() };
             match self.shared.events.append_behind(expected, draft) {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
-use muster_events::codec::Encoding;
-use muster_events::subject::Topic;
+use muster_events::codec::{self, Encoding};
+use muster_events::record::EventRecord;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -103,9 +103,11 @@ impl Signals for MemoryBus {
         ready(sent).boxed()
     }
 
-    fn publish_feed(&self, topic: Topic, payload: Bytes) -> BoxFuture<'_, Result<()>> {
-        let subject = self.shared.cell.subject(topic).to_string();
-        let sent = fits(payload).map(|payload| self.shared.signals.send(&subject, &payload));
+    fn publish_feed(&self, event: &EventRecord<'_>) -> BoxFuture<'_, Result<()>> {
+        let encoded = codec::encode(Encoding::Json, event).map_err(LogError::Codec);
+        let sent = encoded
+            .and_then(|payload| fits(payload.into()))
+            .map(|payload| self.shared.signals.send(&event.subject, &payload));
         ready(sent).boxed()
     }
 

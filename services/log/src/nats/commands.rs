@@ -44,13 +44,16 @@ impl CommandLog for NatsBus {
             };
             let reader = Reader::open(&self.core, reading).await?;
             Ok(reader.live(|place, message| {
-                let headers = message.headers.as_ref();
+                let [id, reply, content_type, trace] = texts(
+                    message.headers.as_ref(),
+                    [header::ID, header::REPLY, header::CONTENT_TYPE, header::TRACE],
+                );
                 Some(Ok(Incoming {
                     position: place.stream_seq,
-                    id: text(headers, header::ID),
-                    reply: text(headers, header::REPLY),
-                    content_type: text(headers, header::CONTENT_TYPE),
-                    trace: text(headers, header::TRACE),
+                    id,
+                    reply,
+                    content_type,
+                    trace,
                     at: place.at(),
                     subject: message.subject.into_string(),
                     payload: message.payload,
@@ -61,13 +64,35 @@ impl CommandLog for NatsBus {
     }
 }
 
-/// A header's value. Its name is as we write it, or, from a foreign publisher, in any case.
-fn text(headers: Option<&HeaderMap>, name: &str) -> Option<String> {
-    let headers = headers?;
-    let value = headers.get(name).or_else(|| {
-        let (_, values) =
-            headers.iter().find(|(key, _)| <_ as AsRef<str>>::as_ref(*key).eq_ignore_ascii_case(name))?;
-        values.first()
-    })?;
-    Some(value.as_str().to_owned())
+/// The values of these headers, in one pass. A name is as we write it, or, from a foreign publisher, in any case; of
+/// several in different case the one in ours counts.
+fn texts<const N: usize>(headers: Option<&HeaderMap>, names: [&str; N]) -> [Option<String>; N] {
+    let mut texts = [const { None }; N];
+    for (key, values) in headers.into_iter().flat_map(HeaderMap::iter) {
+        let key: &str = key.as_ref();
+        let Some(place) = names.iter().position(|name| name.eq_ignore_ascii_case(key)) else { continue };
+        if texts[place].is_none() || key == names[place] {
+            texts[place] = values.first().map(|value| value.as_str().to_owned());
+        }
+    }
+    texts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_found_in_any_case_and_ours_counts_first() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("nats-msg-id", "theirs"), ("MUSTER-REPLY", "there"), ("Other", "x")] {
+            headers.insert(name, value);
+        }
+        let names = [header::ID, header::REPLY, header::TRACE];
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(texts(Some(&headers), names), [some("theirs"), some("there"), None]);
+        headers.insert(header::ID, "ours");
+        assert_eq!(texts(Some(&headers), names), [some("ours"), some("there"), None]);
+        assert_eq!(texts(None, names), [None, None, None]);
+    }
 }

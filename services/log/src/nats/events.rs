@@ -7,7 +7,6 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use muster_events::codec;
-use muster_events::commit::Commit;
 use muster_events::hash::Hash;
 use muster_events::subject::{Stream, Topic};
 use tokio::time::{Duration, Instant};
@@ -31,10 +30,8 @@ impl EventLog for NatsBus {
         .boxed()
     }
 
-    fn append(&self, commit: &Commit, expected: u64) -> BoxFuture<'_, Result<Appended, AppendError>> {
-        let encoded = codec::encode_commit(commit);
+    fn append_encoded(&self, bytes: Bytes, expected: u64) -> BoxFuture<'_, Result<Appended, AppendError>> {
         async move {
-            let bytes = Bytes::from(encoded.map_err(LogError::Codec)?);
             let hash = Hash::of(&bytes);
             let mut headers = HeaderMap::new();
             headers.insert(header::NATS_EXPECTED_LAST_SEQUENCE, HeaderValue::from(expected));

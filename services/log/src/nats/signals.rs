@@ -7,7 +7,8 @@ use async_nats::{HeaderMap, RequestErrorKind};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
-use muster_events::codec::Encoding;
+use muster_events::codec::{self, Encoding};
+use muster_events::record::EventRecord;
 use muster_events::subject::{Topic, header};
 
 use super::NatsBus;
@@ -39,8 +40,9 @@ impl Signals for NatsBus {
         .boxed()
     }
 
-    fn publish_feed(&self, topic: Topic, payload: Bytes) -> BoxFuture<'_, Result<()>> {
-        async move { self.core.send(self.core.cell.subject(topic).to_string(), None, payload).await }.boxed()
+    fn publish_feed(&self, event: &EventRecord<'_>) -> BoxFuture<'_, Result<()>> {
+        let (subject, payload) = (event.subject.clone(), codec::encode(Encoding::Json, event));
+        async move { self.core.send(subject, None, payload?.into()).await }.boxed()
     }
 
     fn ask_manager(&self, what: &str, payload: Bytes) -> BoxFuture<'_, Result<Bytes>> {

@@ -124,8 +124,9 @@ impl Leader {
     fn fitting(&self, cause: Cause, events: Vec<Event>) -> Result<Result<Vec<Piece>, Problem>, StepDown> {
         let room = self.bus.fitness().max_payload.saturating_sub(FRAME_BYTES);
         let entries = split(cause, events)?;
-        for Piece { bytes, .. } in &entries {
-            if *bytes > room {
+        for Piece { encoded, .. } in &entries {
+            let bytes = encoded.len();
+            if bytes > room {
                 let text = format!(
                     "what this command leads to has {bytes} bytes in one piece; NATS takes {room} here. Make its command, \
                      environment or labels smaller, or raise the server's max_payload"

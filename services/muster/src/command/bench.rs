@@ -3,6 +3,7 @@
 //! Every part runs as a process of its own, as in a cluster of several machines, on a nats-server of its own with the
 //! configuration that comes with muster. Beside each figure stands the limit that was measured in the same run.
 
+mod cost;
 mod host;
 mod latency;
 mod limits;
@@ -34,12 +35,35 @@ pub(crate) struct Args {
     /// At which sync setting: power-loss syncs every write
     #[arg(long, value_enum)]
     durability: Option<Durability>,
+    /// Only these measurements, each beside its limit
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "NAME[,NAME]")]
+    only: Vec<Step>,
     /// Where to keep the data meanwhile: it should be the disk that is to be measured, not one in memory
     #[arg(long, default_value = ".", value_name = "DIR")]
     dir: PathBuf,
     /// The nats-server to start [default: a fit one on PATH, else in a folder .tools]
     #[arg(long, env = "MUSTER_NATS_SERVER", value_name = "PATH")]
     nats_server: Option<PathBuf>,
+}
+
+/// What can be measured by itself: named after the figure that comes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Step {
+    /// Tasks of one large submit, and the memory of each part afterwards
+    TasksPlaced,
+    /// Submits of one task from a publisher that gathers
+    SubmitsOverNats,
+    /// Submits of one task, each a message of its own
+    SubmitsOverNatsUngathered,
+    /// Submits of one task, each a request of its own
+    SubmitsOverRest,
+    /// Programs that do nothing, beside bare spawns of the same
+    ProgramsCompleted,
+    /// One task at a time
+    SubmitToFinished,
+    /// The fold of the log, beside a bare reading of it
+    Replay,
 }
 
 /// How much work each measurement is.
@@ -85,79 +109,174 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     for durability in settings {
         let load = Load::of(durability, part);
         report.setting(durability);
-        let mut rig = Rig::start(&args.dir, binary.clone(), durability).await?;
+        let rig = Rig::start(&args.dir, binary.clone(), durability).await?;
+        let mut bench = Bench { rig, load, only: &args.only, report: &mut report };
+        let mut progress = Progress::new(context.out);
         let measured = tokio::select! {
-            measured = measure(&mut rig, load, &mut report, context) => measured,
+            measured = bench.measure(&mut progress) => measured,
             () = shutdown.asked.cancelled() => Err(Failure::new(exit::INTERRUPTED, "interrupted")),
         };
-        rig.end().await;
+        bench.rig.end().await;
         measured?;
     }
     report.table()?;
     Ok(exit::OK)
 }
 
-/// All measurements at one setting, in an order in which none leaves work for the next.
-async fn measure(rig: &mut Rig, load: Load, report: &mut Report, context: &Context) -> Result<(), Failure> {
-    let mut progress = Progress::new(context.out);
-    let mut step = |name: &str| progress.show(format!("measuring {name} …"));
+/// All measurements at one setting.
+struct Bench<'a> {
+    rig: Rig,
+    load: Load,
+    only: &'a [Step],
+    report: &'a mut Report,
+}
 
-    rig.start_manager().await?;
-    rig.start_api().await?;
-    step("placement");
-    let standin = placing::Standin::register(rig).await?;
-    report.figure(
-        "tasks_placed",
-        placing::place(rig, &standin, load.large).await?,
-        "tasks/s",
-        None,
-        Aim::None,
-    )?;
-    for (part, mib) in host::memory(rig)? {
-        report.figure(&format!("memory_{part}_at_{}_tasks", load.large), mib, "MiB", None, Aim::None)?;
+impl Bench<'_> {
+    /// In an order in which none leaves work for the next.
+    async fn measure(&mut self, progress: &mut Progress) -> Result<(), Failure> {
+        let mut step = |name: &str| progress.show(format!("measuring {name} …"));
+        self.rig.start_manager().await?;
+        self.rig.start_api().await?;
+        step("placement");
+        let standin = placing::Standin::register(&self.rig).await?;
+        if self.wants(Step::TasksPlaced) {
+            self.tasks_placed(&standin).await?;
+        }
+        step("submits over NATS");
+        if self.wants(Step::SubmitsOverNats) {
+            self.submits_over_nats().await?;
+        }
+        if self.wants(Step::SubmitsOverNatsUngathered) {
+            self.submits_over_nats_ungathered().await?;
+        }
+        step("submits over REST");
+        if self.wants(Step::SubmitsOverRest) {
+            self.submits_over_rest().await?;
+        }
+        if self.wants(Step::Replay) && !self.only.is_empty() {
+            // A replay by itself needs something to read.
+            placing::place(&self.rig, &standin, self.load.large).await?;
+            submits::gathered(&self.rig, self.load.submits).await?;
+        }
+        standin.unregister(&self.rig).await?;
+        if self.wants(Step::ProgramsCompleted) || self.wants(Step::SubmitToFinished) {
+            self.rig.start_worker().await?;
+        }
+        step("programs");
+        if self.wants(Step::ProgramsCompleted) {
+            self.programs_completed().await?;
+        }
+        step("single tasks");
+        if self.wants(Step::SubmitToFinished) {
+            self.submit_to_finished().await?;
+        }
+        step("replay");
+        if self.wants(Step::Replay) {
+            self.replay().await?;
+        }
+        Ok(())
     }
 
-    // Each limit is measured right before what is set beside it: disks and neighbours change their pace.
-    step("raw publishes");
-    let raw = limits::publishes(rig, load.submits, &submits::message()?).await?;
-    report.limit("raw_publishes", raw, "messages/s")?;
-    step("submits over NATS");
-    let gathered = submits::gathered(rig, load.submits).await?;
-    report.figure("submits_over_nats", gathered, "submits/s", Some(raw), Aim::Ratio(0.5))?;
-    let one_by_one = submits::one_by_one(rig, load.submits / 2).await?;
-    report.figure("submits_over_nats_ungathered", one_by_one, "submits/s", Some(raw), Aim::Ratio(0.5))?;
-    step("submits over REST");
-    let over_rest = submits::over_rest(rig, load.submits / 2).await?;
-    report.figure("submits_over_rest", over_rest, "submits/s", Some(raw), Aim::Ratio(0.5))?;
-    standin.unregister(rig).await?;
-
-    rig.start_worker().await?;
-    step("bare spawns");
-    let spawns = limits::spawns(load.programs).await?;
-    report.limit("bare_spawns", spawns, "spawns/s")?;
-    step("programs");
-    let completed = running::programs(rig, load.programs).await?;
-    report.figure("programs_completed", completed, "tasks/s", Some(spawns), Aim::Ratio(0.7))?;
-    if let Some(mib) = host::memory_of(rig, "worker")? {
-        report.figure(
-            &format!("memory_worker_after_{}_programs", load.programs),
-            mib,
-            "MiB",
-            None,
-            Aim::None,
-        )?;
+    fn wants(&self, step: Step) -> bool {
+        self.only.is_empty() || self.only.contains(&step)
     }
-    step("single tasks");
-    let ms_max = if rig.durability == Durability::PowerLoss { 6.0 } else { 3.0 };
-    let times = latency::singles(rig, load.singles).await?;
-    report.figure("submit_to_running_p50", times.running.p50, "ms", None, Aim::None)?;
-    report.figure("submit_to_running_p99", times.running.p99, "ms", None, Aim::None)?;
-    report.figure("submit_to_finished_p50", times.finished.p50, "ms", None, Aim::AtMost(ms_max))?;
-    report.figure("submit_to_finished_p99", times.finished.p99, "ms", None, Aim::None)?;
 
-    step("replay");
-    let (replayed, read) = limits::replay(rig).await?;
-    report.limit("raw_push_read", read, "events/s")?;
-    report.figure("replay", replayed, "events/s", Some(read), Aim::None)?;
-    Ok(())
+    async fn tasks_placed(&mut self, standin: &placing::Standin) -> Result<(), Failure> {
+        let before = cost::all(&self.rig)?;
+        let placed = placing::place(&self.rig, standin, self.load.large).await?;
+        self.report.figure("tasks_placed", placed, "tasks/s", None, Aim::None)?;
+        self.costs("tasks_placed", "task", self.load.large.into(), &before)?;
+        for (part, mib) in host::memory(&self.rig)? {
+            let name = format!("memory_{part}_at_{}_tasks", self.load.large);
+            self.report.figure(&name, mib, "MiB", None, Aim::None)?;
+        }
+        Ok(())
+    }
+
+    /// What the server stores by itself. Each limit is measured right before what is set beside it: disks and
+    /// neighbours change their pace.
+    async fn raw_publishes(&mut self, beside: &str) -> Result<f64, Failure> {
+        let before = cost::all(&self.rig)?;
+        let raw = limits::publishes(&self.rig, self.load.submits, &submits::message()?).await?;
+        let name = format!("raw_publishes_beside_{beside}");
+        self.report.limit(&name, raw, "messages/s")?;
+        self.costs(&name, "message", self.load.submits, &before)?;
+        Ok(raw)
+    }
+
+    async fn submits_over_nats(&mut self) -> Result<(), Failure> {
+        let name = "submits_over_nats";
+        let raw = self.raw_publishes(name).await?;
+        let before = cost::all(&self.rig)?;
+        let value = submits::gathered(&self.rig, self.load.submits).await?;
+        self.report.figure(name, value, "submits/s", Some(raw), Aim::Ratio(0.5))?;
+        self.costs(name, "submit", self.load.submits, &before)
+    }
+
+    async fn submits_over_nats_ungathered(&mut self) -> Result<(), Failure> {
+        let name = "submits_over_nats_ungathered";
+        let raw = self.raw_publishes(name).await?;
+        let before = cost::all(&self.rig)?;
+        let value = submits::one_by_one(&self.rig, self.load.submits / 2).await?;
+        self.report.figure(name, value, "submits/s", Some(raw), Aim::Ratio(0.5))?;
+        self.costs(name, "submit", self.load.submits / 2, &before)
+    }
+
+    async fn submits_over_rest(&mut self) -> Result<(), Failure> {
+        let name = "submits_over_rest";
+        let raw = self.raw_publishes(name).await?;
+        let before = cost::all(&self.rig)?;
+        let value = submits::over_rest(&self.rig, self.load.submits / 2).await?;
+        self.report.figure(name, value, "submits/s", Some(raw), Aim::Ratio(0.5))?;
+        self.costs(name, "submit", self.load.submits / 2, &before)
+    }
+
+    async fn programs_completed(&mut self) -> Result<(), Failure> {
+        let programs = self.load.programs;
+        let before = cost::all(&self.rig)?;
+        let spawns = limits::spawns(programs).await?;
+        self.report.limit("bare_spawns", spawns, "spawns/s")?;
+        self.costs("bare_spawns", "spawn", programs.into(), &before)?;
+        let before = cost::all(&self.rig)?;
+        let completed = running::programs(&self.rig, programs).await?;
+        self.report.figure("programs_completed", completed, "tasks/s", Some(spawns), Aim::Ratio(0.7))?;
+        self.costs("programs_completed", "task", programs.into(), &before)?;
+        if let Some(mib) = host::memory_of(&self.rig, "worker")? {
+            let name = format!("memory_worker_after_{programs}_programs");
+            self.report.figure(&name, mib, "MiB", None, Aim::None)?;
+        }
+        Ok(())
+    }
+
+    async fn submit_to_finished(&mut self) -> Result<(), Failure> {
+        let ms_max = if self.rig.durability == Durability::PowerLoss { 6.0 } else { 3.0 };
+        let times = latency::singles(&self.rig, self.load.singles).await?;
+        let report = &mut self.report;
+        report.figure("submit_to_running_p50", times.running.p50, "ms", None, Aim::None)?;
+        report.figure("submit_to_running_p99", times.running.p99, "ms", None, Aim::None)?;
+        report.figure("submit_to_finished_p50", times.finished.p50, "ms", None, Aim::AtMost(ms_max))?;
+        report.figure("submit_to_finished_p99", times.finished.p99, "ms", None, Aim::None)
+    }
+
+    async fn replay(&mut self) -> Result<(), Failure> {
+        let before = cost::all(&self.rig)?;
+        let (events, read) = limits::read(&self.rig).await?;
+        self.report.limit("raw_push_read", read, "events/s")?;
+        self.costs("raw_push_read", "event", events, &before)?;
+        let before = cost::all(&self.rig)?;
+        let replayed = limits::replay(&self.rig).await?;
+        self.report.figure("replay", replayed, "events/s", Some(read), Aim::None)?;
+        self.costs("replay", "event", events, &before)
+    }
+
+    /// The processor time each part has spent since `before`, for each of `count` pieces of work. A part that had no
+    /// share in it is left out.
+    fn costs(&mut self, name: &str, each: &str, count: u64, before: &cost::Costs) -> Result<(), Failure> {
+        for (part, micros) in cost::all(&self.rig)?.since(before).filter(|(_, micros)| *micros > 0.0) {
+            let unit = format!("cpu us/{each}");
+            let value = micros / crate::units::to_f64(count);
+            self.report.figure(&format!("{name}_cpu_{part}"), value, &unit, None, Aim::None)?;
+        }
+        Ok(())
+    }
 }

@@ -8,7 +8,8 @@ use futures_util::{FutureExt, StreamExt};
 use muster_events::codec::{self, Encoding};
 use muster_events::hash::Hash;
 use muster_events::output::OutputStream::{Stderr, Stdout};
-use muster_events::subject::Topic;
+use muster_events::record::EventRecord;
+use muster_events::subject::{Cell, Topic};
 use muster_events::time::Timestamp;
 use muster_log::bus::Lease;
 use muster_log::error::{AppendError, LogError};
@@ -240,8 +241,10 @@ pub(super) async fn outcomes_arrive_in_the_inbox(buses: Buses) {
     }
     assert_eq!(take(&mut outcomes, 2).await, ["one", "two"]);
     assert!(others.next().now_or_never().is_none());
-    let topic = Topic::Feed { entity: "task".to_owned(), id: "x".to_owned(), kind: "started".to_owned() };
-    buses.other.publish_feed(topic, Bytes::from("{}")).await.unwrap();
+    let (cell, commit) = (Cell::default(), commit(1));
+    for event in EventRecord::all(&cell, &commit) {
+        buses.other.publish_feed(&event).await.unwrap();
+    }
 }
 
 pub(super) async fn outcomes_go_to_no_forbidden_subject(buses: Buses) {

@@ -17,7 +17,8 @@ use crate::units::to_f64;
 /// The program that does nothing.
 pub(super) const NOOP: &str = "true";
 
-async fn raw(rig: &Rig) -> Result<Raw, Failure> {
+/// A bare connection to the rig's server.
+pub(super) async fn raw(rig: &Rig) -> Result<Raw, Failure> {
     Raw::connect(&rig.url(), USER, &rig.password).await.map_err(|e| refused(&e))
 }
 
@@ -51,13 +52,21 @@ pub(super) async fn spawns(count: u32) -> Result<f64, Failure> {
     Ok(to_f64((each * threads) as u64) / begun.elapsed().as_secs_f64())
 }
 
-/// Events a second of a replay, and of a raw read of the same messages.
-pub(super) async fn replay(rig: &Rig) -> Result<(f64, f64), Failure> {
-    let bus = rig.bus()?;
+/// How many events the log holds, and how many a second a raw read of it comes to.
+pub(super) async fn read(rig: &Rig) -> Result<(u64, f64), Failure> {
     let read =
         raw(rig).await?.read(&Cell::default().stream(Stream::Events)).await.map_err(|e| refused(&e))?;
+    let bus = rig.bus()?;
+    let last = bus.get(read.messages).await.map_err(|e| refused(&e))?;
+    let events = last.map_or(0, |stored| stored.commit.next() - 1);
+    Ok((events, to_f64(events) / read.took.as_secs_f64()))
+}
+
+/// Events a second of a replay of the whole log.
+pub(super) async fn replay(rig: &Rig) -> Result<f64, Failure> {
+    let bus = rig.bus()?;
+    let last = bus.last_position().await.map_err(|e| refused(&e))?;
     let mut fold = Fold::open(&bus).await?;
-    fold.read_to(read.messages, None, &mut Progress::new(Output { json: true })).await?;
-    let events = to_f64(fold.state.last_seq());
-    Ok((events / fold.took.as_secs_f64(), events / read.took.as_secs_f64()))
+    fold.read_to(last, None, &mut Progress::new(Output { json: true })).await?;
+    Ok(to_f64(fold.state.last_seq()) / fold.took.as_secs_f64())
 }

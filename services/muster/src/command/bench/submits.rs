@@ -11,11 +11,13 @@ use muster_events::command::{Command, GROUP_MAX, GROUP_VERB, Group, GroupEntry};
 use muster_events::id::{Actor, CommandId};
 use muster_events::outcome::{GroupOutcome, Outcome};
 use muster_events::spec::{Constraint, Operator, TaskDefinition};
+use muster_events::subject::Topic;
 use muster_log::bus::{Bus, Live, Outgoing};
 use muster_log::gather::gather;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
+use super::limits;
 use super::rig::{Rig, USER};
 use crate::connect::refused;
 use crate::exit::Failure;
@@ -74,24 +76,22 @@ pub(super) fn message() -> Result<Outgoing, Failure> {
 }
 
 /// Submits a second, each a message of its own, from the first published to the last outcome received. So does a
-/// client that knows nothing of groups.
+/// client that knows nothing of groups; it publishes just as the raw publishes beside it do.
 pub(super) async fn one_by_one(rig: &Rig, count: u64) -> Result<f64, Failure> {
     let bus = rig.bus()?;
     let (reply, outcomes) = bus.inbox().await.map_err(|e| refused(&e))?;
-    let command = submit(definition());
+    let command = outgoing(&submit(definition()), Some(reply))?;
+    let topic = Topic::Command { actor: command.actor.clone(), verb: command.verb.clone() };
+    let subject = bus.cell().subject(topic).to_string();
+    let raw = limits::raw(rig).await?;
+    // As random as any id, and one apart.
+    let first = uuid::Uuid::new_v4().as_u128();
+    let id = |n: u64| uuid::Uuid::from_u128(first.wrapping_add(n.into())).to_string();
     let begun = Instant::now();
-    let publish = stream::iter(0..count)
-        .map(|_| publish_one(&bus, &command, &reply))
-        .buffer_unordered(NATS_IN_FLIGHT)
-        .try_for_each(|()| std::future::ready(Ok(())));
+    let publish = async { raw.pipeline(&subject, count, &command, id).await.map_err(|e| refused(&e)) };
     let hear = hear(outcomes, count, None, |bytes| decode::<Outcome>(bytes).map(|o| vec![o]));
     futures_util::future::try_join(publish, hear).await?;
     Ok(to_f64(count) / begun.elapsed().as_secs_f64())
-}
-
-async fn publish_one(bus: &Arc<dyn Bus>, command: &Command, reply: &str) -> Result<(), Failure> {
-    let outgoing = outgoing(command, Some(reply.to_owned()))?;
-    bus.publish_command(outgoing).await.map(|_| ()).map_err(|e| refused(&e))
 }
 
 /// Submits a second from a publisher that gathers while a message is on its way, as every part of muster does. Each
