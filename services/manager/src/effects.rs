@@ -6,7 +6,7 @@ mod answer;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use muster_events::codec::{self, Encoding};
+use muster_events::codec::Encoding;
 use muster_events::commit::Commit;
 use muster_events::order::Orders;
 use muster_events::outcome::Outcome;
