@@ -5,6 +5,9 @@ use tokio::sync::mpsc;
 /// Hands what arrives to `send`, in order and in groups of at most `max`: at once when nothing is in flight, else as
 /// soon as the group in flight is back. Ends when the channel is closed and empty.
 ///
+/// At once means: when those have had their turn who are ready to hand something in. The answer to a group wakes many
+/// callers together, and the first of them to come again would otherwise go alone.
+///
 /// The channel's capacity bounds what gathers; whoever finds it full waits.
 pub async fn gather<T, F, Fut>(mut receiver: mpsc::Receiver<T>, max: usize, mut send: F)
 where
@@ -15,6 +18,12 @@ where
         let mut group = Vec::new();
         if receiver.recv_many(&mut group, max.max(1)).await == 0 {
             return;
+        }
+        tokio::task::yield_now().await;
+        while group.len() < max
+            && let Ok(item) = receiver.try_recv()
+        {
+            group.push(item);
         }
         send(group).await;
     }

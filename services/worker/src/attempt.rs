@@ -14,7 +14,7 @@ use crate::agent::Assignment;
 use crate::clock;
 use crate::node::{Node, Wish};
 use crate::output::{Output, Patience, Source};
-use crate::report::{Receipt, Told};
+use crate::report::{Coming, Receipt, Told};
 use crate::runtime::{Exit, Instance, NotStarted, Runtime, Signal};
 
 /// The most characters of a message in a report.
@@ -38,6 +38,8 @@ pub(crate) struct Life {
     pub(crate) receipt: Option<Receipt>,
     /// How long it ran under an earlier life of the worker.
     pub(crate) already: Duration,
+    /// That its start will be reported, where a start takes but moments.
+    pub(crate) coming: Option<Coming>,
 }
 
 /// Why an instance was told to end.
@@ -50,7 +52,10 @@ enum Why {
 impl Life {
     /// Leads the life of a new attempt.
     pub(crate) async fn run(mut self) {
-        match self.begin().await {
+        let begun = self.begin().await;
+        // What is told next is that report.
+        self.coming = None;
+        match begun {
             Ok(instance) => self.adopt(instance).await,
             Err(ending) => self.end(ending, None).await,
         }

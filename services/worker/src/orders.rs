@@ -98,7 +98,8 @@ impl Supervisor {
                 format!("worker {} has no {} runtime", self.node.worker, assignment.spec.runtime.as_str());
             return self.tell_end(assignment.attempt, Ending::NotStarted { message }, receipt).await;
         };
-        let life = self.life(Arc::clone(runtime), assignment, Some(receipt.clone()), None);
+        let mut life = self.life(Arc::clone(runtime), assignment, Some(receipt.clone()), None);
+        life.coming = runtime.starts_at_once().then(|| self.node.reporter.announce());
         runtime.executor().spawn(life.run());
     }
 
@@ -130,7 +131,7 @@ impl Supervisor {
         drop(desk);
         let assignment = Arc::new(assignment);
         let node = Arc::clone(&self.node);
-        Life { node, runtime, assignment, wish: wished, receipt, already: Duration::ZERO }
+        Life { node, runtime, assignment, wish: wished, receipt, already: Duration::ZERO, coming: None }
     }
 
     async fn tell_end(&self, attempt: AttemptRef, ending: Ending, receipt: &Receipt) {

@@ -1,9 +1,13 @@
 //! Reports on their way to the manager. What is to be told while a message is under way goes with the next, so under
 //! load many attempts share a message, and an attempt that ends at once is told of in one.
 //!
+//! While starts are queued a message waits for some company: each of them is going to report within moments, and a
+//! message costs the server, the manager and every reader many times what one more report in it does.
+//!
 //! A report is tried until it is stored. The channel is bounded; whoever finds it full waits, so while NATS is away
 //! attempts end but stay held, and the worker takes no orders beyond what it may hold.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,10 +19,16 @@ use muster_events::report::{REPORTS_MAX, Report, Reports};
 use muster_log::bus::{Bus, Delivery, Outgoing};
 use muster_log::error::LogError;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 /// Reports that may wait for the message under way.
 const WAITING_MAX: usize = 8192;
+/// How many reports are company enough.
+const COMPANY: usize = 32;
+/// How long a report waits for company at most: a start that hangs (a program on a disk that is away) must not keep
+/// back what others have to tell.
+const COMPANY_WITHIN: Duration = Duration::from_millis(20);
 /// Orders that may wait to be declared done.
 const DONE_WAITING_MAX: usize = 1024;
 /// The pause after the first failed try; it doubles up to [`PAUSE_MAX`].
@@ -58,11 +68,22 @@ pub(crate) struct Told {
 pub(crate) struct Reporter {
     reports: mpsc::Sender<Told>,
     done: mpsc::Sender<Done>,
+    coming: Arc<AtomicUsize>,
+}
+
+/// A report that is certain to come within moments, until dropped. To be dropped before that report is handed in.
+pub(crate) struct Coming(Arc<AtomicUsize>);
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
 }
 
 /// The other end, to be driven by [`Reporting::run`].
 pub(crate) struct Reporting {
     reports: mpsc::Receiver<Told>,
+    coming: Arc<AtomicUsize>,
     done: mpsc::Receiver<Done>,
     done_again: mpsc::Sender<Done>,
 }
@@ -84,11 +105,23 @@ pub(crate) struct Sender {
 pub(crate) fn channel() -> (Reporter, Reporting) {
     let (reports, reports_out) = mpsc::channel(WAITING_MAX);
     let (done, done_out) = mpsc::channel(DONE_WAITING_MAX);
-    let reporting = Reporting { reports: reports_out, done: done_out, done_again: done.clone() };
-    (Reporter { reports, done }, reporting)
+    let coming = Arc::new(AtomicUsize::new(0));
+    let reporting = Reporting {
+        reports: reports_out,
+        coming: Arc::clone(&coming),
+        done: done_out,
+        done_again: done.clone(),
+    };
+    (Reporter { reports, done, coming }, reporting)
 }
 
 impl Reporter {
+    /// Says that a report will be handed in within moments.
+    pub(crate) fn announce(&self) -> Coming {
+        self.coming.fetch_add(1, Ordering::Release);
+        Coming(Arc::clone(&self.coming))
+    }
+
     /// Hands in a report; waits while too many wait. After the worker's end nobody listens, and nothing happens.
     pub(crate) async fn tell(&self, told: Told) {
         drop(self.reports.send(told).await);
@@ -105,32 +138,46 @@ impl Reporter {
 impl Reporting {
     /// Sends reports until all [`Reporter`]s are gone. `stored` hears of each group once it is stored.
     pub(crate) async fn run(self, sender: Sender, stored: impl Fn(&[Report])) {
-        let Self { reports, done, done_again } = self;
-        let (sender, stored, done_again) = (&sender, &stored, &done_again);
-        let sending = muster_log::gather::gather(reports, REPORTS_MAX, |group: Vec<Told>| async move {
-            let mut texts = Vec::with_capacity(group.len());
-            let mut waiting = Vec::new();
-            let mut receipts = Vec::with_capacity(group.len());
-            for Told { report, receipt, stored } in group {
-                texts.push(report);
-                receipts.extend(receipt);
-                waiting.extend(stored);
-            }
-            stored(&sender.store(texts).await);
-            for receipt in receipts {
-                if let Some(done) = receipt.settle() {
+        let Self { mut reports, coming, done, done_again } = self;
+        let sending = async {
+            let mut group = Vec::new();
+            while reports.recv_many(&mut group, REPORTS_MAX).await > 0 {
+                gather_company(&mut group, &mut reports, &coming).await;
+                let mut texts = Vec::with_capacity(group.len());
+                let mut waiting = Vec::new();
+                let mut receipts = Vec::with_capacity(group.len());
+                for Told { report, receipt, stored } in group.drain(..) {
+                    texts.push(report);
+                    receipts.extend(receipt);
+                    waiting.extend(stored);
+                }
+                stored(&sender.store(texts).await);
+                for done in receipts.into_iter().filter_map(Receipt::settle) {
                     drop(done_again.send(done).await);
                 }
+                for waiting in waiting {
+                    waiting.send(()).ok();
+                }
             }
-            for waiting in waiting {
-                waiting.send(()).ok();
-            }
-        });
+        };
         tokio::select! {
             () = sending => {}
             () = declare_done(done) => {}
         }
     }
+}
+
+/// Adds to a group what is about to be told, while there is such a thing, until it is company enough.
+async fn gather_company(group: &mut Vec<Told>, reports: &mut mpsc::Receiver<Told>, coming: &AtomicUsize) {
+    let gathered = async {
+        while group.len() < COMPANY && coming.load(Ordering::Acquire) > 0 {
+            if reports.recv_many(group, REPORTS_MAX - group.len()).await == 0 {
+                return;
+            }
+        }
+    };
+    // Whether it is enough or late, the group goes as it is.
+    drop(timeout(COMPANY_WITHIN, gathered).await);
 }
 
 /// Orders that cannot be declared done come again and are known then, so a failure is no harm.
@@ -212,5 +259,53 @@ impl Sender {
             () = tokio::time::sleep(pause) => {}
             changed = link.changed(), if !up => drop(changed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use muster_events::id::{AttemptRef, TaskId};
+    use muster_events::report::What;
+    use muster_events::time::Timestamp;
+
+    use super::*;
+
+    fn told(number: u32) -> Told {
+        let attempt = AttemptRef { task: TaskId::new(Uuid::from_u128(1)), number, fence: 1 };
+        let report = Report { attempt, at: Timestamp::default(), what: What::Started { handle: "1".into() } };
+        Told { report, receipt: None, stored: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_report_waits_for_company_only_while_some_is_coming() {
+        let (reporter, Reporting { mut reports, coming, .. }) = channel();
+        let mut group = vec![told(1)];
+        assert!(gather_company(&mut group, &mut reports, &coming).now_or_never().is_some());
+        let announced = reporter.announce();
+        {
+            let mut gathering = std::pin::pin!(gather_company(&mut group, &mut reports, &coming));
+            assert!(futures_util::poll!(&mut gathering).is_pending());
+            drop(announced);
+            reporter.tell(told(2)).await;
+            gathering.await;
+        }
+        assert_eq!(group.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn enough_company_is_enough_and_a_start_that_hangs_keeps_nobody() {
+        let (reporter, Reporting { mut reports, coming, .. }) = channel();
+        let _hangs = reporter.announce();
+        let mut group = vec![told(0)];
+        for number in 1..u32::try_from(COMPANY).unwrap() {
+            reporter.tell(told(number)).await;
+        }
+        assert!(gather_company(&mut group, &mut reports, &coming).now_or_never().is_some());
+        assert_eq!(group.len(), COMPANY);
+        // Time passes by itself where nothing else can happen.
+        let mut alone = vec![told(0)];
+        gather_company(&mut alone, &mut reports, &coming).await;
+        assert_eq!(alone.len(), 1);
     }
 }

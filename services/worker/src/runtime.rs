@@ -47,6 +47,9 @@ pub(crate) trait Runtime: Send + Sync {
     /// Where the lives of its attempts are led.
     fn executor(&self) -> &Handle;
 
+    /// Whether a start, once it has its turn, takes but moments.
+    fn starts_at_once(&self) -> bool;
+
     /// Fetches what a start needs and may take long (an image). May be dropped half-way.
     fn prepare<'a>(&'a self, assignment: &'a Assignment) -> BoxFuture<'a, Result<(), NotStarted>>;
 

@@ -251,6 +251,11 @@ impl Runtime for Docker {
         &self.handle
     }
 
+    /// An image may have to be fetched, and the engine takes its time.
+    fn starts_at_once(&self) -> bool {
+        false
+    }
+
     fn prepare<'a>(&'a self, assignment: &'a Assignment) -> BoxFuture<'a, Result<(), NotStarted>> {
         async move {
             match &assignment.spec.image {

@@ -86,6 +86,10 @@ impl Runtime for Processes {
         &self.lanes[turn % self.lanes.len()]
     }
 
+    fn starts_at_once(&self) -> bool {
+        true
+    }
+
     fn prepare<'a>(&'a self, _: &'a Assignment) -> BoxFuture<'a, Result<(), NotStarted>> {
         std::future::ready(Ok(())).boxed()
     }
@@ -119,17 +123,11 @@ fn find(name: &str, path: &OsStr) -> Result<PathBuf, NotStarted> {
     if name.contains('/') {
         return Ok(PathBuf::from(name));
     }
-    let mut found = None;
-    for folder in std::env::split_paths(path) {
-        let file = folder.join(name);
-        if is_executable(&file) {
-            return Ok(file);
-        }
-        if file.is_file() {
-            found = Some(file);
-        }
+    let files = || std::env::split_paths(path).map(|folder| folder.join(name));
+    if let Some(file) = files().find(|file| is_executable(file)) {
+        return Ok(file);
     }
-    Err(NotStarted(match found {
+    Err(NotStarted(match files().find(|file| file.is_file()) {
         Some(file) => format!(
             "cannot run program `{name}`: `{}` is not executable: Permission denied (os error 13)",
             file.display()
