@@ -17,7 +17,7 @@ use muster_http::ApiResult;
 use muster_log::bus::{Chunk, Live};
 use muster_log::error::LogError;
 
-use self::lines::{Line, Lines};
+use self::lines::{Lines, LogLine};
 use self::source::Source;
 use super::caller::{Id, Params, task_id};
 use super::respond;
@@ -39,7 +39,7 @@ pub(super) fn table() -> Vec<Op> {
                 parameter("stream", "string", "stdout, stderr or all (the default)"),
             ])
             .gives_text(200, "text/plain")
-            .gives_lines::<Line<'static>>(200, LINES),
+            .gives_lines::<LogLine<'static>>(200, LINES),
     ]
 }
 

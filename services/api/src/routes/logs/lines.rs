@@ -16,7 +16,7 @@ const LINE_BYTES_MAX: usize = 64 << 10;
 
 /// One line of a task's output.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct Line<'a> {
+pub(super) struct LogLine<'a> {
     /// When the worker read its beginning.
     at: Timestamp,
     /// On which stream.
@@ -92,7 +92,7 @@ fn whole(bytes: &[u8]) -> usize {
 
 fn written(key: (u32, OutputStream), at: Timestamp, bytes: &[u8], partial: bool) -> Option<Vec<u8>> {
     let (attempt, stream) = key;
-    let line = Line { at, stream, attempt, text: String::from_utf8_lossy(bytes), partial };
+    let line = LogLine { at, stream, attempt, text: String::from_utf8_lossy(bytes), partial };
     // A struct of texts and numbers can be written.
     let mut written = serde_json::to_vec(&line).ok()?;
     written.push(b'\n');
