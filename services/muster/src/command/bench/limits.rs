@@ -11,6 +11,7 @@ use super::rig::{Rig, USER};
 use crate::command::replay::fold::Fold;
 use crate::connect::refused;
 use crate::exit::Failure;
+use crate::nats_server::User;
 use crate::output::{Output, Progress};
 use crate::units::to_f64;
 
@@ -19,6 +20,12 @@ pub(super) const NOOP: &str = "true";
 
 async fn raw(rig: &Rig) -> Result<Raw, Failure> {
     Raw::connect(&rig.url(), USER, &rig.password).await.map_err(|e| refused(&e))
+}
+
+/// As whoever may read the log.
+async fn reader(rig: &Rig) -> Result<Raw, Failure> {
+    let password = rig.password_of(User::Api);
+    Raw::connect(&rig.url(), User::Api.name(), &password).await.map_err(|e| refused(&e))
 }
 
 /// Messages like `message` a second that the server stores, many in flight.
@@ -55,7 +62,7 @@ pub(super) async fn spawns(count: u32) -> Result<f64, Failure> {
 pub(super) async fn replay(rig: &Rig) -> Result<(f64, f64), Failure> {
     let bus = rig.bus()?;
     let read =
-        raw(rig).await?.read(&Cell::default().stream(Stream::Events)).await.map_err(|e| refused(&e))?;
+        reader(rig).await?.read(&Cell::default().stream(Stream::Events)).await.map_err(|e| refused(&e))?;
     let mut fold = Fold::open(&bus).await?;
     fold.read_to(read.messages, None, &mut Progress::new(Output { json: true })).await?;
     let events = to_f64(fold.state.last_seq());
