@@ -153,7 +153,11 @@ impl Cluster {
 
     /// Starts its processes.
     pub async fn start_without_waiting(setup: Setup) -> Self {
-        let options = nats_server::Options { sync_always: setup.sync_always, more: setup.nats.clone() };
+        let options = nats_server::Options {
+            sync_always: setup.sync_always,
+            more: setup.nats.clone(),
+            ..nats_server::Options::default()
+        };
         let nats = NatsServer::start_with(options).await.expect("a nats-server");
         let dir = tempfile::Builder::new().prefix("muster-cluster-").tempdir().expect("a directory");
         let api = format!("127.0.0.1:{}", free_port());

@@ -22,8 +22,16 @@ const PORT_TRIES: usize = 5;
 pub struct Options {
     /// Whether each write is synced before it is acknowledged.
     pub sync_always: bool,
-    /// More lines for the top level of its configuration.
+    /// More lines for the top level of its configuration; with `ours`, more users in the account of publishers.
     pub more: String,
+    /// Whether it runs with our own nats.conf (nats-process.conf where writes are not synced): users with permissions,
+    /// whose passwords [`password`] tells. Without, anybody may do everything.
+    pub ours: bool,
+}
+
+/// The password of a user of our own nats.conf.
+pub fn password(user: &str) -> String {
+    format!("the password of {user}")
 }
 
 /// A running (or killed) nats-server.
@@ -102,18 +110,39 @@ impl NatsServer {
     /// Starts it again on its ports and its data, after ending it if need be, and waits until it can be used.
     pub async fn restart(&mut self) -> io::Result<()> {
         self.kill9()?;
-        let config = self.dir.path().join("nats.conf");
-        fs::write(&config, self.config())?;
         let log = File::options().create(true).append(true).open(self.dir.path().join("log"))?;
-        let child = Command::new(&self.binary)
-            .arg("-c")
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
+        let mut command = Command::new(&self.binary);
+        self.configure(&mut command)?;
+        let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
         self.child = Some(child);
         self.ready().await
+    }
+
+    fn configure(&self, command: &mut Command) -> io::Result<()> {
+        if !self.options.ours {
+            let config = self.dir.path().join("nats.conf");
+            fs::write(&config, self.config())?;
+            command.arg("-c").arg(&config);
+            return Ok(());
+        }
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let (always, process) = ("nats.conf", "nats-process.conf");
+        let text = fs::read_to_string(repository.join(always))?;
+        // Publishers are the first users there are.
+        let users = format!("users: [\n{}", self.options.more);
+        fs::write(self.dir.path().join(always), text.replacen("users: [", &users, 1))?;
+        fs::copy(repository.join(process), self.dir.path().join(process))?;
+        let name = if self.options.sync_always { always } else { process };
+        let quoted = |text: &str| format!("\"{text}\"");
+        command
+            .arg("-c")
+            .arg(self.dir.path().join(name))
+            .args(["-a", "127.0.0.1", "-p", &self.port.to_string(), "-m", &self.monitor_port.to_string()])
+            .env("MUSTER_NATS_STORE", quoted(&self.dir.path().join("data").display().to_string()));
+        for user in ["manager", "worker", "api"] {
+            command.env(format!("MUSTER_{}_PASSWORD", user.to_uppercase()), quoted(&password(user)));
+        }
+        Ok(())
     }
 
     fn config(&self) -> String {

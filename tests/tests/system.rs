@@ -12,6 +12,8 @@ mod cluster;
 mod docker;
 #[path = "system/feed.rs"]
 mod feed;
+#[path = "system/forged.rs"]
+mod forged;
 #[path = "system/golden.rs"]
 mod golden;
 #[path = "system/kill.rs"]
@@ -20,6 +22,8 @@ mod kill;
 mod layers;
 #[path = "system/log_contract.rs"]
 mod log_contract;
+#[path = "system/permissions.rs"]
+mod permissions;
 #[path = "system/raw_input.rs"]
 mod raw_input;
 #[path = "system/reconnect.rs"]

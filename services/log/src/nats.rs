@@ -37,6 +37,7 @@ use crate::bus::{Bus, Durability, Fitness, Link};
 use crate::error::{LogError, Result};
 
 pub use self::config::{Credentials, NatsConfig, Streams};
+pub use self::connect::OWN_INBOX;
 
 /// The bus on NATS.
 pub struct NatsBus {

@@ -11,6 +11,7 @@ use muster_events::subject::header;
 
 use crate::bus::Outgoing;
 use crate::error::{LogError, Result};
+use crate::nats::OWN_INBOX;
 
 /// Messages that may be under way: many, but fewer than the 10,000 at which the server refuses more.
 const IN_FLIGHT: u64 = 4096;
@@ -35,10 +36,11 @@ pub struct Read {
 }
 
 impl Raw {
-    /// Connects as `user`, who must be allowed everything.
+    /// Connects as `user`, who must be allowed what is asked of the connection.
     pub async fn connect(url: &str, user: &str, password: &str) -> Result<Self> {
         let client = ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned())
             .name("muster-bench-raw")
+            .custom_inbox_prefix(OWN_INBOX)
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
             .connect(url)
             .await
@@ -114,7 +116,9 @@ impl Raw {
             return Ok(read);
         }
         let begun = Instant::now();
-        let config = OrderedConfig { deliver_subject: self.client.new_inbox(), ..OrderedConfig::default() };
+        let deliver_subject = self.client.new_inbox();
+        let name = deliver_subject.rsplit('.').next().map(str::to_owned);
+        let config = OrderedConfig { name, deliver_subject, ..OrderedConfig::default() };
         let consumer = stream.create_consumer(config).await.map_err(refused)?;
         let mut messages = consumer.messages().await.map_err(refused)?;
         while let Some(message) = messages.next().await {

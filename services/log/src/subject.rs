@@ -7,7 +7,7 @@ use crate::error::{LogError, Result};
 /// The most bytes of a reply subject.
 const REPLY_BYTES_MAX: usize = 255;
 
-/// Whether an outcome may be sent to `reply`: a subject without wildcards that is neither the server's (`$…`) nor one
+/// Whether an outcome or an answer may be sent to `reply`: a subject without wildcards that is neither the server's (`$…`) nor one
 /// of the cell's own. Otherwise any publisher could make the manager write, with its own permissions, wherever it
 /// likes.
 pub(crate) fn check_reply(reply: &str, cell: &Cell) -> Result<()> {
@@ -27,7 +27,7 @@ pub(crate) fn check_reply(reply: &str, cell: &Cell) -> Result<()> {
         return Ok(());
     };
     Err(LogError::Refused(format!(
-        "outcomes cannot be sent to `{}`: it {reason}; name a subject such as one of your own inbox",
+        "nothing can be sent to `{}`: it {reason}; name a subject such as one of your own inbox",
         reply.chars().take(100).collect::<String>()
     )))
 }

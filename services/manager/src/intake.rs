@@ -3,21 +3,24 @@
 
 use std::collections::BTreeSet;
 
-use muster_events::codec::Encoding;
+use muster_events::codec::{self, Encoding};
 use muster_events::command::{Command, GroupEntry, Opened};
 use muster_events::event::REJECTED_PAYLOAD_MAX;
 use muster_events::hash::Digest;
 use muster_events::id::{Actor, CommandId};
 use muster_events::outcome::Problem;
-use muster_events::subject::{Subject, Topic};
+use muster_events::subject::{Cell, Stream, Subject, Topic};
 use muster_log::bus::Incoming;
+use serde::Deserialize;
 
-/// The actor of a message whose subject names none that could be one.
+/// The actor of a message whose subject names none that could be one, or one that has not sent it.
 const UNKNOWN_ACTOR: &str = "unknown";
 const RESERVED_ID: &str =
     "ids that begin with `muster-at-` are given by muster only; use another, such as a UUID";
 const OWN_SUBJECT: &str =
     "a worker's registration, heartbeat and reports are taken on their own subjects only, not in a group";
+const ACKNOWLEDGEMENT: &str = "this is the server's acknowledgement of another command, whose sender wanted it here and \
+    is not known; a reply subject is one of the sender's own inbox";
 /// The longest subject for an outcome.
 const REPLY_CHARS_MAX: usize = 256;
 /// The longest `traceparent` that is carried on (the W3C form has 55 characters).
@@ -86,13 +89,20 @@ pub(crate) fn open(incoming: &Incoming, gateways: &BTreeSet<Actor>) -> Message {
         requests: Vec::new(),
     };
     let (id, named, id_problem) = command_id(incoming);
-    let (actor, verb, subject_problem) = address(&incoming.subject);
-    let trusted = gateways.contains(&actor);
+    let (mut actor, verb, subject_problem) = address(&incoming.subject);
     let address_problem = subject_problem.or(id_problem).or(reply_problem);
     let body = match address_problem {
         Some(problem) => Err(problem.into()),
         None => read(&verb, encoding, &incoming.payload),
     };
+    let body = match body {
+        Err(_) if is_acknowledgement(incoming) => {
+            actor = unknown_actor();
+            Err(Problem::new(400, ACKNOWLEDGEMENT).into())
+        }
+        other => other,
+    };
+    let trusted = gateways.contains(&actor);
     match body {
         Ok(Opened::Group(group)) => {
             message.group = true;
@@ -150,6 +160,21 @@ fn read(verb: &str, encoding: Result<Encoding, Problem>, payload: &[u8]) -> Resu
         .map_err(|problem| Unreadable { problem, excerpt: Some(excerpt(payload)) })
 }
 
+/// Whether a message is the server's acknowledgement of another command. The server publishes it wherever the sender of
+/// that command wants it, with no look at who may publish there: the subject tells nothing about who it was.
+fn is_acknowledgement(incoming: &Incoming) -> bool {
+    #[derive(Deserialize)]
+    struct Acknowledgement {
+        stream: String,
+        seq: u64,
+    }
+    let Some(cell) = incoming.subject.split('.').next().and_then(|name| Cell::new(name).ok()) else {
+        return false;
+    };
+    codec::decode::<Acknowledgement>(Encoding::Json, &incoming.payload)
+        .is_ok_and(|ack| ack.stream == cell.stream(Stream::Commands) && ack.seq <= incoming.position)
+}
+
 /// Whether an outcome may be sent there: an inbox, which is what NATS lets a manager publish to.
 fn is_inbox(subject: &str) -> bool {
     subject.len() <= REPLY_CHARS_MAX
@@ -180,7 +205,6 @@ fn address(subject: &str) -> (Actor, String, Option<Problem>) {
         return (actor, verb, None);
     }
     let actor = subject.split('.').nth(2).and_then(|name| Actor::new(name).ok());
-    let actor = actor.or_else(|| Actor::new(UNKNOWN_ACTOR).ok());
     let shown: String = subject.chars().take(200).collect();
     let problem = Problem::new(
         400,
@@ -190,7 +214,11 @@ fn address(subject: &str) -> (Actor, String, Option<Problem>) {
         ),
     );
     let verb = subject.split('.').skip(3).collect::<Vec<_>>().join(".").chars().take(128).collect();
-    (actor.unwrap_or_else(|| unreachable!("`{UNKNOWN_ACTOR}` is a token")), verb, Some(problem))
+    (actor.unwrap_or_else(unknown_actor), verb, Some(problem))
+}
+
+fn unknown_actor() -> Actor {
+    Actor::new(UNKNOWN_ACTOR).unwrap_or_else(|_| unreachable!("`{UNKNOWN_ACTOR}` is a token"))
 }
 
 /// The beginning of a payload as text, what is not UTF-8 replaced.
@@ -251,6 +279,29 @@ mod tests {
             let message = open(&incoming(subject, id, payload), &gateways());
             let Err(unreadable) = &message.requests[0].body else { panic!("{subject} {payload}") };
             assert_eq!(unreadable.problem.code, code, "{subject} {payload}: {:?}", unreadable.problem);
+        }
+    }
+
+    #[test]
+    fn an_acknowledgement_is_nobodys_command() {
+        let verbs = muster_events::command::VERBS.iter().copied().chain(["group.apply", "no.such"]);
+        for (verb, payload) in verbs.flat_map(|verb| {
+            [
+                r#"{"stream":"muster-COMMANDS","seq":6}"#,
+                r#"{"stream":"muster-COMMANDS","domain":"hub","seq":6,"duplicate":true}"#,
+                r#"{"error":{"code":400,"err_code":10060,"description":"expected stream does not match"},"stream":"muster-COMMANDS","seq":0}"#,
+            ]
+            .map(|payload| (verb, payload))
+        }) {
+            let message = open(&incoming(&format!("muster.cmd.api.{verb}"), None, payload), &gateways());
+            let request = &message.requests[0];
+            assert_eq!(request.actor.as_str(), UNKNOWN_ACTOR, "{verb} {payload}");
+            assert!(!request.trusted && request.body.is_err(), "{verb} {payload}");
+        }
+        // Of another stream, or of a time to come: just no command.
+        for payload in [r#"{"stream":"other","seq":6}"#, r#"{"stream":"muster-COMMANDS","seq":8}"#, "{}"] {
+            let message = open(&incoming("muster.cmd.eve.task.submit", None, payload), &gateways());
+            assert_eq!(message.requests[0].actor.as_str(), "eve", "{payload}");
         }
     }
 

@@ -87,6 +87,11 @@ impl Access {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    /// The password of a user.
+    pub(crate) fn password_of(&self, user: User) -> &str {
+        self.secrets.of_user(user)
+    }
+
     /// Waits until something listens there. Without this a part's first try would come too early and be told as a fault.
     pub(crate) async fn listening(&self) {
         let mut pause = CONNECT_PAUSE_FIRST;

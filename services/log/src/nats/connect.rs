@@ -30,6 +30,10 @@ const SUBSCRIPTION_CAPACITY: usize = 1 << 19;
 /// Messages on their way to the socket; whoever finds it full waits.
 const SEND_CAPACITY: usize = 8 << 10;
 
+/// Where everything arrives that a part has asked the server for: answers, acknowledgements, the messages of its
+/// consumers. Not `_INBOX`, where outcomes are sent and publishers listen: nobody but the parts may listen here.
+pub const OWN_INBOX: &str = "_MUSTER";
+
 /// A connection and what is known about it.
 pub(super) struct Connected {
     pub(super) client: Client,
@@ -143,6 +147,7 @@ fn options(config: &NatsConfig, link: watch::Sender<Link>, refusals: Refusals) -
     let link = Arc::new(link);
     Ok(options
         .name(&config.name)
+        .custom_inbox_prefix(OWN_INBOX)
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
         .client_capacity(SEND_CAPACITY)
         .request_timeout(Some(REQUEST_TIMEOUT))

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::backoff::Backoff;
-use super::connect::Refusals;
+use super::connect::{OWN_INBOX, Refusals};
 use crate::bus::{Fitness, Link};
 use crate::error::{LogError, Result};
 
@@ -217,7 +217,7 @@ impl Core {
 
     /// A text no other call of any process has had.
     pub(super) fn unique(&self) -> String {
-        self.client.new_inbox().split_off("_INBOX.".len())
+        self.client.new_inbox().split_off(OWN_INBOX.len() + 1)
     }
 
     pub(super) fn too_large(&self, bytes: usize) -> LogError {

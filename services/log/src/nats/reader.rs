@@ -110,7 +110,8 @@ impl Drop for Source {
 enum Seen {
     /// It is the next one.
     Next(Place),
-    /// It is not for the caller.
+    /// It is not for the caller, or not of this consumer: anybody may know where it delivers. A message that another
+    /// stands in for is missed by its number.
     Skip,
     /// The consumer is no use any more.
     Broken(String),
@@ -244,7 +245,10 @@ impl Reader {
             .subscribe(inbox.clone())
             .await
             .map_err(|error| LogError::Unavailable(format!("cannot subscribe: {error}")))?;
+        // With a name of our own the request's subject names stream and consumer, so permissions can be given for it.
+        let name = self.core.unique();
         let config = push::Config {
+            name: Some(name.clone()),
             deliver_subject: inbox,
             deliver_policy: self.begin(),
             ack_policy: AckPolicy::None,
@@ -264,7 +268,7 @@ impl Reader {
                 Ok(Source {
                     core: Arc::clone(&self.core),
                     stream: stream.clone(),
-                    consumer: info.name.clone(),
+                    consumer: name,
                     subscriber,
                     delivered: 0,
                     backlog: info.num_pending + info.delivered.consumer_sequence,
@@ -278,7 +282,12 @@ impl Reader {
                 ConsumerErrorKind::JetStream(e) => {
                     self.core.api_error(&format!("reading stream {stream}"), &e)
                 }
-                _ => self.core.no_answer(&format!("$JS.API.CONSUMER.CREATE.{stream}"), &error),
+                _ => {
+                    let filter = Some(self.reading.filter.as_str()).filter(|filter| !filter.is_empty());
+                    let whom = [Some(stream.as_str()), Some(&name), filter].into_iter().flatten();
+                    let whom = whom.collect::<Vec<_>>().join(".");
+                    self.core.no_answer(&format!("$JS.API.CONSUMER.CREATE.{whom}"), &error)
+                }
             }),
         }
     }
@@ -338,7 +347,7 @@ impl Source {
 
     async fn look(&mut self, message: &Message) -> Seen {
         match message.status {
-            None => match message.reply.as_deref().and_then(Place::parse) {
+            None => match message.reply.as_deref().and_then(|reply| Place::through(reply, &self.consumer)) {
                 Some(place) if place.consumer_seq == self.delivered + 1 => {
                     self.delivered = place.consumer_seq;
                     Seen::Next(place)
@@ -347,7 +356,10 @@ impl Source {
                     "message {} of the consumer came behind {}",
                     place.consumer_seq, self.delivered
                 )),
-                None => Seen::Broken("a message without its place came".to_owned()),
+                None => {
+                    tracing::warn!(stream = %self.stream, "a message of somebody else came where this stream is read; passed over");
+                    Seen::Skip
+                }
             },
             Some(StatusCode::IDLE_HEARTBEAT) => self.heartbeat(message).await,
             Some(status) => Seen::Broken(format!("the server says {status}")),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::client::Request;
-use async_nats::{HeaderMap, RequestErrorKind};
+use async_nats::{HeaderMap, Message, RequestErrorKind};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
@@ -23,7 +23,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 impl Signals for NatsBus {
     fn inbox(&self) -> BoxFuture<'_, Result<(String, Live<Bytes>)>> {
         async move {
-            let subject = self.core.client.new_inbox();
+            // Below `_INBOX`, since that is where a manager sends outcomes.
+            let subject = format!("_INBOX.{}", self.core.unique());
             let messages = self.core.subscribe(subject.clone()).await?;
             Ok((subject, messages.map(|message| Ok(message.payload)).boxed()))
         }
@@ -77,22 +78,25 @@ impl Signals for NatsBus {
         async move {
             let messages = self.core.subscribe(subject).await?;
             let core = std::sync::Arc::clone(&self.core);
-            let questions = messages.filter_map(move |message| {
-                // Nobody waits for an answer to a message without a reply.
-                let question =
-                    message.reply.map(|reply| question(&core, reply.into_string(), message.payload));
-                std::future::ready(question.map(Ok))
-            });
+            let questions =
+                messages.filter_map(move |message| std::future::ready(question(&core, message).map(Ok)));
             Ok(questions.boxed())
         }
         .boxed()
     }
 }
 
-fn question(core: &std::sync::Arc<Core>, reply: String, payload: Bytes) -> Question {
-    let core = std::sync::Arc::clone(core);
-    Question {
-        payload,
-        answer: Box::new(move |answer| async move { core.send(reply, None, answer).await }.boxed()),
+/// A question, if its answer may go where the asker wants it: the manager may publish where others may not. Nobody waits
+/// for an answer to a message without a reply.
+fn question(core: &std::sync::Arc<Core>, message: Message) -> Option<Question> {
+    let reply = message.reply?.into_string();
+    if let Err(error) = check_reply(&reply, &core.cell) {
+        tracing::warn!(subject = %message.subject, "a question is not answered: {error}");
+        return None;
     }
+    let core = std::sync::Arc::clone(core);
+    Some(Question {
+        payload: message.payload,
+        answer: Box::new(move |answer| async move { core.send(reply, None, answer).await }.boxed()),
+    })
 }

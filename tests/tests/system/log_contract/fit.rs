@@ -121,7 +121,10 @@ async fn the_sync_policy_is_found_out_over_nats() {
                 users: [ { user: anybody, password: x } ]
             }
         }"#;
-    let server = NatsServer::start_with(Options { sync_always: true, more: more.to_owned() }).await.unwrap();
+    let server =
+        NatsServer::start_with(Options { sync_always: true, more: more.to_owned(), ..Options::default() })
+            .await
+            .unwrap();
     assert_eq!(open(&server).await.fitness().durability, Durability::PowerLoss);
 }
 

@@ -11,6 +11,7 @@ use super::rig::{Rig, USER};
 use crate::command::replay::fold::Fold;
 use crate::connect::refused;
 use crate::exit::Failure;
+use crate::nats_server::User;
 use crate::output::{Output, Progress};
 use crate::units::to_f64;
 
@@ -20,6 +21,12 @@ pub(super) const NOOP: &str = "true";
 /// A bare connection to the rig's server.
 pub(super) async fn raw(rig: &Rig) -> Result<Raw, Failure> {
     Raw::connect(&rig.url(), USER, &rig.password).await.map_err(|e| refused(&e))
+}
+
+/// As whoever may read the log.
+async fn reader(rig: &Rig) -> Result<Raw, Failure> {
+    let password = rig.password_of(User::Api);
+    Raw::connect(&rig.url(), User::Api.name(), &password).await.map_err(|e| refused(&e))
 }
 
 /// Messages like `message` a second that the server stores, many in flight.
@@ -55,7 +62,7 @@ pub(super) async fn spawns(count: u32) -> Result<f64, Failure> {
 /// How many events the log holds, and how many a second a raw read of it comes to.
 pub(super) async fn read(rig: &Rig) -> Result<(u64, f64), Failure> {
     let read =
-        raw(rig).await?.read(&Cell::default().stream(Stream::Events)).await.map_err(|e| refused(&e))?;
+        reader(rig).await?.read(&Cell::default().stream(Stream::Events)).await.map_err(|e| refused(&e))?;
     let bus = rig.bus()?;
     let last = bus.get(read.messages).await.map_err(|e| refused(&e))?;
     let events = last.map_or(0, |stored| stored.commit.next() - 1);

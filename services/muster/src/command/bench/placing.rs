@@ -16,6 +16,7 @@ use super::rig::Rig;
 use super::submits::{outgoing, submit};
 use crate::connect::refused;
 use crate::exit::Failure;
+use crate::nats_server::User;
 use crate::units::{now, to_f64};
 
 /// A registered worker that takes no orders.
@@ -27,7 +28,7 @@ pub(super) struct Standin {
 
 impl Standin {
     pub(super) async fn register(rig: &Rig) -> Result<Self, Failure> {
-        let bus = rig.bus()?;
+        let bus = rig.bus_of(User::Worker).await?;
         let id = WorkerId::new("standin").map_err(|e| Failure::failed(e.to_string()))?;
         let incarnation = Incarnation::new(uuid::Uuid::new_v4());
         let info = WorkerInfo {

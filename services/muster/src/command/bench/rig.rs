@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_log::bus::Bus;
-use muster_log::nats::{Credentials, NatsBus, NatsConfig, Streams};
+use muster_log::nats::{NatsBus, NatsConfig, Streams};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -22,7 +22,7 @@ use crate::nats_server::{self, Durability, Server, Setup, User};
 
 /// How long a part may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// The user of the measuring process, who may do everything.
+/// The user of the measuring process in the account of COMMANDS, who may do everything there.
 pub(super) const USER: &str = "bench";
 
 /// The rig.
@@ -65,29 +65,32 @@ impl Rig {
         self.server.access().url()
     }
 
+    /// The password of a user of the configuration that comes with muster.
+    pub(super) fn password_of(&self, user: User) -> String {
+        self.server.access().password_of(user).to_owned()
+    }
+
     /// The process ids of what runs, with their names.
     pub(super) fn processes(&self) -> Vec<(&'static str, u32)> {
         let parts = self.parts.iter().filter_map(|p| Some((p.name, p.child.id()?)));
         parts.chain(self.server.pid().map(|pid| ("nats_server", pid))).collect()
     }
 
-    /// The measuring process's own connection.
+    /// Another connection, as `user`: it waits for the streams, which the manager makes.
+    pub(super) async fn bus_of(&self, user: User) -> Result<Arc<dyn Bus>, Failure> {
+        let config = NatsConfig { streams: Streams::Expect, ..self.server.access().config(user, "bench") };
+        let bus = NatsBus::open(config).await.map_err(|e| refused(&e))?;
+        Ok(bus)
+    }
+
+    /// The measuring process's own connection: it reads the log and sends commands, as the API does.
     pub(super) fn bus(&self) -> Result<Arc<dyn Bus>, Failure> {
         self.bus.clone().ok_or_else(|| Failure::failed("the rig has no manager yet"))
     }
 
     pub(super) async fn start_manager(&mut self) -> Result<(), Failure> {
         self.part("manager", User::Manager, &["manager"]).await?;
-        // Waits for the streams, which the manager makes.
-        let config = NatsConfig {
-            credentials: Credentials::UserPassword { user: USER.to_owned(), password: self.password.clone() },
-            name: "muster-bench".to_owned(),
-            streams: Streams::Expect,
-            wait: true,
-            ..NatsConfig::new(self.url())
-        };
-        let bus: Arc<dyn Bus> = NatsBus::open(config).await.map_err(|e| refused(&e))?;
-        self.bus = Some(bus);
+        self.bus = Some(self.bus_of(User::Api).await?);
         Ok(())
     }
 
@@ -143,7 +146,8 @@ impl Rig {
     }
 }
 
-/// The configuration that comes with muster, with one more user: whoever measures must also do what nobody else may.
+/// The configuration that comes with muster, with one more user in the first account that has any, that of COMMANDS:
+/// whoever measures must also do what nobody else may.
 fn configuration(folder: &Path, durability: Durability, password: &str) -> std::io::Result<PathBuf> {
     let folder = folder.join("conf");
     fs::create_dir(&folder)?;

@@ -1,0 +1,190 @@
+//! What nats.conf promises, proven by attack: everything that the users of it may try is tried, on a server that runs
+//! with it and nothing else. Each attack is first shown to land on a server where everybody may do everything.
+
+#[path = "permissions/attacks.rs"]
+mod attacks;
+#[path = "permissions/stage.rs"]
+mod stage;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use muster_events::codec::Encoding;
+use muster_events::id::NodeName;
+use muster_events::subject::Cell;
+use muster_log::bus::{CommandLog as _, Leadership as _, Signals as _};
+use muster_tests::cluster::until;
+use tokio::sync::Mutex;
+
+use self::attacks::{Harm, all};
+use self::stage::{Snapshot, Stage, User, within};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_attacks_land_where_everybody_may_do_everything() {
+    let stage = Stage::set(false).await;
+    let example = Cell::default();
+    let (mut manager, mut worker) = (stage.client(User::Manager).await, stage.client(User::Worker).await);
+    stage.furnish(&example, &mut manager, &mut worker).await;
+    let there = Snapshot::take(&mut manager, &example).await;
+    let attacks = all(&example, &there);
+    let manager = Mutex::new(manager);
+    for (number, example) in attacks.iter().enumerate() {
+        // Here it does not matter who.
+        if attacks[..number].iter().any(|earlier| earlier.is_like(example)) {
+            continue;
+        }
+        // Each destroys something of its own.
+        let cell = Cell::new(&format!("c{number}")).unwrap();
+        stage.furnish(&cell, &mut *manager.lock().await, &mut worker).await;
+        let before = Snapshot::take(&mut *manager.lock().await, &cell).await;
+        let attack = all(&cell, &before).swap_remove(number);
+        let heard = within(&attack, attack.carry_out(&mut stage.client(attack.by).await)).await;
+        let changes = async || {
+            let after = Snapshot::take(&mut *manager.lock().await, &cell).await;
+            before.changes(&after, &attack.carriers)
+        };
+        match attack.harm {
+            Harm::Answer => assert!(heard.is_done(), "{attack}: {heard:?}"),
+            Harm::Change => {
+                let what = format!("landed: {attack} ({heard:?})");
+                until(&what, async || (!changes().await.is_empty()).then_some(())).await;
+            }
+            Harm::None => {
+                let changes = changes().await;
+                assert!(changes.is_empty(), "{attack}: {heard:?} {changes:?}");
+            }
+        }
+        stage.clear(&mut *manager.lock().await, &cell).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn none_of_them_lands_with_our_configuration() {
+    let stage = Stage::set(true).await;
+    let cell = Cell::default();
+    let (mut manager, mut worker) = (stage.client(User::Manager).await, stage.client(User::Worker).await);
+    stage.furnish(&cell, &mut manager, &mut worker).await;
+    let first = Snapshot::take(&mut manager, &cell).await;
+    let attacks = all(&cell, &first);
+    let mut attackers = BTreeMap::new();
+    for by in User::ATTACKERS {
+        attackers.insert(by, stage.client(by).await);
+    }
+    let mut landed = Vec::new();
+    for attack in &attacks {
+        let before = Snapshot::take(&mut manager, &cell).await;
+        let heard = within(attack, attack.carry_out(attackers.get_mut(&attack.by).unwrap())).await;
+        let after = Snapshot::take(&mut manager, &cell).await;
+        let changes = before.changes(&after, &attack.carriers);
+        let done = attack.harm == Harm::Answer && heard.is_done();
+        if done || !changes.is_empty() {
+            landed.push(format!("{attack}: {heard:?} {changes:?}"));
+        }
+    }
+    // Nothing has come later either.
+    let last = Snapshot::take(&mut manager, &cell).await;
+    let carriers = attacks.iter().flat_map(|attack| attack.carriers.clone()).collect();
+    landed.extend(first.changes(&last, &carriers));
+    assert!(landed.is_empty(), "{} of {}:\n{}", landed.len(), attacks.len(), landed.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_may_listen_where_it_is_not_meant_for_him() {
+    let stage = Stage::set(true).await;
+    for by in User::ATTACKERS {
+        let mut attacker = stage.client(by).await;
+        for subject in [
+            ">",
+            "*",
+            "muster.>",
+            "muster.*",
+            "muster.cmd.>",
+            "muster.ord.*",
+            "muster.ord.w2",
+            "muster.hb.*",
+            "muster.out.>",
+            "muster.ask.>",
+            "muster.ask.manager.status",
+            "$JS.>",
+            "$JS.EVENT.>",
+            "$KV.>",
+            "$SYS.>",
+            "_R_.>",
+        ] {
+            assert!(!attacker.may_listen(subject).await, "{by:?} {subject}");
+        }
+        let own = by != User::Nameless;
+        assert!(attacker.may_listen("_INBOX.>").await, "{by:?}");
+        for (subject, may) in [("_MUSTER.>", own), ("muster.feed.>", !own), ("muster.evt", !own)] {
+            assert_eq!(attacker.may_listen(subject).await, may, "{by:?} {subject}");
+        }
+    }
+}
+
+/// Whoever listens to all inboxes hears outcomes, and nothing of what the manager asks, reads and writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn outcomes_are_all_that_is_heard_of_the_manager() {
+    let stage = Stage::set(true).await;
+    let cell = Cell::default();
+    let (mut manager, mut worker) = (stage.client(User::Manager).await, stage.client(User::Worker).await);
+    stage.furnish(&cell, &mut manager, &mut worker).await;
+    let bus = stage.bus(User::Manager, &cell).await;
+    let mut nameless = stage.client(User::Nameless).await;
+    let mut outcomes = [nameless.listen("_INBOX.>").await, worker.listen("_INBOX.>").await];
+    let mut parts = worker.listen("_MUSTER.>").await;
+    nameless.settle().await;
+    worker.settle().await;
+
+    assert!(manager.ask("muster.evt", "another commit").await.is_done());
+    let mut commands = bus.read_commands(1).await.unwrap();
+    assert_eq!(within("a command", commands.next()).await.unwrap().unwrap().payload, "a command");
+    let lease = bus.lead(&NodeName::new("m-1").unwrap(), Duration::from_secs(60)).await.unwrap();
+    bus.publish_outcome("_INBOX.alice.1", Encoding::Json, "{}".into()).await.unwrap();
+    for outcome in &mut outcomes {
+        let first = within("the outcome", outcome.next()).await.unwrap();
+        assert_eq!(first.subject.as_str(), "_INBOX.alice.1", "{first:?}");
+    }
+    let more = parts.next().now_or_never();
+    assert!(more.is_none(), "{more:?}");
+    lease.release.await.unwrap();
+}
+
+/// As nats.conf advises for publishers that do not trust each other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_with_a_user_of_its_own_is_tied_to_its_name() {
+    let stage = Stage::set(true).await;
+    let cell = Cell::default();
+    let (mut manager, mut worker) = (stage.client(User::Manager).await, stage.client(User::Worker).await);
+    stage.furnish(&cell, &mut manager, &mut worker).await;
+    let before = Snapshot::take(&mut manager, &cell).await;
+    let mut alice = stage.client(User::Alice).await;
+    for subject in [
+        "muster.cmd.bob.task.submit",
+        "muster.cmd.api.group.apply",
+        "muster.feed.task.x.done",
+        "_INBOX.bob.1",
+    ] {
+        let heard = alice.ask(subject, "forged").await;
+        assert!(!heard.is_done(), "{subject}: {heard:?}");
+    }
+    for subject in ["_INBOX.>", "_INBOX.bob.>", "_INBOX.*.1", "muster.evt", "muster.cmd.>"] {
+        assert!(!alice.may_listen(subject).await, "{subject}");
+    }
+    let carriers = ["muster.cmd.alice.task.submit".to_owned()].into();
+    assert!(alice.ask("muster.cmd.alice.task.submit", "{}").await.is_done());
+    let after = Snapshot::take(&mut manager, &cell).await;
+    assert_eq!(before.changes(&after, &carriers), Vec::<String>::new());
+
+    // Its own outcomes, and what happens live.
+    let mut heard = [alice.listen("_INBOX.alice.>").await, alice.listen("muster.feed.>").await];
+    assert_eq!(alice.settle().await, Vec::<String>::new());
+    let bus = stage.bus(User::Manager, &cell).await;
+    for reply in ["_INBOX.bob.1", "_INBOX.alice.1"] {
+        bus.publish_outcome(reply, Encoding::Json, "{}".into()).await.unwrap();
+    }
+    manager.publish("muster.feed.task.x.done", "_MUSTER.x", &[], "{}".into()).await;
+    for (messages, subject) in heard.iter_mut().zip(["_INBOX.alice.1", "muster.feed.task.x.done"]) {
+        assert_eq!(within(subject, messages.next()).await.unwrap().subject.as_str(), subject);
+    }
+}
