@@ -2,6 +2,7 @@
 
 mod binary;
 mod leftover;
+mod ports;
 mod secrets;
 
 use std::fs::{self, File, Permissions};
@@ -13,7 +14,6 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use muster_log::nats::{Credentials, NatsConfig, Streams};
-use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -29,10 +29,6 @@ const CONF: &str = include_str!("../../../nats.conf");
 const CONF_PROCESS: &str = include_str!("../../../nats-process.conf");
 /// How long the server may take to end when asked.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
-/// The pauses between looks whether it listens yet: each twice the one before.
-const CONNECT_PAUSE_FIRST: Duration = Duration::from_millis(5);
-/// The longest of them.
-const CONNECT_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// A server that ends sooner has not served.
 const SHORT_LIFE: Duration = Duration::from_secs(10);
 /// How many such lives in a row are enough.
@@ -64,7 +60,8 @@ pub(crate) struct Setup {
     pub(crate) conf: Option<PathBuf>,
 }
 
-/// A server that runs. Dropped unsaid it runs on: the next start of the same folder finds and stops it.
+/// A server that runs. It ends with the value; should we be killed, it runs on, and the next start of the same folder
+/// finds and stops it.
 #[derive(Debug)]
 pub(crate) struct Server {
     setup: Setup,
@@ -92,15 +89,6 @@ impl Access {
         self.secrets.of_user(user)
     }
 
-    /// Waits until something listens there. Without this a part's first try would come too early and be told as a fault.
-    pub(crate) async fn listening(&self) {
-        let mut pause = CONNECT_PAUSE_FIRST;
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.is_err() {
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(CONNECT_PAUSE_MAX);
-        }
-    }
-
     /// How `part` connects to it as `user`: it waits for the server.
     pub(crate) fn config(&self, user: User, part: &str) -> NatsConfig {
         let streams = if user == User::Manager { Streams::Make } else { Streams::Expect };
@@ -119,22 +107,33 @@ impl Access {
 }
 
 impl Server {
-    /// Starts a server in its folder. A server that an earlier life left running there is stopped first. It is ready
-    /// when a connection to [`Server::config`] comes about.
+    /// Starts a server in its folder and waits until it listens. A server that an earlier life left running there is
+    /// stopped first. An end of the server before that is an error with its last words.
     pub(crate) async fn start(mut setup: Setup) -> Result<Self, Failure> {
         setup.folder = make_folder(&setup.folder).map_err(|e| unusable(&setup.folder, &e))?;
         leftover::stop(&setup.folder).await?;
-        setup.port = port::free((Ipv4Addr::LOCALHOST, setup.port).into(), "NATS", "--nats-port")?.port();
-        let monitor_port = port::any()?;
+        ports::forget(&setup.folder).map_err(|e| unusable(&setup.folder, &e))?;
+        if setup.port != 0 {
+            port::free((Ipv4Addr::LOCALHOST, setup.port).into(), "NATS", "--nats-port")?;
+        }
         let secrets = Secrets::of(&setup.folder).map_err(|e| unusable(&setup.folder, &e))?;
         if setup.conf.is_none() {
             let conf = write_conf(&setup.folder, setup.durability, str::to_owned)
                 .map_err(|e| unusable(&setup.folder, &e))?;
             setup.conf = Some(conf);
         }
-        let access = Access { port: setup.port, monitor_port, secrets };
+        let access = Access { port: setup.port, monitor_port: 0, secrets };
         let child = spawn(&setup, &access)?;
-        Ok(Self { setup, access, child, started: Instant::now() })
+        let mut server = Self { setup, access, child, started: Instant::now() };
+        let pid = server.child.id().unwrap_or_default();
+        let folder = server.setup.folder.clone();
+        let ports = tokio::select! {
+            ports = ports::of(&folder, pid) => ports.map_err(|e| unusable(&folder, &e))?,
+            failure = server.ended() => return Err(failure),
+        };
+        // Should it have to be started again, then where its clients look for it.
+        (server.access.port, server.access.monitor_port) = (ports.clients, ports.monitor);
+        Ok(server)
     }
 
     /// Watches it and starts it again when it ends by itself, as an init system would. Comes back only when that does
@@ -207,8 +206,12 @@ fn spawn(setup: &Setup, access: &Access) -> Result<Child, Failure> {
     if let Some(conf) = conf {
         command.arg("-c").arg(conf);
     }
+    // It takes any free port for -1.
+    let or_any = |port: u16| if port == 0 { "-1".to_owned() } else { port.to_string() };
     command
-        .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-m", &monitor_port.to_string()])
+        .args(["-a", "127.0.0.1", "-p", &or_any(*port), "-m", &or_any(*monitor_port)])
+        .arg("--ports_file_dir")
+        .arg(folder)
         .arg("-P")
         .arg(leftover::pid_file(folder))
         .env("MUSTER_NATS_STORE", quoted(&folder.join("data").display().to_string()))
@@ -216,7 +219,8 @@ fn spawn(setup: &Setup, access: &Access) -> Result<Child, Failure> {
         .stdout(log)
         .stderr(errors)
         // In a process group of its own Ctrl-C does not reach it: it ends last, when all others have said goodbye.
-        .process_group(0);
+        .process_group(0)
+        .kill_on_drop(true);
     for user in User::ALL {
         command.env(user.variable(), quoted(secrets.of_user(user)));
     }

@@ -109,18 +109,25 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     for durability in settings {
         let load = Load::of(durability, part);
         report.setting(durability);
-        let rig = Rig::start(&args.dir, binary.clone(), durability).await?;
+        let rig = tokio::select! {
+            rig = Rig::start(&args.dir, binary.clone(), durability) => rig?,
+            () = shutdown.asked.cancelled() => return Err(interrupted()),
+        };
         let mut bench = Bench { rig, load, only: &args.only, report: &mut report };
         let mut progress = Progress::new(context.out);
         let measured = tokio::select! {
             measured = bench.measure(&mut progress) => measured,
-            () = shutdown.asked.cancelled() => Err(Failure::new(exit::INTERRUPTED, "interrupted")),
+            () = shutdown.asked.cancelled() => Err(interrupted()),
         };
         bench.rig.end().await;
         measured?;
     }
     report.table()?;
     Ok(exit::OK)
+}
+
+fn interrupted() -> Failure {
+    Failure::new(exit::INTERRUPTED, "interrupted")
 }
 
 /// All measurements at one setting.

@@ -61,14 +61,17 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     }
     let binary = nats_server::find(args.nats_server.as_deref())?;
     let shutdown = interrupt::shutdown()?;
-    let mut server = Server::start(Setup {
+    let setup = Setup {
         binary,
         folder: home::nats_folder(&args.data),
         port: args.nats_port,
         durability: args.durability,
         conf: args.nats_conf.clone(),
-    })
-    .await?;
+    };
+    let mut server = tokio::select! {
+        server = Server::start(setup) => server?,
+        () = shutdown.asked.cancelled() => return Ok(exit::OK),
+    };
     let mut cluster = Cluster::default();
     let access = server.access();
     let started = tokio::select! {

@@ -56,7 +56,6 @@ impl Rig {
         let setup =
             Setup { binary, folder: folder.path().join("nats"), port: 0, durability, conf: Some(conf) };
         let server = Server::start(setup).await?;
-        server.access().listening().await;
         Ok(Self { folder, server, durability, password, parts: Vec::new(), bus: None, api: String::new() })
     }
 

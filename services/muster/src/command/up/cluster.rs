@@ -43,7 +43,6 @@ impl Cluster {
         listener: ListenConfig,
         server: &Access,
     ) -> Result<Record, Failure> {
-        server.listening().await;
         let node = NodeName::new("manager").map_err(|e| Failure::failed(e.to_string()))?;
         // The manager's connection makes the streams, so it comes first.
         let bus = open(server, User::Manager, "manager").await?;
