@@ -102,7 +102,8 @@ impl Answer {
     }
 }
 
-/// The `muster` binary, built now unless `MUSTER_BIN` names one.
+/// The `muster` binary, built now unless `MUSTER_BIN` names one. It is built as the tests are, with the whole workspace:
+/// cargo asked for `muster` alone would compile it with other features, and all it depends on once more.
 pub fn muster() -> &'static Path {
     static MUSTER: OnceLock<PathBuf> = OnceLock::new();
     MUSTER.get_or_init(|| {
@@ -111,8 +112,15 @@ pub fn muster() -> &'static Path {
         }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
-        let built = std::process::Command::new(cargo)
-            .args(["build", "--quiet", "--package", "muster", "--bin", "muster", "--manifest-path"])
+        // What cargo tells a test of its package would have build scripts run again, and all that follows compiled.
+        let of_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+        let told = std::env::vars_os().filter(|(name, _)| of_package(&name.to_string_lossy()));
+        let mut build = std::process::Command::new(cargo);
+        for (name, _) in told {
+            build.env_remove(name);
+        }
+        let built = build
+            .args(["build", "--quiet", "--locked", "--workspace", "--bins", "--tests", "--manifest-path"])
             .arg(manifest)
             .status()
             .expect("cargo runs");

@@ -38,7 +38,7 @@ pub(crate) fn only(name: &str) -> Result<()> {
 fn tests() -> Result<()> {
     let server = tools::nats_server()?;
     // The system tests start the real binary; cargo builds it beside them only when it is asked to.
-    build(Profile::Debug)?;
+    let muster = build(Profile::Debug)?;
     let mut command = cargo();
     if works(cargo().args(["nextest", "--version"])) {
         command.args(["nextest", "run", "--workspace", "--locked"]);
@@ -48,7 +48,7 @@ fn tests() -> Result<()> {
     } else {
         command.args(["test", "--workspace", "--locked"]);
     }
-    run(command.env("MUSTER_NATS_SERVER", server))?;
+    run(command.env("MUSTER_NATS_SERVER", server).env("MUSTER_BIN", muster))?;
     if works(cargo().args(["deny", "--version"])) {
         run(cargo().args(["deny", "--locked", "check", "bans", "licenses", "sources"]))?;
     }
