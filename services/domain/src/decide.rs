@@ -56,7 +56,7 @@ pub fn decide(state: &State, request: &Request<'_>, now: Timestamp) -> Result<Ve
         Command::WorkerDrain(c) => drain::decide(state, c, now),
         Command::WorkerActivate(c) => activate::decide(state, c),
         Command::WorkerHeartbeat(c) => heartbeat::decide(state, request, c, now),
-        Command::AttemptReport(c) => report::decide(state, request, c),
+        Command::AttemptReport(c) => report::decide(state, request, c, now),
     }
 }
 

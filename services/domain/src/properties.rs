@@ -54,19 +54,54 @@ struct Shape {
     priority: i32,
     zone: Option<bool>,
     spread: bool,
+    restart: Option<Again>,
+}
+
+/// A restart policy.
+#[derive(Clone, Debug)]
+struct Again {
+    always: bool,
+    max: u32,
+    initial_s: u8,
+    reset_after_s: u8,
+    only_code_1: bool,
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
-    (0..30_u8, 0..4_u64, -1..=1, proptest::option::weighted(0.2, any::<bool>()), any::<bool>())
-        .prop_map(|(tenths, gib, priority, zone, spread)| Shape { tenths, gib, priority, zone, spread })
+    let zone = proptest::option::weighted(0.2, any::<bool>());
+    let restart = proptest::option::weighted(0.6, again());
+    (0..30_u8, 0..4_u64, -1..=1, zone, any::<bool>(), restart).prop_map(
+        |(tenths, gib, priority, zone, spread, restart)| Shape {
+            tenths,
+            gib,
+            priority,
+            zone,
+            spread,
+            restart,
+        },
+    )
+}
+
+fn again() -> impl Strategy<Value = Again> {
+    (proptest::bool::weighted(0.2), 0..4_u32, 1..20_u8, 1..40_u8, proptest::bool::weighted(0.3)).prop_map(
+        |(always, max, initial_s, reset_after_s, only_code_1)| Again {
+            always,
+            max,
+            initial_s,
+            reset_after_s,
+            only_code_1,
+        },
+    )
 }
 
 fn claim() -> impl Strategy<Value = Claim> {
     prop_oneof![
         4 => Just(Claim::Started),
         3 => Just(Claim::Ended(Ending::Exited { code: 0 })),
-        1 => Just(Claim::Ended(Ending::Exited { code: 1 })),
+        2 => Just(Claim::Ended(Ending::Exited { code: 1 })),
+        1 => Just(Claim::Ended(Ending::Exited { code: 2 })),
         1 => Just(Claim::Ended(Ending::Oom)),
+        1 => Just(Claim::Ended(Ending::NotStarted { message: "no".into() })),
         2 => Just(Claim::Ended(Ending::Stopped { code: None })),
         1 => Just(Claim::Ended(Ending::Lost { message: "gone".into() })),
     ]

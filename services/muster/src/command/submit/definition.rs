@@ -38,6 +38,7 @@ pub(super) fn of(args: Args) -> Result<TaskDefinition, Failure> {
         constraints: options.constraint,
         strategy: if options.spread { Strategy::Spread } else { Strategy::BestFit },
         priority: options.priority,
+        restart: None,
         count: options.count,
     })
 }
