@@ -137,6 +137,13 @@ pub struct TaskPage {
     pub next: Option<String>,
 }
 
+/// The answer to a retry of tasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retried {
+    /// How many tasks are tried again; those that were tried already are not counted.
+    pub total: u64,
+}
+
 /// The answer to a submit of many tasks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Submitted {

@@ -39,8 +39,8 @@ pub(crate) struct Decided {
     pub(crate) seq: u64,
     /// Why it was refused.
     pub(crate) rejected: Option<Problem>,
-    /// Whether it caused events; a repeat causes none.
-    pub(crate) caused: bool,
+    /// How many events it caused; a repeat causes none.
+    pub(crate) events: u64,
 }
 
 /// Callers who wait for their commands to be decided.
@@ -55,8 +55,8 @@ pub(crate) struct Waiters {
 #[derive(Default)]
 struct Waiting {
     callers: Vec<Caller>,
-    /// Whether an earlier part of the command has caused events.
-    caused: bool,
+    /// How many events the parts of the command have caused so far.
+    events: u64,
 }
 
 struct Caller {
@@ -88,16 +88,16 @@ impl Waiters {
         let Some(cause) = &entry.cause.command else { return };
         let mut waiting = lock(&self.waiting);
         let Slot::Occupied(mut slot) = waiting.entry(cause.id.clone()) else { return };
-        slot.get_mut().caused |= !entry.events.is_empty();
+        slot.get_mut().events += entry.events.len() as u64;
         if cause.partial {
             return;
         }
-        let Waiting { callers, caused } = slot.remove();
+        let Waiting { callers, events } = slot.remove();
         let outcome = state.outcomes.get(&cause.id);
         let decided = Decided {
             seq: outcome.map_or_else(|| state.last_seq(), |o| o.seq),
             rejected: outcome.and_then(|o| o.rejected.as_deref().cloned()),
-            caused,
+            events,
         };
         lock(&self.decided).push((callers, decided));
     }
@@ -231,7 +231,7 @@ impl Commands {
     fn decided_before(&self, id: &CommandId) -> Option<Decided> {
         let model = self.model.read();
         let outcome = model.state.outcomes.get(id)?;
-        Some(Decided { seq: outcome.seq, rejected: outcome.rejected.as_deref().cloned(), caused: false })
+        Some(Decided { seq: outcome.seq, rejected: outcome.rejected.as_deref().cloned(), events: 0 })
     }
 }
 

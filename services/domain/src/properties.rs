@@ -20,6 +20,8 @@ enum Step {
     },
     Cancel(Index),
     Start(Index),
+    Retry(Index, Index),
+    RetryFailed,
     Register {
         worker: u8,
         new_life: bool,
@@ -113,6 +115,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..12_u8, 1..5_u32, shape()).prop_map(|(id, count, shape)| Step::Submit { id, count, shape }),
         3 => any::<Index>().prop_map(Step::Cancel),
         2 => any::<Index>().prop_map(Step::Start),
+        1 => (any::<Index>(), any::<Index>()).prop_map(|(a, b)| Step::Retry(a, b)),
+        1 => Just(Step::RetryFailed),
         5 => register(),
         1 => worker().prop_map(Step::Unregister),
         2 => (worker(), proptest::option::of(0..20_u8)).prop_map(|(w, s)| Step::Drain(w, s)),
@@ -149,6 +153,8 @@ fn play(sim: &mut Sim, step: &Step) {
         Step::Submit { id, count, shape } => sim.submit(*id, *count, shape),
         Step::Cancel(index) => sim.cancel(index),
         Step::Start(index) => sim.start(index),
+        Step::Retry(one, other) => sim.retry([one, other]),
+        Step::RetryFailed => sim.retry_failed(),
         Step::Register { worker, new_life, elsewhere, holds, cores, claim } => {
             sim.register(*worker, *new_life, *elsewhere, *holds, *cores, claim.as_ref());
         }

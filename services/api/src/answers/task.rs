@@ -181,6 +181,13 @@ pub(crate) struct SubmittedMany {
     pub(crate) ids: Vec<TaskId>,
 }
 
+/// The answer to a retry.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Retried {
+    /// How many tasks are tried again; those that were tried already are not counted.
+    pub(crate) total: u64,
+}
+
 /// A task on a worker, in short.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct TaskSummary<'a> {

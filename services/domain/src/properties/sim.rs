@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use muster_events::codec::{self, Encoding};
-use muster_events::command::{Command, Submission, TaskCancel, TaskStart, WorkerDrain, WorkerName};
+use muster_events::command::{
+    Command, Submission, TaskCancel, TaskRetry, TaskStart, WorkerDrain, WorkerName,
+};
 use muster_events::commit::{Cause, CommandCause, Commit, DEADLINE, Entry, SCHEDULER, VERSION};
 use muster_events::event::{CommandRejected, Event};
 use muster_events::hash::Hash;
@@ -133,6 +135,17 @@ impl Sim {
         if let Some(task_id) = self.pick_task(index) {
             self.command("alice", &Command::TaskStart(TaskStart { task_id }));
         }
+    }
+
+    pub(super) fn retry(&mut self, which: [&Index; 2]) {
+        let task_ids: Vec<_> = which.into_iter().filter_map(|index| self.pick_task(index)).collect();
+        self.command("alice", &Command::TaskRetry(TaskRetry { task_ids, failed: false, job: None }));
+    }
+
+    pub(super) fn retry_failed(&mut self) {
+        let retry = TaskRetry { failed: true, ..TaskRetry::default() };
+        self.command("alice", &Command::TaskRetry(retry));
+        assert_eq!(self.state.counts.of(TaskState::Failed), 0);
     }
 
     pub(super) fn register(
