@@ -39,7 +39,7 @@ pub use events::{EventFilter, EventStream, Order};
 pub use http::Written;
 pub use logs::{LogOptions, LogStream, LogStreams};
 pub use manager::{ManagerClient, TaskFilter};
-pub use muster_events::command::Submission;
+pub use muster_events::command::{Submission, TaskRetry};
 pub use muster_events::id::{JobId, TaskId, WorkerId};
 pub use muster_events::spec::TaskDefinition;
 pub use types::{

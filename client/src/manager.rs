@@ -9,10 +9,10 @@ use crate::events::{EventFilter, EventStream};
 use crate::http::{Http, Written};
 use crate::logs::{LogOptions, LogStream};
 use crate::types::{
-    ClusterStatus, DrainAnswer, EventPage, Submitted, Task, TaskPage, Worker, WorkerPage, WorkerStatus,
-    WorkerStatusPage,
+    ClusterStatus, DrainAnswer, EventPage, Retried, Submitted, Task, TaskPage, Worker, WorkerPage,
+    WorkerStatus, WorkerStatusPage,
 };
-use muster_events::command::Submission;
+use muster_events::command::{Submission, TaskRetry};
 use muster_events::spec::TaskDefinition;
 
 const NO_BODY: Option<&()> = None;
@@ -99,6 +99,11 @@ impl ManagerClient {
     /// Runs a task that has ended once more.
     pub async fn start(&self, id: &str) -> Result<Written<Task>> {
         self.http.write(Method::POST, &task_path(id, Some("start")), &[], NO_BODY).await
+    }
+
+    /// Tries tasks that have failed again: those it names, all of them or none; or all that have failed.
+    pub async fn retry(&self, which: &TaskRetry) -> Result<Written<Retried>> {
+        self.http.write(Method::POST, &task_path("retry", None), &[], Some(which)).await
     }
 
     /// What a task printed, wherever it ran.

@@ -8,7 +8,7 @@ mod worker;
 
 pub use cluster::{ClusterStatus, TaskCounts, WorkerCounts};
 pub use event::{EventPage, EventRecord};
-pub use task::{Submitted, Task, TaskPage, TaskState};
+pub use task::{Retried, Submitted, Task, TaskPage, TaskState};
 pub use worker::{
     DrainAnswer, NodeInfo, TaskSummary, Worker, WorkerHealth, WorkerMetrics, WorkerPage, WorkerState,
     WorkerStatus, WorkerStatusPage,

@@ -23,6 +23,9 @@ pub enum Command {
     /// Run a task that has ended once more.
     #[serde(rename = "task.start")]
     TaskStart(TaskStart),
+    /// Try tasks that have failed again: these, or all of them.
+    #[serde(rename = "task.retry")]
+    TaskRetry(TaskRetry),
     /// A worker announces itself.
     #[serde(rename = "worker.register")]
     WorkerRegister(Register),
@@ -44,10 +47,11 @@ pub enum Command {
 }
 
 /// The verbs there are, as `<entity>.<verb>`; [`GROUP_VERB`] apart.
-pub const VERBS: [&str; 9] = [
+pub const VERBS: [&str; 10] = [
     "task.submit",
     "task.cancel",
     "task.start",
+    "task.retry",
     "worker.register",
     "worker.unregister",
     "worker.drain",
@@ -131,6 +135,40 @@ pub struct TaskStart {
     pub task_id: TaskId,
 }
 
+/// The most tasks that one `task.retry` names; all that have failed may be more.
+pub const RETRY_IDS_MAX: usize = 10_000;
+
+/// Payload of `task.retry`: tasks by name, or all that have failed. Each begins anew, with all the retries its policy
+/// grants.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TaskRetry {
+    /// These, 10,000 at most: all of them or none. One that has completed is refused; one that waits for its next try
+    /// waits no longer; one that is in line or runs is tried already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub task_ids: Vec<TaskId>,
+    /// Every task that has failed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub failed: bool,
+    /// Every task of this job that has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobId>,
+}
+
+impl TaskRetry {
+    fn check(&self) -> Result<(), Vec<FieldError>> {
+        let all = self.failed || self.job.is_some();
+        let count = self.task_ids.len();
+        let wrong = |message| Err(vec![FieldError::new("task_ids", &count.to_string(), message)]);
+        match (all, count) {
+            (false, 0) => wrong("must name a task, unless `failed` or `job` says which"),
+            (true, 1..) => wrong("cannot be given together with `failed` or `job`"),
+            (false, count) if count > RETRY_IDS_MAX => wrong("may have 10000 entries at most"),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Payload of `worker.activate` and `worker.unregister`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -187,6 +225,7 @@ impl Command {
             Self::TaskSubmit(_) => "task.submit",
             Self::TaskCancel(_) => "task.cancel",
             Self::TaskStart(_) => "task.start",
+            Self::TaskRetry(_) => "task.retry",
             Self::WorkerRegister(_) => "worker.register",
             Self::WorkerUnregister(_) => "worker.unregister",
             Self::WorkerDrain(_) => "worker.drain",
@@ -215,6 +254,7 @@ impl Command {
             "task.submit" => Self::TaskSubmit(decode_submission(encoding, payload)?),
             "task.cancel" => Self::TaskCancel(codec::decode_request(encoding, payload)?),
             "task.start" => Self::TaskStart(codec::decode_request(encoding, payload)?),
+            "task.retry" => Self::TaskRetry(codec::decode_request(encoding, payload)?),
             "worker.register" => Self::WorkerRegister(codec::decode_request(encoding, payload)?),
             "worker.unregister" => Self::WorkerUnregister(codec::decode_request(encoding, payload)?),
             "worker.drain" => Self::WorkerDrain(codec::decode_request(encoding, payload)?),
@@ -239,6 +279,7 @@ impl Command {
             },
             Self::TaskCancel(v) => codec::encode(encoding, v),
             Self::TaskStart(v) => codec::encode(encoding, v),
+            Self::TaskRetry(v) => codec::encode(encoding, v),
             Self::WorkerRegister(v) => codec::encode(encoding, v),
             Self::WorkerUnregister(v) | Self::WorkerActivate(v) => codec::encode(encoding, v),
             Self::WorkerDrain(v) => codec::encode(encoding, v),
@@ -259,6 +300,7 @@ impl Command {
                 )])),
                 _ => Ok(()),
             },
+            Self::TaskRetry(retry) => retry.check().map_err(Problem::invalid),
             Self::WorkerRegister(register) => register.check().map_err(Problem::invalid),
             Self::WorkerDrain(drain) => match drain.deadline_s {
                 Some(s) if !s.is_finite() || !(0.0..=limit::TIMEOUT_S).contains(&s) => {

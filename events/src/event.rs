@@ -46,6 +46,12 @@ pub enum Event {
     /// It ended badly.
     #[serde(rename = "task.failed")]
     TaskFailed(TaskEnded),
+    /// Its attempt is over in a way that its restart policy answers with another; it waits for its time.
+    #[serde(rename = "task.retrying")]
+    TaskRetrying(TaskRetrying),
+    /// The wait before its next try is over: it is in line.
+    #[serde(rename = "task.ready")]
+    TaskReady(TaskReady),
     /// It was cancelled.
     #[serde(rename = "task.cancelled")]
     TaskCancelled(TaskCancelled),
@@ -263,6 +269,28 @@ pub struct TaskEnded {
     pub ending: Ending,
 }
 
+/// Data of `task.retrying`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskRetrying {
+    /// Which attempt is over.
+    pub attempt: AttemptRef,
+    /// When, by the worker's clock.
+    pub at: Timestamp,
+    /// How.
+    pub ending: Ending,
+    /// Which retry follows, from 1; counted anew after a quiet time.
+    pub retry: u32,
+    /// When it is in line again.
+    pub retry_at: Timestamp,
+}
+
+/// Data of `task.ready`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskReady {
+    /// The task.
+    pub task: TaskId,
+}
+
 /// Data of `task.cancelled`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskCancelled {
@@ -365,6 +393,8 @@ impl Event {
             Self::TaskStopping(_) => "task.stopping",
             Self::TaskCompleted(_) => "task.completed",
             Self::TaskFailed(_) => "task.failed",
+            Self::TaskRetrying(_) => "task.retrying",
+            Self::TaskReady(_) => "task.ready",
             Self::TaskCancelled(_) => "task.cancelled",
             Self::TaskRescheduled(_) => "task.rescheduled",
             Self::TaskRestarted(_) => "task.restarted",
@@ -387,6 +417,8 @@ impl Event {
             Self::TaskStarted(e) => Some(e.attempt.task),
             Self::TaskStopping(e) => Some(e.attempt.task),
             Self::TaskCompleted(e) | Self::TaskFailed(e) => Some(e.attempt.task),
+            Self::TaskRetrying(e) => Some(e.attempt.task),
+            Self::TaskReady(e) => Some(e.task),
             Self::TaskCancelled(e) => Some(e.task),
             Self::TaskRescheduled(e) => Some(e.attempt.task),
             Self::TaskRestarted(e) => Some(e.task),
@@ -422,6 +454,8 @@ impl Event {
             | Self::TaskStopping(_)
             | Self::TaskCompleted(_)
             | Self::TaskFailed(_)
+            | Self::TaskRetrying(_)
+            | Self::TaskReady(_)
             | Self::TaskCancelled(_)
             | Self::TaskRestarted(_) => None,
         }

@@ -107,6 +107,8 @@ impl Serialize for EventData<'_> {
             Event::TaskStarted(e) => e.serialize(s),
             Event::TaskStopping(e) => e.serialize(s),
             Event::TaskCompleted(e) | Event::TaskFailed(e) => e.serialize(s),
+            Event::TaskRetrying(e) => e.serialize(s),
+            Event::TaskReady(e) => e.serialize(s),
             Event::TaskCancelled(e) => e.serialize(s),
             Event::TaskRescheduled(e) => e.serialize(s),
             Event::TaskRestarted(e) => e.serialize(s),

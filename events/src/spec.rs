@@ -6,6 +6,7 @@
 mod check;
 pub mod limit;
 mod placement;
+mod restart;
 mod runtime;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::placement::{Constraint, Operator, Strategy};
+pub use self::restart::{Backoff, BackoffDefinition, Restart, RestartDefinition, RestartPolicy};
 pub use self::runtime::{Limits, Runtime};
 use crate::id::TaskId;
 use crate::resources::Resources;
@@ -81,6 +83,9 @@ pub struct TaskDefinition {
     /// Higher is placed first; -1000 to 1000.
     #[serde(default)]
     pub priority: i32,
+    /// Whether it is tried again when an attempt has ended; never when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<RestartDefinition>,
     /// Copies, each a task of its own with an id derived from the command's; 1 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
@@ -130,4 +135,7 @@ pub struct TaskSpec {
     /// Higher is placed first.
     #[serde(default)]
     pub priority: i32,
+    /// Whether it is tried again when an attempt has ended; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<Restart>,
 }

@@ -98,6 +98,12 @@ pub struct Task {
     /// Which attempt it is in, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
+    /// Which retry in a row that is, or will be.
+    #[serde(default)]
+    pub retries: u32,
+    /// When a task that waits for its next try is in line for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Timestamp>,
     /// The program's exit code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
@@ -129,6 +135,13 @@ pub struct TaskPage {
     /// The cursor of the next page, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+/// The answer to a retry of tasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retried {
+    /// How many tasks are tried again; those that were tried already are not counted.
+    pub total: u64,
 }
 
 /// The answer to a submit of many tasks.

@@ -11,6 +11,7 @@ impl TaskDefinition {
         self.check_text(&mut wrong);
         self.check_numbers(&mut wrong);
         let runtime = self.check_runtime(&mut wrong);
+        let restart = self.restart.as_ref().and_then(|restart| restart.check(&mut wrong));
         if !wrong.0.is_empty() {
             return Err(wrong.0);
         }
@@ -38,6 +39,7 @@ impl TaskDefinition {
             constraints,
             strategy: self.strategy,
             priority: self.priority,
+            restart,
         })
     }
 
@@ -107,7 +109,6 @@ impl TaskDefinition {
     }
 
     fn check_numbers(&self, wrong: &mut Wrong) {
-        let within = |value: f64, max: f64| value.is_finite() && (0.0..=max).contains(&value);
         if !within(self.cpu, limit::CPU_CORES) {
             wrong.add("cpu", self.cpu, "must be cores from 0 to 1000000");
         }
@@ -199,23 +200,34 @@ impl TaskDefinition {
     }
 }
 
+/// Whether `value` is a number from 0 to `max`.
+pub(super) fn within(value: f64, max: f64) -> bool {
+    value.is_finite() && (0.0..=max).contains(&value)
+}
+
 /// `value` in thousandths, rounded up so that a promise is never smaller than what was asked.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "checked to be finite, not negative, small"
 )]
-fn thousandths(value: f64) -> u64 {
+pub(super) fn thousandths(value: f64) -> u64 {
     // 0.05 × 1000 is 50.000000000000007 in binary: what lies within a millionth of a whole number is that number.
     let scaled = value * 1000.0;
     if (scaled - scaled.round()).abs() < 1e-6 { scaled.round() as u64 } else { scaled.ceil() as u64 }
 }
 
-struct Wrong(Vec<FieldError>);
+/// What is wrong with a definition, field by field.
+pub(super) struct Wrong(Vec<FieldError>);
 
 impl Wrong {
+    /// How many there are so far.
+    pub(super) const fn count(&self) -> usize {
+        self.0.len()
+    }
+
     #[expect(clippy::needless_pass_by_value, reason = "callers hand over numbers and texts alike")]
-    fn add(&mut self, field: impl Into<String>, value: impl ToString, message: &str) {
+    pub(super) fn add(&mut self, field: impl Into<String>, value: impl ToString, message: &str) {
         self.0.push(FieldError::new(field, &value.to_string(), message));
     }
 }

@@ -22,3 +22,9 @@ pub const TIMEOUT_S: f64 = 31_536_000.0;
 pub const GRACE_S: f64 = 3600.0;
 /// Highest priority; the lowest is its negative.
 pub const PRIORITY: i32 = 1000;
+/// Most tries after the first.
+pub const RETRIES: u32 = 1_000_000;
+/// Most exit codes a restart policy may list: as many as there are.
+pub const EXIT_CODES: usize = 255;
+/// The largest factor by which the wait before a further try grows.
+pub const BACKOFF_FACTOR: f64 = 100.0;

@@ -41,8 +41,8 @@ pub(crate) struct Decided {
     pub(crate) seq: u64,
     /// Why it was refused.
     pub(crate) rejected: Option<Problem>,
-    /// Whether it caused events; a repeat causes none.
-    pub(crate) caused: bool,
+    /// How many events it caused; a repeat causes none.
+    pub(crate) events: u64,
 }
 
 /// Callers who wait for their commands to be decided.
@@ -58,8 +58,8 @@ pub(crate) struct Waiters {
 #[derive(Default)]
 struct Waiting {
     callers: Vec<Caller>,
-    /// Whether an earlier part of the command that is being decided has caused events.
-    caused: bool,
+    /// How many events the parts of the command have caused so far.
+    events: u64,
 }
 
 struct Caller {
@@ -92,12 +92,12 @@ impl Waiters {
         let Some(cause) = &entry.cause.command else { return };
         let mut waiting = lock(&self.waiting);
         let Slot::Occupied(mut slot) = waiting.entry(cause.id.clone()) else { return };
-        slot.get_mut().caused |= !entry.events.is_empty();
+        slot.get_mut().events += entry.events.len() as u64;
         if cause.partial {
             return;
         }
-        let Waiting { callers, caused } = slot.get_mut();
-        let caused = std::mem::take(caused);
+        let Waiting { callers, events } = slot.get_mut();
+        let events = std::mem::take(events);
         let told = callers.extract_if(.., |c| cause.digest.is_none_or(|digest| digest == c.digest)).collect();
         if callers.is_empty() {
             slot.remove();
@@ -108,8 +108,8 @@ impl Waiters {
         });
         // What is refused here may have an id whose first outcome was another.
         let decided = match (refusal, state.outcomes.get(&cause.id)) {
-            (None, Some(first)) => decided(first, caused),
-            (rejected, _) => Decided { seq: state.last_seq(), rejected, caused },
+            (None, Some(first)) => decided(first, events),
+            (rejected, _) => Decided { seq: state.last_seq(), rejected, events },
         };
         lock(&self.decided).push((told, decided));
     }
@@ -141,8 +141,8 @@ impl Waiters {
     }
 }
 
-fn decided(outcome: &Recorded, caused: bool) -> Decided {
-    Decided { seq: outcome.seq, rejected: outcome.rejected.as_deref().cloned(), caused }
+fn decided(outcome: &Recorded, events: u64) -> Decided {
+    Decided { seq: outcome.seq, rejected: outcome.rejected.as_deref().cloned(), events }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -254,8 +254,8 @@ impl Commands {
         let model = self.model.read();
         let first = model.state.outcomes.get(id)?;
         Some(match first.other_than(id, Some(digest)) {
-            Some(problem) => Decided { seq: first.seq, rejected: Some(problem), caused: false },
-            None => decided(first, false),
+            Some(problem) => Decided { seq: first.seq, rejected: Some(problem), events: 0 },
+            None => decided(first, 0),
         })
     }
 }

@@ -1,16 +1,20 @@
-//! What time brings about: workers that are not heard, drains that have run out. `now` is always an argument.
+//! What time brings about: workers that are not heard, drains that have run out, tasks whose next try has come. `now` is
+//! always an argument.
 //!
 //! The manager keeps one [`Liveness`] in memory (heartbeats are no events), sleeps until [`next`] and then applies
-//! [`due`]. After [`due`] has been applied, [`next`] lies in the future.
+//! [`due`]. After [`due`] has been applied, [`next`] lies in the future, unless there is more due than one call says.
 
 use std::collections::BTreeMap;
 
-use muster_events::event::{Event, StopCause, TaskStopping, WorkerOffline};
+use muster_events::event::{Event, StopCause, TaskReady, TaskStopping, WorkerOffline};
 use muster_events::id::{AttemptRef, Incarnation, TaskId, WorkerId};
 use muster_events::time::Timestamp;
 
 use crate::decide::release::give_up_all;
 use crate::state::{State, Task, Worker};
+
+/// The most tasks that one call of [`due`] puts in line, so that a commit does not wait for a hundred thousand.
+pub const READY_MAX: usize = 8192;
 
 /// When each worker was last heard.
 #[derive(Clone, Debug)]
@@ -67,7 +71,8 @@ impl Liveness {
 
 /// The earliest moment at which something falls due, in the past if it already has; `None` while nothing can.
 pub fn next(state: &State, liveness: &Liveness) -> Option<Timestamp> {
-    state.workers.iter().filter_map(|(id, worker)| next_of(state, liveness, id, worker)).min()
+    let workers = state.workers.iter().filter_map(|(id, worker)| next_of(state, liveness, id, worker));
+    workers.chain(state.delayed.first().map(|(retry_at, _)| *retry_at)).min()
 }
 
 fn next_of(state: &State, liveness: &Liveness, id: &WorkerId, worker: &Worker) -> Option<Timestamp> {
@@ -80,7 +85,7 @@ fn next_of(state: &State, liveness: &Liveness, id: &WorkerId, worker: &Worker) -
 }
 
 /// What has fallen due by `now`: a worker that was not heard goes offline and its attempts are given up; a drain past
-/// its deadline stops what still runs.
+/// its deadline stops what still runs; a task whose wait is over is in line again, [`READY_MAX`] of them at most.
 ///
 /// A worker can be offline and still have attempts: it said that it leaves and took containers with it, or the leader
 /// died between two commits. They are lost once the worker has been silent for as long as any other.
@@ -96,6 +101,8 @@ pub fn due(state: &State, liveness: &Liveness, now: Timestamp) -> Vec<Event> {
             events.extend(unstopped(state, worker).filter_map(|(task_id, task)| stopping(id, task_id, task)));
         }
     }
+    let ready = state.delayed.iter().take_while(|(retry_at, _)| *retry_at <= now).take(READY_MAX);
+    events.extend(ready.map(|(_, task)| Event::TaskReady(TaskReady { task: *task })));
     events
 }
 

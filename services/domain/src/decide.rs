@@ -13,6 +13,7 @@ mod heartbeat;
 mod register;
 pub(crate) mod release;
 mod report;
+mod retry;
 mod start;
 mod submit;
 mod unregister;
@@ -51,12 +52,13 @@ pub fn decide(state: &State, request: &Request<'_>, now: Timestamp) -> Result<Ve
         Command::TaskSubmit(c) => submit::decide(state, request.id, c),
         Command::TaskCancel(c) => cancel::decide(state, c),
         Command::TaskStart(c) => start::decide(state, c),
+        Command::TaskRetry(c) => retry::decide(state, c),
         Command::WorkerRegister(c) => register::decide(state, request, c),
         Command::WorkerUnregister(c) => unregister::decide(state, c),
         Command::WorkerDrain(c) => drain::decide(state, c, now),
         Command::WorkerActivate(c) => activate::decide(state, c),
         Command::WorkerHeartbeat(c) => heartbeat::decide(state, request, c, now),
-        Command::AttemptReport(c) => report::decide(state, request, c),
+        Command::AttemptReport(c) => report::decide(state, request, c, now),
     }
 }
 

@@ -11,7 +11,10 @@ use muster_events::id::{AttemptRef, TaskId, WorkerId};
 use muster_events::report::Ending;
 use muster_events::time::Timestamp;
 
+use crate::restart;
 use crate::state::{Attempt, Blocked, Class, Drain, Recorded, State, Task, TaskState, Worker, WorkerStatus};
+
+mod retry;
 
 /// A commit or event that cannot follow the state it meets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,8 +98,8 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
         Event::TaskSubmitted(e) => step.submitted(e)?,
         Event::TaskWaiting(e) => {
             let task = step.task(e.task)?;
-            if task.state != TaskState::Pending {
-                return Err(step.misfit(e.task, task.state.as_str()));
+            if task.state != TaskState::Pending || task.retry_at.is_some() {
+                return Err(step.misfit(e.task, standing(task)));
             }
             let class = Class::of(&task.spec);
             let blocked = Blocked { reason: e.reason.as_str().into(), why: e.why.clone(), seq, since: at };
@@ -126,16 +129,21 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
         }
         Event::TaskCompleted(e) => step.ended(e.attempt, TaskState::Completed, Some(&e.ending), None)?,
         Event::TaskFailed(e) => {
-            let reason = e.ending.reason();
+            let reason = restart::failed(step.task(e.attempt.task)?, &e.ending);
             step.ended(e.attempt, TaskState::Failed, Some(&e.ending), Some(&reason))?;
         }
+        Event::TaskRetrying(e) => step.retrying(e)?,
+        Event::TaskReady(e) => step.ready(e.task)?,
         Event::TaskCancelled(e) => match e.attempt {
             Some(attempt) => {
                 step.ended(attempt, TaskState::Cancelled, e.ending.as_ref(), e.reason.as_deref())?
             }
             None => step.cancelled_waiting(e.task, e.reason.as_deref())?,
         },
-        Event::TaskRescheduled(e) => step.ended(e.attempt, TaskState::Pending, None, Some(&e.reason))?,
+        Event::TaskRescheduled(e) => {
+            step.rest(e.attempt)?;
+            step.ended(e.attempt, TaskState::Pending, None, Some(&e.reason))?;
+        }
         Event::TaskRestarted(e) => step.restarted(e.task)?,
         Event::WorkerRegistered(e) => step.registered(e),
         Event::WorkerOffline(e) => step.worker(&e.worker)?.online = false,
@@ -218,6 +226,8 @@ impl Step<'_> {
             finished_at: None,
             attempt: None,
             reason: None,
+            retries: 0,
+            retry_at: None,
         };
         enqueue(self.state, e.task, &task);
         self.state.counts.enter(TaskState::Pending);
@@ -228,8 +238,8 @@ impl Step<'_> {
     fn assigned(mut self, e: &TaskAssigned) -> Result<(), Illegal> {
         let task = self.task(e.task)?;
         let number = task.attempt.as_ref().map_or(1, |a| a.number + 1);
-        if task.state != TaskState::Pending || e.number != number {
-            let found = format!("{}, attempt {number} is next", task.state.as_str());
+        if task.state != TaskState::Pending || task.retry_at.is_some() || e.number != number {
+            let found = format!("{}, attempt {number} is next", standing(task));
             return Err(self.misfit(e.task, found));
         }
         let resources = task.spec.resources;
@@ -298,7 +308,7 @@ impl Step<'_> {
         self.state.counts.leave(before);
         self.state.counts.enter(next);
         if next == TaskState::Pending {
-            requeue(self.state, attempt.task);
+            line_up(self.state, attempt.task);
         }
         Ok(())
     }
@@ -313,8 +323,12 @@ impl Step<'_> {
             task.state = TaskState::Cancelled;
             task.finished_at = Some(at);
             task.reason = reason.map(Into::into);
-            let (class, place) = (Class::of(&task.spec), (task.line_seq, id));
-            dequeue(self.state, &class, place);
+            if let Some(retry_at) = task.retry_at.take() {
+                self.state.delayed.remove(&(retry_at, id));
+            } else {
+                let (class, place) = (Class::of(&task.spec), (task.line_seq, id));
+                dequeue(self.state, &class, place);
+            }
         }
         self.state.counts.leave(TaskState::Pending);
         self.state.counts.enter(TaskState::Cancelled);
@@ -331,10 +345,11 @@ impl Step<'_> {
             task.finished_at = None;
             task.reason = None;
             task.line_seq = self.seq;
+            task.retries = 0;
         }
         self.state.counts.leave(found);
         self.state.counts.enter(TaskState::Pending);
-        requeue(self.state, id);
+        line_up(self.state, id);
         Ok(())
     }
 
@@ -360,11 +375,20 @@ fn enqueue(state: &mut State, id: TaskId, task: &Task) {
     state.queue.entry(Class::of(&task.spec)).or_default().tasks.insert((task.line_seq, id));
 }
 
-fn requeue(state: &mut State, id: TaskId) {
-    if let Some(task) = state.tasks.get(&id) {
+/// Puts a waiting task where it waits: in its class's line, or among those that wait for their time.
+fn line_up(state: &mut State, id: TaskId) {
+    let Some(task) = state.tasks.get(&id) else { return };
+    if let Some(retry_at) = task.retry_at {
+        state.delayed.insert((retry_at, id));
+    } else {
         let (class, place) = (Class::of(&task.spec), (task.line_seq, id));
         state.queue.entry(class).or_default().tasks.insert(place);
     }
+}
+
+/// Where a task stands, for whoever is told that an event does not fit.
+const fn standing(task: &Task) -> &'static str {
+    if task.retry_at.is_some() { "pending, waits for its time" } else { task.state.as_str() }
 }
 
 /// Takes a task out of line. With the last of its class goes what was said about why that class waits.

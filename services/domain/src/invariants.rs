@@ -6,6 +6,7 @@ use std::fmt;
 
 use muster_events::id::{TaskId, WorkerId};
 use muster_events::resources::Resources;
+use muster_events::time::Timestamp;
 
 use crate::state::{Attempt, Class, State, Task, TaskState, Worker};
 
@@ -51,6 +52,7 @@ fn check_task(state: &State, id: TaskId, task: &Task, found: &mut Found) {
     found.unless(over == task.finished_at.is_some(), || {
         format!("task {id} is {name} and finished at {:?}", task.finished_at)
     });
+    check_retries(id, task, found);
     found.unless(task.spec.resources.slots == 1, || {
         format!("task {id} takes {} slots", task.spec.resources.slots)
     });
@@ -59,6 +61,18 @@ fn check_task(state: &State, id: TaskId, task: &Task, found: &mut Found) {
         None => found.unless(matches!(task.state, TaskState::Pending | TaskState::Cancelled), || {
             format!("task {id} is {name} but was never placed")
         }),
+    }
+}
+
+/// Only a task with a restart policy is tried again, no more often than that says, and after an attempt that has ended.
+fn check_retries(id: TaskId, task: &Task, found: &mut Found) {
+    let most = task.spec.restart.as_ref().map_or(0, |r| r.max.unwrap_or(u32::MAX));
+    found.unless(task.retries <= most, || format!("task {id} is at retry {} of {most}", task.retries));
+    if let Some(retry_at) = task.retry_at {
+        let ended = task.attempt.as_ref().is_some_and(|a| a.ending.is_some());
+        found.unless(task.state == TaskState::Pending && task.retries > 0 && ended, || {
+            format!("task {id} is {} and waits for a retry at {retry_at}", task.state.as_str())
+        });
     }
 }
 
@@ -171,10 +185,16 @@ fn check_counts(state: &State, found: &mut Found) {
     }
 }
 
-/// The queue holds exactly the tasks that wait, and reasons are known only for what waits.
+/// The queue holds exactly the tasks that wait for a place, those that wait for their time are known by it, and reasons
+/// are known only for what waits for a place.
 fn check_queue(state: &State, found: &mut Found) {
     let mut waiting: BTreeMap<Class, BTreeSet<(u64, TaskId)>> = BTreeMap::new();
+    let mut delayed: BTreeSet<(Timestamp, TaskId)> = BTreeSet::new();
     for (id, task) in state.tasks.iter().filter(|(_, task)| task.state == TaskState::Pending) {
+        if let Some(retry_at) = task.retry_at {
+            delayed.insert((retry_at, *id));
+            continue;
+        }
         waiting.entry(Class::of(&task.spec)).or_default().insert((task.line_seq, *id));
     }
     let queued = state.queue.iter().map(|(class, line)| (class, &line.tasks));
@@ -182,6 +202,9 @@ fn check_queue(state: &State, found: &mut Found) {
         let queued = state.queue.values().map(|line| line.tasks.len()).sum::<usize>();
         let waiting = waiting.values().map(BTreeSet::len).sum::<usize>();
         format!("the queue ({queued} tasks) is not what waits ({waiting} tasks)")
+    });
+    found.unless(state.delayed == delayed, || {
+        format!("{} tasks are known to wait for their time, but {} do", state.delayed.len(), delayed.len())
     });
     for class in state.blocked.keys() {
         found.unless(waiting.contains_key(class), || {
@@ -238,6 +261,15 @@ mod tests {
             "is drained, but",
         );
         broken(|s| s.counts = Counts::default(), "0 are counted");
+        broken(|s| s.tasks.get_mut(&a).unwrap().retries = 1, "is at retry 1 of 0");
+        broken(
+            |s| s.tasks.get_mut(&a).unwrap().retry_at = Some(Timestamp::default()),
+            "is running and waits for a retry",
+        );
+        broken(
+            |s| s.delayed = [(Timestamp::default(), a)].into(),
+            "1 tasks are known to wait for their time",
+        );
         broken(|s| s.queue.clear(), "the queue (0 tasks) is not what waits (1 tasks)");
         let blocked = given([submit("x")]).placed().state.blocked;
         broken(

@@ -12,6 +12,7 @@ pub mod evolve;
 pub mod invariants;
 pub mod orders;
 pub mod placement;
+mod restart;
 pub mod state;
 
 #[cfg(test)]

@@ -65,6 +65,8 @@ pub fn of<'a>(state: &State, events: impl Iterator<Item = (u64, &'a Event)>) -> 
             | Event::TaskStarted(_)
             | Event::TaskCompleted(_)
             | Event::TaskFailed(_)
+            | Event::TaskRetrying(_)
+            | Event::TaskReady(_)
             | Event::TaskRestarted(_)
             | Event::WorkerOffline(_)
             | Event::WorkerDraining(_)

@@ -20,6 +20,8 @@ enum Step {
     },
     Cancel(Index),
     Start(Index),
+    Retry(Index, Index),
+    RetryFailed,
     Register {
         worker: u8,
         new_life: bool,
@@ -55,19 +57,54 @@ struct Shape {
     priority: i32,
     zone: Option<bool>,
     spread: bool,
+    restart: Option<Again>,
+}
+
+/// A restart policy.
+#[derive(Clone, Debug)]
+struct Again {
+    always: bool,
+    max: u32,
+    initial_s: u8,
+    reset_after_s: u8,
+    only_code_1: bool,
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
-    (0..30_u8, 0..4_u64, -1..=1, proptest::option::weighted(0.2, any::<bool>()), any::<bool>())
-        .prop_map(|(tenths, gib, priority, zone, spread)| Shape { tenths, gib, priority, zone, spread })
+    let zone = proptest::option::weighted(0.2, any::<bool>());
+    let restart = proptest::option::weighted(0.6, again());
+    (0..30_u8, 0..4_u64, -1..=1, zone, any::<bool>(), restart).prop_map(
+        |(tenths, gib, priority, zone, spread, restart)| Shape {
+            tenths,
+            gib,
+            priority,
+            zone,
+            spread,
+            restart,
+        },
+    )
+}
+
+fn again() -> impl Strategy<Value = Again> {
+    (proptest::bool::weighted(0.2), 0..4_u32, 1..20_u8, 1..40_u8, proptest::bool::weighted(0.3)).prop_map(
+        |(always, max, initial_s, reset_after_s, only_code_1)| Again {
+            always,
+            max,
+            initial_s,
+            reset_after_s,
+            only_code_1,
+        },
+    )
 }
 
 fn claim() -> impl Strategy<Value = Claim> {
     prop_oneof![
         4 => Just(Claim::Started),
         3 => Just(Claim::Ended(Ending::Exited { code: 0 })),
-        1 => Just(Claim::Ended(Ending::Exited { code: 1 })),
+        2 => Just(Claim::Ended(Ending::Exited { code: 1 })),
+        1 => Just(Claim::Ended(Ending::Exited { code: 2 })),
         1 => Just(Claim::Ended(Ending::Oom)),
+        1 => Just(Claim::Ended(Ending::NotStarted { message: "no".into() })),
         2 => Just(Claim::Ended(Ending::Stopped { code: None })),
         1 => Just(Claim::Ended(Ending::Lost { message: "gone".into() })),
     ]
@@ -79,6 +116,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..12_u8, 1..5_u32, shape()).prop_map(|(id, count, shape)| Step::Submit { id, count, shape }),
         3 => any::<Index>().prop_map(Step::Cancel),
         2 => any::<Index>().prop_map(Step::Start),
+        1 => (any::<Index>(), any::<Index>()).prop_map(|(a, b)| Step::Retry(a, b)),
+        1 => Just(Step::RetryFailed),
         5 => register(),
         1 => worker().prop_map(Step::Unregister),
         2 => (worker(), proptest::option::of(0..20_u8)).prop_map(|(w, s)| Step::Drain(w, s)),
@@ -117,6 +156,8 @@ fn play(sim: &mut Sim, step: &Step) {
         Step::Submit { id, count, shape } => sim.submit(*id, *count, shape),
         Step::Cancel(index) => sim.cancel(index),
         Step::Start(index) => sim.start(index),
+        Step::Retry(one, other) => sim.retry([one, other]),
+        Step::RetryFailed => sim.retry_failed(),
         Step::Register { worker, new_life, elsewhere, holds, cores, claim, seen } => {
             sim.register(*worker, *new_life, *elsewhere, *holds, *cores, claim.as_ref(), seen.as_ref());
         }

@@ -42,6 +42,9 @@ pub struct State {
     /// The waiting tasks, class by class. Derived: a snapshot leaves it out and [`State::rebuild`] makes it again.
     #[serde(skip)]
     pub queue: BTreeMap<Class, Line>,
+    /// The tasks that wait for their next try, by when it is. Derived likewise.
+    #[serde(skip)]
+    pub delayed: BTreeSet<(Timestamp, TaskId)>,
 }
 
 impl Default for State {
@@ -57,6 +60,7 @@ impl Default for State {
             outcomes: Outcomes::default(),
             counts: Counts::default(),
             queue: BTreeMap::new(),
+            delayed: BTreeSet::new(),
         }
     }
 }
@@ -82,6 +86,10 @@ pub struct Task {
     pub attempt: Option<Attempt>,
     /// In words, why it is where it is: why it failed, was cancelled or waits again.
     pub reason: Option<Box<str>>,
+    /// Which retry in a row its newest attempt is, or the next will be; 0 for the first try and after a quiet time.
+    pub retries: u32,
+    /// When it is in line for its next try; it is in none until then.
+    pub retry_at: Option<Timestamp>,
 }
 
 /// One placement of a task.
@@ -328,13 +336,16 @@ impl State {
     /// memory, as they were before.
     pub fn rebuild(&mut self) {
         self.queue.clear();
+        self.delayed.clear();
         let mut specs: BTreeSet<Arc<TaskSpec>> = BTreeSet::new();
         for (id, task) in &mut self.tasks {
             match specs.get(&task.spec) {
                 Some(known) => task.spec = Arc::clone(known),
                 None => drop(specs.insert(Arc::clone(&task.spec))),
             }
-            if task.state == TaskState::Pending {
+            if let Some(retry_at) = task.retry_at {
+                self.delayed.insert((retry_at, *id));
+            } else if task.state == TaskState::Pending {
                 self.queue.entry(Class::of(&task.spec)).or_default().tasks.insert((task.line_seq, *id));
             }
         }

@@ -14,10 +14,11 @@ use muster_events::id::{Actor, AttemptRef, CommandId, Incarnation, Installation,
 use muster_events::outcome::Problem;
 use muster_events::report::{Ending, Report, Reports, What};
 use muster_events::resources::Resources;
-use muster_events::spec::{Runtime, TaskDefinition};
+use muster_events::spec::{BackoffDefinition, RestartDefinition, Runtime, TaskDefinition};
 use muster_events::time::Timestamp;
 use muster_events::worker::{Register, WorkerInfo};
 
+use crate::deadline::{self, Liveness};
 use crate::decide::{Request, decide};
 use crate::state::{State, Task, TaskState, Worker};
 use crate::{evolve, invariants, placement};
@@ -55,6 +56,15 @@ impl World {
 
     pub(crate) fn later(mut self, seconds: f64) -> Self {
         self.now = self.now.plus_seconds(seconds);
+        self
+    }
+
+    /// What has fallen due happens; no worker is late for that.
+    pub(crate) fn due(mut self) -> Self {
+        let mut liveness = Liveness::new(60_000_000);
+        liveness.forgive(self.now);
+        let events = deadline::due(&self.state, &liveness, self.now);
+        self.apply(&events);
         self
     }
 
@@ -203,6 +213,15 @@ pub(crate) fn definition(name: &str) -> TaskDefinition {
     }
 }
 
+/// The same with a restart policy that waits 1 s, 2 s, 4 s and so on without jitter, 60 s at most, three times.
+pub(crate) fn retried(name: &str, change: impl Fn(&mut RestartDefinition)) -> TaskDefinition {
+    let max_s = Some(60.0);
+    let backoff = BackoffDefinition { max_s, jitter: Some(0.0), ..BackoffDefinition::default() };
+    let mut restart = RestartDefinition { backoff, ..RestartDefinition::default() };
+    change(&mut restart);
+    TaskDefinition { restart: Some(restart), ..definition(name) }
+}
+
 pub(crate) fn submit_all(tasks: impl IntoIterator<Item = TaskDefinition>) -> Command {
     Command::TaskSubmit(Submission { job: None, tasks: tasks.into_iter().collect() })
 }
@@ -293,8 +312,14 @@ pub(crate) fn drained(name: &str) -> Event {
 
 /// A world with one worker `w1` and these tasks placed on it, each known to run.
 pub(crate) fn running<const N: usize>(names: [&str; N]) -> World {
+    running_all(names.map(definition))
+}
+
+/// The same with these definitions, whose ids follow from their names.
+pub(crate) fn running_all<const N: usize>(definitions: [TaskDefinition; N]) -> World {
+    let names = definitions.clone().map(|d| d.name);
     let world = given([register("w1")]);
-    let world = names.iter().fold(world, |world, name| world.and(submit(name))).placed();
+    let world = definitions.into_iter().fold(world, |world, task| world.and(submit_all([task]))).placed();
     let all: Vec<_> = names.iter().map(|name| (world.attempt(name), started())).collect();
     let world = world.and(reports("w1", all));
     assert!(names.iter().all(|name| world.task(name).state == TaskState::Running));

@@ -278,6 +278,8 @@ const fn changes_room_or_line(event: &Event) -> bool {
         Event::TaskSubmitted(_)
         | Event::TaskCompleted(_)
         | Event::TaskFailed(_)
+        | Event::TaskRetrying(_)
+        | Event::TaskReady(_)
         | Event::TaskCancelled(_)
         | Event::TaskRescheduled(_)
         | Event::TaskRestarted(_)

@@ -16,8 +16,9 @@ use muster_events::hash::Hash;
 use muster_events::id::{Actor, CommandId, Incarnation, Installation, NodeName, WorkerId};
 use muster_events::order::Order;
 use muster_events::outcome::{GroupOutcome, Outcome, Problem};
+use muster_events::report::{Ending, Report, Reports, What};
 use muster_events::resources::Resources;
-use muster_events::spec::{Runtime, TaskDefinition};
+use muster_events::spec::{BackoffDefinition, RestartDefinition, Runtime, TaskDefinition};
 use muster_events::subject::Cell;
 use muster_events::time::Timestamp;
 use muster_events::worker::{Register, WorkerInfo};
@@ -178,6 +179,44 @@ async fn a_submit_is_decided_placed_ordered_and_answered() {
     assert_eq!(kinds(&log), ["leader.elected", "worker.registered", "task.submitted", "task.assigned"]);
     assert_eq!(state.tasks[&attempt.task].state, TaskState::Scheduled);
     assert_eq!(state.tasks[&attempt.task].attempt_ref(attempt.task), Some(attempt));
+}
+
+#[tokio::test]
+async fn a_failure_is_tried_again_when_its_time_has_come() {
+    let bus = memory();
+    let world = start(&bus);
+    let mut orders = bus.take_orders(&WorkerId::new("w-1").unwrap()).await.unwrap();
+    world.register("w-1").await;
+    let Command::TaskSubmit(mut submission) = submit(1) else { return };
+    let backoff = BackoffDefinition { max_s: Some(0.01), ..BackoffDefinition::default() };
+    submission.tasks[0].restart =
+        Some(RestartDefinition { max: Some(1), backoff, ..RestartDefinition::default() });
+    world.ask("alice", "c-1", &Command::TaskSubmit(submission)).await;
+    for number in [1, 2] {
+        let attempt = loop {
+            // Orders may come again.
+            let delivery = tokio::time::timeout(HANG, orders.next()).await.unwrap().unwrap().unwrap();
+            let order = delivery.orders.orders[0].clone();
+            delivery.done.await.unwrap();
+            match order {
+                Order::Start { attempt, .. } if attempt.number == number => break attempt,
+                _ => {}
+            }
+        };
+        let what = What::Ended(Ending::Exited { code: 3 });
+        let report = Command::AttemptReport(Reports {
+            worker_id: WorkerId::new("w-1").unwrap(),
+            incarnation: Incarnation::new(uuid::Uuid::from_u128(1)),
+            reports: vec![Report { attempt, at: Timestamp::default(), what }],
+        });
+        assert!(world.ask("w-1", &format!("r-{number}"), &report).await.accepted);
+    }
+    world.end().await;
+    let (state, log) = replay(&bus).await;
+    let expected =
+        ["task.submitted", "task.assigned", "task.retrying", "task.ready", "task.assigned", "task.failed"];
+    assert_eq!(kinds(&log)[2..], expected);
+    assert_eq!(state.tasks.values().next().unwrap().retries, 1);
 }
 
 #[tokio::test]

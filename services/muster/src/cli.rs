@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Cancel(command::cancel::Args),
     /// Run a task that has ended once more
     Start(command::start::Args),
+    /// Try tasks that have failed again: these, or all of them
+    Retry(command::retry::Args),
     /// List workers
     Workers(command::workers::Args),
     /// Place nothing new on a worker
@@ -113,6 +115,9 @@ mod tests {
             vec!["muster"],
             vec!["muster", "explode"],
             vec!["muster", "task"],
+            vec!["muster", "retry"],
+            vec!["muster", "retry", "--failed", "0123"],
+            vec!["muster", "ps", "--failed", "--all"],
             vec!["muster", "submit", "--memory", "lots", "--", "true"],
             vec!["muster", "up", "--workers", "-1"],
             vec!["muster", "up", "--lease", "0"],

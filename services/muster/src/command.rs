@@ -13,6 +13,7 @@ pub(crate) mod logs;
 pub(crate) mod manager;
 pub(crate) mod ps;
 pub(crate) mod replay;
+pub(crate) mod retry;
 pub(crate) mod start;
 pub(crate) mod submit;
 pub(crate) mod task;
@@ -74,6 +75,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Logs(args) => logs::run(args, context).await,
         Command::Cancel(args) => cancel::run(args, context).await,
         Command::Start(args) => start::run(args, context).await,
+        Command::Retry(args) => retry::run(args, context).await,
         Command::Workers(args) => workers::run(args, context).await,
         Command::Drain(args) => drain::run(args, context).await,
         Command::Activate(args) => activate::run(args, context).await,

@@ -1,5 +1,6 @@
 //! The binary `muster`: a cluster, its parts, and the command line that talks to it.
 
+mod attempts;
 mod cli;
 mod command;
 mod connect;

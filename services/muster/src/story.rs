@@ -30,6 +30,14 @@ pub(crate) fn tell(event: &EventRecord) -> String {
         "task.started" => format!("attempt {} runs as {}", number("/attempt/number"), text("/handle")),
         "task.stopping" => join(&[text("/cause"), text("/reason")]),
         "task.completed" | "task.failed" => ending(data.pointer("/ending")),
+        "task.retrying" => {
+            format!(
+                "{}: retry {} at {}",
+                ending(data.pointer("/ending")),
+                number("/retry"),
+                text("/retry_at")
+            )
+        }
         "task.cancelled" => join(&[&ending(data.pointer("/ending")), text("/reason")]),
         "task.rescheduled" | "report.refused" => text("/reason").to_owned(),
         "command.rejected" => join(&[text("/verb"), text("/problem/message")]),
@@ -107,6 +115,11 @@ mod tests {
             ("task.failed", json!({ "ending": { "exited": { "code": 7 } } }), "exit code 7"),
             ("task.completed", json!({ "ending": { "exited": { "code": 0 } } }), "exit code 0"),
             ("task.failed", json!({ "ending": "oom" }), "oom"),
+            (
+                "task.retrying",
+                json!({ "ending": "timed_out", "retry": 2, "retry_at": "1970-01-01T00:00:08Z" }),
+                "timeout: retry 2 at 1970-01-01T00:00:08Z",
+            ),
             ("task.cancelled", json!({ "task": "x" }), ""),
             ("something.new", json!({ "x": 1 }), ""),
         ] {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use muster_domain::state::{Class, State, Task, TaskState};
 use muster_events::id::{JobId, TaskId, WorkerId};
-use muster_events::spec::{Constraint, Limits, Runtime, Strategy, TaskSpec};
+use muster_events::spec::{Constraint, Limits, RestartDefinition, Runtime, Strategy, TaskSpec};
 use muster_events::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -62,6 +62,9 @@ pub(crate) struct TaskAnswer<'a> {
     strategy: Strategy,
     /// Higher is placed first.
     priority: i32,
+    /// When it is tried again; absent: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restart: Option<RestartDefinition>,
     /// `pending`, `scheduled`, `running`, `completed`, `failed`, `cancelled`.
     #[schemars(with = "String")]
     state: TaskState,
@@ -69,6 +72,10 @@ pub(crate) struct TaskAnswer<'a> {
     worker_id: Option<&'a WorkerId>,
     /// Which attempt it is in, from 1; null before the first.
     attempt: Option<u32>,
+    /// Which retry in a row that is, or will be; 0 for the first try and after a quiet time.
+    retries: u32,
+    /// When a task that waits for its next try is in line for it.
+    retry_at: Option<Timestamp>,
     /// Container id or process id, once it has started.
     handle: Option<&'a str>,
     /// The program's exit code, where it gave one.
@@ -93,11 +100,11 @@ fn seconds(ms: u64) -> Number {
     Number(ms as f64 / 1000.0)
 }
 
-/// Why `task` is where it is. A waiting task says what its class waits for.
+/// Why `task` is where it is. A task in line says what its class waits for.
 fn reason<'a>(state: &'a State, task: &'a Task) -> Option<&'a str> {
-    let blocked = (task.state == TaskState::Pending && !state.blocked.is_empty())
-        .then(|| state.blocked.get(&Class::of(&task.spec)))
-        .flatten();
+    let in_line = task.state == TaskState::Pending && task.retry_at.is_none();
+    let blocked =
+        (in_line && !state.blocked.is_empty()).then(|| state.blocked.get(&Class::of(&task.spec))).flatten();
     blocked.map(|b| &*b.reason).or(task.reason.as_deref())
 }
 
@@ -133,9 +140,12 @@ impl<'a> TaskAnswer<'a> {
             constraints: &spec.constraints,
             strategy: spec.strategy,
             priority: spec.priority,
+            restart: spec.restart.as_ref().map(RestartDefinition::from),
             state: task.state,
             worker_id: shown_worker(task),
             attempt: newest.map(|a| a.number),
+            retries: task.retries,
+            retry_at: task.retry_at,
             handle: shown.and_then(|a| a.handle.as_deref()),
             exit_code: shown.and_then(|a| a.ending.as_ref()).and_then(|e| e.exit_code()),
             reason: reason(state, task),
@@ -169,6 +179,13 @@ pub(crate) struct SubmittedMany {
     pub(crate) total: u64,
     /// Their ids in order, the first 1000 of them.
     pub(crate) ids: Vec<TaskId>,
+}
+
+/// The answer to a retry.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Retried {
+    /// How many tasks are tried again; those that were tried already are not counted.
+    pub(crate) total: u64,
 }
 
 /// A task on a worker, in short.

@@ -58,8 +58,8 @@ fn command_id(headers: &HeaderMap) -> Result<CommandId, Problem> {
 /// How a command came out, where it was accepted.
 pub(super) struct Accepted {
     seq: u64,
-    /// Whether it changed anything; a repeat does not.
-    pub(super) caused: bool,
+    /// How many events it caused; a repeat causes none.
+    pub(super) events: u64,
 }
 
 impl Caller {
@@ -71,7 +71,7 @@ impl Caller {
     /// Asks the manager. The error is the answer to give: the manager's refusal, or what came in its way.
     pub(super) async fn ask(self, command: Command) -> Result<Accepted, Response> {
         match self.api.commands.ask(self.id, self.actor, command).await {
-            Ok(Decided { seq, rejected: None, caused }) => Ok(Accepted { seq, caused }),
+            Ok(Decided { seq, rejected: None, events }) => Ok(Accepted { seq, events }),
             Ok(Decided { seq, rejected: Some(problem), .. }) => {
                 Err(at(seq, ApiError((self.words)(problem)).into_response()))
             }
@@ -88,7 +88,7 @@ impl Accepted {
 
     /// 201 for what is new, 200 for what was there.
     pub(super) const fn created(&self) -> StatusCode {
-        if self.caused { StatusCode::CREATED } else { StatusCode::OK }
+        if self.events > 0 { StatusCode::CREATED } else { StatusCode::OK }
     }
 }
 

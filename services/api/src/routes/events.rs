@@ -24,7 +24,7 @@ const LAST_EVENT_ID: &str = "last-event-id";
 const PAGE_DEFAULT: u64 = 100;
 const PAGE_MAX: u64 = 1000;
 /// Every type of event there is.
-const TYPES: [&str; 19] = [
+const TYPES: [&str; 21] = [
     "leader.elected",
     "command.rejected",
     "task.submitted",
@@ -34,6 +34,8 @@ const TYPES: [&str; 19] = [
     "task.stopping",
     "task.completed",
     "task.failed",
+    "task.retrying",
+    "task.ready",
     "task.cancelled",
     "task.rescheduled",
     "task.restarted",

@@ -4,18 +4,18 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use muster_domain::state::TaskState;
-use muster_events::command::{Command, Submission, TaskCancel, TaskStart, decode_submission};
+use muster_events::command::{Command, Submission, TaskCancel, TaskRetry, TaskStart, decode_submission};
 use muster_events::id::{CommandId, JobId, TaskId, WorkerId};
 use muster_events::outcome::Problem;
 use muster_events::spec::TaskDefinition;
 use muster_http::query::bad_parameter;
-use muster_http::{ApiResult, Query, Raw};
+use muster_http::{ApiResult, Payload, Query, Raw};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::caller::{Accepted, Caller, Id, NoBody, NoParams, Params, task_id};
 use super::json;
-use crate::answers::task::{SubmittedMany, TaskAnswer, TaskPage};
+use crate::answers::task::{Retried, SubmittedMany, TaskAnswer, TaskPage};
 use crate::app::Api;
 use crate::openapi::{Op, Parameter, parameter};
 use crate::views::tasks::TaskFilter;
@@ -59,6 +59,10 @@ pub(super) fn table() -> Vec<Op> {
         Op::post("/api/v1/manager/tasks/{id}/start", start)
             .about("manager", "Run a task that has ended once more")
             .gives::<TaskAnswer<'static>>(200),
+        Op::post("/api/v1/manager/tasks/retry", retry)
+            .about("manager", "Try tasks that have failed again: these, or all of them")
+            .body::<TaskRetry>()
+            .gives::<Retried>(200),
     ]
 }
 
@@ -193,4 +197,10 @@ async fn start(State(api): State<Api>, Id(id): Id, caller: Caller, _: NoBody) ->
     let id = task_id(&id).map_err(refuse)?;
     let accepted = caller.ask(Command::TaskStart(TaskStart { task_id: id })).await?;
     Ok(show(&api, &accepted, StatusCode::OK, id))
+}
+
+async fn retry(caller: Caller, Payload(retry): Payload<TaskRetry>) -> Result<Response, Response> {
+    let accepted = caller.ask(Command::TaskRetry(retry)).await?;
+    let answer = json(StatusCode::OK, &Retried { total: accepted.events });
+    Ok(accepted.answer(answer))
 }

@@ -67,6 +67,58 @@ async fn cancel_is_202_while_it_stops_and_409_when_it_is_over() {
 }
 
 #[tokio::test]
+async fn what_has_failed_is_tried_again_by_name_or_as_a_whole() {
+    let harness = Harness::new().await;
+    let mut ids = Vec::new();
+    for code in [1, 1, 0] {
+        let id = harness.submit(&task()).await["id"].as_str().unwrap().to_owned();
+        harness.sees(harness.manager.exited(&id, code).await).await;
+        ids.push(id);
+    }
+    let retry = |body: Value| done(harness.post(&format!("{PATH}/retry"), &body));
+    let (status, body, seq) = retry(json!({ "task_ids": [ids[0], ids[0]] })).await;
+    assert_eq!((status, body), (200, json!({ "total": 1 })));
+    assert_eq!(harness.ok(&format!("{PATH}/{}?min_seq={}", ids[0], seq.unwrap())).await["attempt"], 2);
+    assert_eq!(retry(json!({ "failed": true })).await.1, json!({ "total": 1 }));
+    assert_eq!(retry(json!({ "failed": true })).await.1, json!({ "total": 0 }));
+    assert_eq!(retry(json!({ "job": Uuid::new_v4().to_string() })).await.1, json!({ "total": 0 }));
+    assert_eq!(retry(json!({ "task_ids": [ids[2]] })).await.0, 409);
+    assert_eq!(retry(json!({ "task_ids": [Uuid::new_v4().to_string()] })).await.0, 404);
+    for (body, field) in [
+        (json!({}), "task_ids"),
+        (json!({ "failed": true, "task_ids": [ids[0]] }), "task_ids"),
+        (json!({ "everything": true }), "everything"),
+    ] {
+        let (status, body, _) = retry(body).await;
+        assert_eq!((status, &body["details"][0]["field"]), (400, &json!(field)), "{body}");
+    }
+    harness.end().await;
+}
+
+#[tokio::test]
+async fn a_task_that_is_tried_again_says_when_and_why() {
+    let harness = Harness::new().await;
+    let restart = json!({ "max": 2, "backoff": { "initial_s": 3600 } });
+    let id =
+        harness.submit(&task_with(json!({ "restart": restart }))).await["id"].as_str().unwrap().to_owned();
+    let first = harness.ok(&format!("{PATH}/{id}")).await;
+    assert_eq!((&first["retries"], &first["retry_at"]), (&json!(0), &Value::Null));
+    assert_eq!(
+        (&first["restart"]["policy"], &first["restart"]["max"], &first["restart"]["backoff"]["max_s"]),
+        (&json!("on_failure"), &json!(2), &json!(3600.0))
+    );
+    harness.sees(harness.manager.exited(&id, 7).await).await;
+    let read = harness.ok(&format!("{PATH}/{id}")).await;
+    assert_eq!(
+        (&read["state"], &read["retries"], &read["worker_id"]),
+        (&json!("pending"), &json!(1), &Value::Null)
+    );
+    let reason = format!("exit code 7; retry 1 of 2 at {}", read["retry_at"].as_str().unwrap());
+    assert_eq!(read["reason"], reason);
+    harness.end().await;
+}
+
+#[tokio::test]
 async fn the_same_id_is_the_same_task() {
     let harness = Harness::new().await;
     let body = task_with(json!({ "id": Uuid::new_v4().to_string() }));

@@ -2,22 +2,29 @@
 
 use std::collections::BTreeMap;
 
-use muster_events::event::{Event, ReportRefused, StopCause, TaskEnded, TaskStarted};
+use muster_events::event::{Event, ReportRefused, StopCause, TaskEnded, TaskRetrying, TaskStarted};
 use muster_events::id::{AttemptRef, TaskId, WorkerId};
 use muster_events::outcome::Problem;
 use muster_events::report::{Ending, Report, Reports, What};
+use muster_events::time::Timestamp;
 
 use super::Request;
 use super::release::{cancelled, drained, give_up};
+use crate::restart::{self, Next};
 use crate::state::{Attempt, State, Task, TaskState};
 
 /// Takes the reports in order, each seeing what those before it brought about. A report that says what is known
 /// already leads to nothing; one about an attempt that no longer counts is refused on the record.
-pub(super) fn decide(state: &State, request: &Request<'_>, c: &Reports) -> Result<Vec<Event>, Problem> {
+pub(super) fn decide(
+    state: &State,
+    request: &Request<'_>,
+    c: &Reports,
+    now: Timestamp,
+) -> Result<Vec<Event>, Problem> {
     super::speaks_for(request, &c.worker_id, false)?;
     let worker = super::worker(state, &c.worker_id)?;
     let mut batch =
-        Batch { state, worker: &c.worker_id, news: BTreeMap::new(), freed: 0, events: Vec::new() };
+        Batch { state, now, worker: &c.worker_id, news: BTreeMap::new(), freed: 0, events: Vec::new() };
     for report in &c.reports {
         batch.take(report);
     }
@@ -40,6 +47,7 @@ enum Standing {
 
 struct Batch<'a> {
     state: &'a State,
+    now: Timestamp,
     worker: &'a WorkerId,
     /// What earlier reports of the batch brought about; the state does not know it yet.
     news: BTreeMap<TaskId, Standing>,
@@ -65,7 +73,7 @@ impl<'a> Batch<'a> {
             (What::Ended(ending), Standing::Placed | Standing::Running) => {
                 self.news.insert(report.attempt.task, Standing::Ended);
                 self.freed += 1;
-                self.events.push(ended(report, task, attempt, ending));
+                self.events.push(ended(report, task, attempt, ending, self.now));
             }
             (What::Started { .. }, Standing::Running | Standing::Ended)
             | (What::Ended(_), Standing::Ended)
@@ -119,8 +127,8 @@ impl<'a> Batch<'a> {
 }
 
 /// What the end of an attempt means for its task. A cancel outweighs every end, even a good one; a stop for a drain
-/// only those ends that the stop, or a loss, brought about.
-fn ended(report: &Report, task: &Task, attempt: &Attempt, ending: &Ending) -> Event {
+/// only those ends that the stop, or a loss, brought about. Of what is left the restart policy decides.
+fn ended(report: &Report, task: &Task, attempt: &Attempt, ending: &Ending, now: Timestamp) -> Event {
     let end = || TaskEnded { attempt: report.attempt, at: report.at, ending: ending.clone() };
     match (ending, attempt.stop) {
         (_, Some(StopCause::Cancel)) => cancelled(task, report.attempt, Some(ending)),
@@ -131,8 +139,14 @@ fn ended(report: &Report, task: &Task, attempt: &Attempt, ending: &Ending) -> Ev
             let why = format!("worker {} drains", attempt.worker);
             give_up(report.attempt.task, task, attempt, Some(ending), why)
         }
-        (Ending::Exited { code: 0 }, _) => Event::TaskCompleted(end()),
-        _ => Event::TaskFailed(end()),
+        _ => match restart::judge(report.attempt.task, task, ending, report.at, now) {
+            Next::Retry { retry, at: retry_at } => {
+                let TaskEnded { attempt, at, ending } = end();
+                Event::TaskRetrying(TaskRetrying { attempt, at, ending, retry, retry_at })
+            }
+            Next::Nothing if matches!(ending, Ending::Exited { code: 0 }) => Event::TaskCompleted(end()),
+            Next::Nothing => Event::TaskFailed(end()),
+        },
     }
 }
 

@@ -1,16 +1,24 @@
 //! `task.start`: a task that has ended runs once more.
 
 use muster_events::command::TaskStart;
-use muster_events::event::{Event, TaskRestarted};
+use muster_events::event::{Event, TaskReady, TaskRestarted};
+use muster_events::id::TaskId;
 use muster_events::outcome::Problem;
 
-use crate::state::State;
+use crate::state::{State, Task};
 
-/// A task that waits or runs is started already.
+/// A task that waits or runs is started already; one that waits for its next try waits no longer.
 pub(super) fn decide(state: &State, start: &TaskStart) -> Result<Vec<Event>, Problem> {
     let id = start.task_id;
-    let over = super::task(state, id)?.state.is_final();
-    Ok(over.then_some(Event::TaskRestarted(TaskRestarted { task: id })).into_iter().collect())
+    Ok(again(id, super::task(state, id)?).into_iter().collect())
+}
+
+/// What starts a task that does not run and is not in line.
+pub(super) fn again(id: TaskId, task: &Task) -> Option<Event> {
+    if task.state.is_final() {
+        return Some(Event::TaskRestarted(TaskRestarted { task: id }));
+    }
+    task.retry_at.map(|_| Event::TaskReady(TaskReady { task: id }))
 }
 
 #[cfg(test)]

@@ -3,19 +3,23 @@
 use std::collections::BTreeSet;
 
 use muster_events::codec::{self, Encoding};
-use muster_events::command::{Command, Submission, TaskCancel, TaskStart, WorkerDrain, WorkerName};
+use muster_events::command::{
+    Command, Submission, TaskCancel, TaskRetry, TaskStart, WorkerDrain, WorkerName,
+};
 use muster_events::commit::{Cause, CommandCause, Commit, DEADLINE, Entry, SCHEDULER, VERSION};
 use muster_events::event::{CommandRejected, Event};
 use muster_events::hash::Hash;
 use muster_events::id::{Actor, AttemptRef, CommandId, NodeName, TaskId, WorkerId};
 use muster_events::order::Order;
 use muster_events::report::{Ending, Report, Reports, What};
-use muster_events::spec::{Constraint, Operator, Strategy, TaskDefinition};
+use muster_events::spec::{
+    BackoffDefinition, Constraint, Operator, RestartDefinition, RestartPolicy, Strategy, TaskDefinition,
+};
 use muster_events::time::Timestamp;
 use muster_events::worker::Register;
 use proptest::sample::Index;
 
-use super::Shape;
+use super::{Again, Shape};
 use crate::deadline::{self, Liveness};
 use crate::decide::{Request, decide};
 use crate::state::{State, TaskState, WorkerStatus};
@@ -59,6 +63,17 @@ fn name(worker: u8) -> WorkerId {
     worker_id(&format!("w{worker}"))
 }
 
+fn restart(again: &Again) -> RestartDefinition {
+    let initial_s = Some(f64::from(again.initial_s));
+    RestartDefinition {
+        policy: if again.always { RestartPolicy::Always } else { RestartPolicy::OnFailure },
+        max: Some(again.max),
+        backoff: BackoffDefinition { initial_s, ..BackoffDefinition::default() },
+        exit_codes: if again.only_code_1 && !again.always { [1].into() } else { [].into() },
+        reset_after_s: Some(f64::from(again.reset_after_s)),
+    }
+}
+
 fn zone(worker: u8) -> String {
     format!("zone-{}", worker % 2)
 }
@@ -100,6 +115,7 @@ impl Sim {
             priority: shape.priority,
             constraints: zone.into_iter().collect(),
             strategy: if shape.spread { Strategy::Spread } else { Strategy::BestFit },
+            restart: shape.restart.as_ref().map(restart),
             count: (!own).then_some(count),
             ..TaskDefinition::default()
         };
@@ -121,6 +137,17 @@ impl Sim {
         if let Some(task_id) = self.pick_task(index) {
             self.command("alice", &Command::TaskStart(TaskStart { task_id }));
         }
+    }
+
+    pub(super) fn retry(&mut self, which: [&Index; 2]) {
+        let task_ids: Vec<_> = which.into_iter().filter_map(|index| self.pick_task(index)).collect();
+        self.command("alice", &Command::TaskRetry(TaskRetry { task_ids, failed: false, job: None }));
+    }
+
+    pub(super) fn retry_failed(&mut self) {
+        let retry = TaskRetry { failed: true, ..TaskRetry::default() };
+        self.command("alice", &Command::TaskRetry(retry));
+        assert_eq!(self.state.counts.of(TaskState::Failed), 0);
     }
 
     #[expect(clippy::too_many_arguments, reason = "one for each field of the step")]
@@ -293,12 +320,17 @@ impl Sim {
             self.register(worker, true, false, 0, 4, None, None);
         }
         for _ in 0..100 {
+            // Time for those that wait for theirs; the workers are heard meanwhile.
+            (0..4).for_each(|worker| self.beat(worker));
+            self.later(10);
             self.place(usize::MAX);
             (0..4).for_each(|worker| self.report_all(worker, &Claim::Ended(Ending::Exited { code: 0 })));
         }
         let open = self.state.tasks.values().filter(|t| !t.state.is_final()).count();
         assert_eq!(open, 0, "{:?}", self.state.blocked);
-        assert!(self.state.queue.is_empty() && self.state.blocked.is_empty());
+        assert!(
+            self.state.queue.is_empty() && self.state.blocked.is_empty() && self.state.delayed.is_empty()
+        );
     }
 
     // The manager's part.

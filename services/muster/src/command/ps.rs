@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// Tasks that have ended too
     #[arg(short, long)]
     all: bool,
+    /// Tasks that have failed for good; `muster retry` tries them again
+    #[arg(short, long, conflicts_with_all = ["all", "state"])]
+    failed: bool,
     /// Only tasks in this state
     #[arg(long, value_parser = ["pending", "scheduled", "running", "completed", "failed", "cancelled"])]
     state: Option<String>,
@@ -45,6 +48,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     let manager = context.manager()?;
     let states: Vec<Option<String>> = match (&args.state, args.all) {
+        (_, _) if args.failed => vec![Some("failed".to_owned())],
         (Some(state), _) => vec![Some(state.clone())],
         (None, true) => vec![None],
         (None, false) => ALIVE.iter().map(|s| Some((*s).to_owned())).collect(),

@@ -1,6 +1,7 @@
 //! `muster submit`: runs tasks.
 
 pub(crate) mod definition;
+mod failing;
 mod many;
 mod one;
 
@@ -94,6 +95,8 @@ struct TaskArgs {
     /// Working folder (absolute)
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
+    #[command(flatten)]
+    failing: failing::FailingArgs,
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {

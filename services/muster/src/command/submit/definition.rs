@@ -38,6 +38,7 @@ pub(super) fn of(args: Args) -> Result<TaskDefinition, Failure> {
         constraints: options.constraint,
         strategy: if options.spread { Strategy::Spread } else { Strategy::BestFit },
         priority: options.priority,
+        restart: options.failing.restart(),
         count: options.count,
     })
 }
@@ -116,6 +117,7 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
     use clap::Parser as _;
+    use muster_events::spec::RestartPolicy;
 
     fn parse(line: &str) -> Result<TaskDefinition, Failure> {
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
@@ -142,6 +144,22 @@ mod tests {
     }
 
     #[test]
+    fn what_happens_when_it_fails_becomes_a_policy() {
+        assert_eq!(parse("muster submit -- true").unwrap().restart, None);
+        let task = parse("muster submit --retries 5 --backoff 250ms..1m --retry-on 75 --retry-on 1 -- true")
+            .unwrap();
+        let restart = task.check().unwrap().restart.unwrap();
+        assert_eq!((restart.policy, restart.max), (RestartPolicy::OnFailure, Some(5)));
+        assert_eq!((restart.backoff.initial_ms, restart.backoff.max_ms), (250, 60_000));
+        assert_eq!(restart.exit_codes, [1, 75].into());
+        let task = parse("muster submit --restart on-failure --backoff 10m -- true").unwrap();
+        let restart = task.check().unwrap().restart.unwrap();
+        assert_eq!((restart.max, restart.backoff.initial_ms), (Some(3), 600_000));
+        let task = parse("muster submit --restart always -- true").unwrap();
+        assert_eq!(task.check().unwrap().restart.unwrap().max, None);
+    }
+
+    #[test]
     fn an_image_alone_is_enough() {
         let task = parse("muster submit --image registry.example/team/web:1").unwrap();
         assert_eq!(task.name, "web:1");
@@ -157,9 +175,14 @@ mod tests {
         ] {
             assert_eq!(parse(line).unwrap_err().code, crate::exit::USAGE, "{line}");
         }
-        for line in
-            ["muster submit --env A -- true", "muster submit --runtime vm -- true", "muster submit f -- true"]
-        {
+        for line in [
+            "muster submit --env A -- true",
+            "muster submit --runtime vm -- true",
+            "muster submit f -- true",
+            "muster submit --restart sometimes -- true",
+            "muster submit --backoff 1s.. -- true",
+            "muster submit --retries 3 tasks.yaml",
+        ] {
             assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
         }
     }

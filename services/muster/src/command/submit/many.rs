@@ -104,7 +104,9 @@ impl Board {
 
     fn note(&mut self, event: &EventRecord) {
         let state = match event.kind.as_str() {
-            "task.submitted" | "task.rescheduled" | "task.restarted" => TaskState::Pending,
+            "task.submitted" | "task.rescheduled" | "task.retrying" | "task.ready" | "task.restarted" => {
+                TaskState::Pending
+            }
             "task.assigned" => TaskState::Scheduled,
             "task.started" => TaskState::Running,
             "task.completed" => TaskState::Completed,

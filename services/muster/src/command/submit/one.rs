@@ -96,7 +96,7 @@ async fn watch(
             kind = next(&mut events, &mut ended) => match kind?.as_str() {
                 "task.completed" | "task.failed" | "task.cancelled" => ended.task = manager.task(id).await?,
                 "task.assigned" | "task.started" => placed = true,
-                "task.rescheduled" | "task.waiting" => {
+                "task.rescheduled" | "task.retrying" | "task.waiting" => {
                     ended.task = manager.task(id).await?;
                     say_why(&mut progress, &ended.task, &mut told);
                 }

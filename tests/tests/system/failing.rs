@@ -1,0 +1,138 @@
+//! What fails in a whole cluster: tried again, given up, tried again by hand.
+
+use std::path::Path;
+
+use muster_tests::cluster::{Cluster, Setup, until};
+use serde_json::{Value, json};
+
+use crate::bad_input::the_log_replays;
+
+/// Counts its runs in `file` and fails until there are `good` of them.
+fn fails_until(file: &Path, good: u32) -> Value {
+    let file = file.display();
+    let script = format!(
+        "n=$(cat {file} 2>/dev/null || echo 0); n=$((n + 1)); echo $n > {file}; echo run $n; [ $n -ge {good} ]"
+    );
+    json!(["sh", "-c", script])
+}
+
+fn quickly(max: u32) -> Value {
+    json!({ "max": max, "backoff": { "max_s": 0.05 } })
+}
+
+/// The types of a task's events, in order, from its first attempt on.
+async fn kinds(cluster: &Cluster, id: &str) -> Vec<String> {
+    let events = cluster.events(&format!("task={id}")).await;
+    let kinds = events.iter().map(|event| event["type"].as_str().unwrap().to_owned());
+    kinds.filter(|kind| kind != "task.submitted" && kind != "task.started").collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_is_tried_again_until_it_succeeds_or_is_given_up() {
+    let cluster = Cluster::start(Setup { workers: 1, ..Setup::default() }).await;
+    let (good, never) = (cluster.dir().join("good"), cluster.dir().join("never"));
+    let succeeds = json!({ "command": fails_until(&good, 3), "restart": quickly(5) });
+    let succeeds = cluster.submit(succeeds).await;
+    let done = cluster.ended_task(&succeeds).await;
+    assert_eq!(
+        (&done["state"], &done["attempt"], &done["retries"]),
+        (&json!("completed"), &json!(3), &json!(2))
+    );
+    let once = ["task.assigned", "task.retrying", "task.ready"];
+    assert_eq!(
+        kinds(&cluster, &succeeds).await,
+        [&once[..], &once, &["task.assigned", "task.completed"]].concat()
+    );
+    assert_eq!(std::fs::read_to_string(&good).unwrap().trim(), "3");
+    // The output of all attempts is there.
+    let logs = cluster.get(&format!("/api/v1/manager/tasks/{succeeds}/logs")).await;
+    assert_eq!(logs, "run 1\nrun 2\nrun 3\n");
+
+    let fails = json!({ "command": fails_until(&never, 99), "restart": quickly(2) });
+    let fails = cluster.submit(fails).await;
+    let done = cluster.ended_task(&fails).await;
+    assert_eq!((&done["state"], &done["attempt"]), (&json!("failed"), &json!(3)));
+    assert_eq!(done["reason"], "exit code 1; given up after 2 retries");
+    assert_eq!(std::fs::read_to_string(&never).unwrap().trim(), "3");
+
+    // A time limit is a failure like others.
+    let slow = json!({ "command": ["sleep", "600"], "timeout_s": 0.1, "restart": quickly(1) });
+    let slow = cluster.submit(slow).await;
+    let done = cluster.ended_task(&slow).await;
+    assert_eq!(done["reason"], "timeout; given up after 1 retry");
+    assert_eq!(kinds(&cluster, &slow).await, [&once[..], &["task.assigned", "task.failed"]].concat());
+    the_log_replays(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_for_good_is_found_and_tried_again_from_the_command_line() {
+    let cluster = Cluster::start(Setup { workers: 1, ..Setup::default() }).await;
+    let gate = cluster.dir().join("gate");
+    let script = format!("[ -e {} ]", gate.display());
+    let mut ids = Vec::new();
+    for name in ["one", "two", "three"] {
+        ids.push(cluster.submit(json!({ "name": name, "command": ["sh", "-c", script] })).await);
+    }
+    for id in &ids {
+        assert_eq!(cluster.ended_task(id).await["state"], "failed");
+    }
+    let good = cluster.submit(json!({})).await;
+    assert_eq!(cluster.ended_task(&good).await["state"], "completed");
+    let failed = async || {
+        let (code, out, err) = cluster.cli(&["ps", "--failed", "--json"]).await;
+        assert_eq!(code, 0, "{err}");
+        let tasks: Vec<Value> = serde_json::from_str(&out).unwrap();
+        tasks.iter().map(|task| task["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(failed().await, ["three", "two", "one"]);
+
+    std::fs::write(&gate, "").unwrap();
+    let (code, out, err) = cluster.cli(&["retry", &ids[1]]).await;
+    assert_eq!((code, out.trim()), (0, "1 task is tried again"), "{err}");
+    assert_eq!(cluster.ended_task(&ids[1]).await["state"], "completed");
+    assert_eq!(failed().await, ["three", "one"]);
+    let (code, _, err) = cluster.cli(&["retry", &ids[1]]).await;
+    assert!(code == 4 && err.contains("has completed"), "{code}: {err}");
+
+    let (code, out, err) = cluster.cli(&["retry", "--failed"]).await;
+    assert_eq!((code, out.trim()), (0, "2 tasks are tried again"), "{err}");
+    for id in &ids {
+        let task = cluster.ended_task(id).await;
+        assert_eq!((&task["state"], &task["attempt"]), (&json!("completed"), &json!(2)), "{task}");
+    }
+    assert_eq!(failed().await, Vec::<String>::new());
+    let (code, out, _) = cluster.cli(&["retry", "--failed"]).await;
+    assert_eq!((code, out.trim()), (0, "nothing to try again"));
+    let (code, out, _) = cluster.cli(&["task", &ids[0]]).await;
+    assert!(code == 0 && out.contains("exit code 1") && out.contains("ATTEMPT"), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_waits_for_its_time_is_cancelled_at_once_or_told_to_wait_no_longer() {
+    let mut cluster = Cluster::start(Setup { workers: 1, ..Setup::default() }).await;
+    let restart = json!({ "max": 5, "backoff": { "initial_s": 3600 } });
+    let waiting = async |cluster: &Cluster| {
+        let id = cluster.submit(json!({ "command": ["sh", "-c", "exit 3"], "restart": restart })).await;
+        let task = until("it waits for its next try", async || {
+            let task = cluster.task(&id).await;
+            (!task["retry_at"].is_null()).then_some(task)
+        })
+        .await;
+        let reason = format!("exit code 3; retry 1 of 5 at {}", task["retry_at"].as_str().unwrap());
+        assert_eq!((&task["state"], &task["reason"]), (&json!("pending"), &json!(reason)));
+        id
+    };
+    let cancelled = waiting(&cluster).await;
+    let task = cluster.delete(&format!("/api/v1/manager/tasks/{cancelled}")).await.expect(200);
+    assert_eq!((&task["state"], &task["retry_at"]), (&json!("cancelled"), &Value::Null));
+    // What waits outlives the manager: it stands in the log. So does its end.
+    let hastened = waiting(&cluster).await;
+    cluster.kill9("manager").await;
+    cluster.start_part("manager");
+    cluster.post(&format!("/api/v1/manager/tasks/{hastened}/start"), &json!({})).await.expect(200);
+    until("it has failed once more", async || {
+        (cluster.task(&hastened).await["retries"].as_u64() == Some(2)).then_some(())
+    })
+    .await;
+    the_log_replays(&cluster).await;
+}
