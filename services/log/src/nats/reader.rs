@@ -86,6 +86,8 @@ struct Source {
     delivered: u64,
     /// What was there to be delivered when the consumer was made.
     backlog: u64,
+    /// Whether a message of somebody else has come.
+    disturbed: bool,
     /// The connection it was made on.
     link: Link,
 }
@@ -272,6 +274,7 @@ impl Reader {
                     subscriber,
                     delivered: 0,
                     backlog: info.num_pending + info.delivered.consumer_sequence,
+                    disturbed: false,
                     link,
                 })
             }
@@ -357,7 +360,10 @@ impl Source {
                     place.consumer_seq, self.delivered
                 )),
                 None => {
-                    tracing::warn!(stream = %self.stream, "a message of somebody else came where this stream is read; passed over");
+                    // Said once: whoever sends one may send many.
+                    if !std::mem::replace(&mut self.disturbed, true) {
+                        tracing::warn!(stream = %self.stream, "a message of somebody else came where this stream is read; such are passed over");
+                    }
                     Seen::Skip
                 }
             },

@@ -26,6 +26,8 @@ pub(super) enum Harm {
     Change,
     /// The server does what it is asked.
     Answer,
+    /// The server does what it is asked, if it has a system account; the open one has none.
+    System,
     /// It does not land even there: the server's own rules, or how muster makes its streams, are enough.
     None,
 }
@@ -207,7 +209,8 @@ fn requests(cell: &Cell, there: &Snapshot) -> Vec<Attack> {
     };
     let republish = json!({ "src": evil, "dest": format!("{cell}.evt") });
     let mut attacks = Vec::new();
-    for by in User::ATTACKERS {
+    // The manager may do none of this either.
+    for by in User::ATTACKERS.into_iter().chain([User::Manager]) {
         for gone in [&events, &commands, &orders, &logs, &heartbeats, &bucket] {
             attacks.push(Attack::say(by, format!("$JS.API.STREAM.DELETE.{gone}"), "", Harm::Change));
         }
@@ -242,8 +245,13 @@ fn requests(cell: &Cell, there: &Snapshot) -> Vec<Attack> {
         ] {
             attacks.push(Attack::say(by, format!("$JS.API.{subject}"), payload, harm));
         }
-        for subject in ["SERVER.PING.CONNZ", "SERVER.PING.SUBSZ", "ACCOUNT.EVENTS.CONNZ", "SERVER.PING.JSZ"] {
-            attacks.push(Attack::say(by, format!("$SYS.REQ.{subject}"), "", Harm::None));
+        for (subject, harm) in [
+            ("SERVER.PING.CONNZ", Harm::Answer),
+            ("ACCOUNT.PING.CONNZ", Harm::Answer),
+            ("SERVER.PING.JSZ", Harm::System),
+            ("SERVER.PING.SUBSZ", Harm::System),
+        ] {
+            attacks.push(Attack::say(by, format!("$SYS.REQ.{subject}"), "", harm));
         }
     }
     for (by, stream) in [
