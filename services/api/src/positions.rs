@@ -3,8 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, Method};
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use muster_events::outcome::Problem;
@@ -47,7 +48,7 @@ pub(crate) async fn positions(State(app): State<Api>, request: Request, next: Ne
         Ok(()) => {
             // Taken before the handler reads: the answer is of this position or a later one.
             let seq = app.model.applied().seq;
-            let mut response = next.run(request).await;
+            let mut response = read(&app, request, next).await;
             response.headers_mut().insert(SEQ, HeaderValue::from(seq));
             response
         }
@@ -57,6 +58,41 @@ pub(crate) async fn positions(State(app): State<Api>, request: Request, next: Ne
         response.headers_mut().insert(STALE, HeaderValue::from_static("true"));
     }
     response
+}
+
+/// Answers a read. That something does not exist is said only of all that the log held when it was asked: who has heard
+/// over NATS that his task is accepted may be here before this API has read of it.
+async fn read(app: &App, request: Request, next: Next) -> Response {
+    // Of a path that is not served nothing can be behind.
+    let again = request.extensions().get::<MatchedPath>().is_some().then(|| without_body(&request));
+    let before = app.model.applied().position;
+    let response = next.clone().run(request).await;
+    let Some(again) = again.filter(|_| response.status() == StatusCode::NOT_FOUND) else { return response };
+    if was_behind(app, before).await { next.run(again).await } else { response }
+}
+
+fn without_body(request: &Request) -> Request {
+    let mut again = Request::new(Body::empty());
+    *again.method_mut() = request.method().clone();
+    *again.uri_mut() = request.uri().clone();
+    *again.headers_mut() = request.headers().clone();
+    *again.extensions_mut() = request.extensions().clone();
+    again
+}
+
+/// Whether the log holds more than the commits up to `before`, and the model has caught up with that. False when nobody
+/// can tell.
+async fn was_behind(app: &App, before: u64) -> bool {
+    let newest = match app.bus.last_position().await {
+        Ok(newest) => newest,
+        Err(error) => {
+            tracing::debug!(%error, "the log's newest position is not known");
+            return false;
+        }
+    };
+    let mut applied = app.model.watch();
+    let reached = applied.wait_for(|applied| applied.position >= newest);
+    newest > before && matches!(tokio::time::timeout(app.read_patience, reached).await, Ok(Ok(_)))
 }
 
 async fn wait(app: &App, seq: Option<u64>) -> Result<(), Problem> {
