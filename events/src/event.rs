@@ -37,6 +37,12 @@ pub enum Event {
     /// The worker says it runs.
     #[serde(rename = "task.started")]
     TaskStarted(TaskStarted),
+    /// Its health check says that it is well.
+    #[serde(rename = "task.healthy")]
+    TaskHealthy(TaskHealth),
+    /// Its health check has failed too often; it is being ended.
+    #[serde(rename = "task.unhealthy")]
+    TaskUnhealthy(TaskHealth),
     /// It shall stop.
     #[serde(rename = "task.stopping")]
     TaskStopping(TaskStopping),
@@ -236,6 +242,18 @@ pub struct TaskStarted {
     pub handle: String,
 }
 
+/// Data of `task.healthy` and `task.unhealthy`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskHealth {
+    /// Which attempt.
+    pub attempt: AttemptRef,
+    /// When, by the worker's clock.
+    pub at: Timestamp,
+    /// What the check said, where it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
 /// Why an attempt shall stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -390,6 +408,8 @@ impl Event {
             Self::TaskWaiting(_) => "task.waiting",
             Self::TaskAssigned(_) => "task.assigned",
             Self::TaskStarted(_) => "task.started",
+            Self::TaskHealthy(_) => "task.healthy",
+            Self::TaskUnhealthy(_) => "task.unhealthy",
             Self::TaskStopping(_) => "task.stopping",
             Self::TaskCompleted(_) => "task.completed",
             Self::TaskFailed(_) => "task.failed",
@@ -415,6 +435,7 @@ impl Event {
             Self::TaskWaiting(e) => Some(e.task),
             Self::TaskAssigned(e) => Some(e.task),
             Self::TaskStarted(e) => Some(e.attempt.task),
+            Self::TaskHealthy(e) | Self::TaskUnhealthy(e) => Some(e.attempt.task),
             Self::TaskStopping(e) => Some(e.attempt.task),
             Self::TaskCompleted(e) | Self::TaskFailed(e) => Some(e.attempt.task),
             Self::TaskRetrying(e) => Some(e.attempt.task),
@@ -451,6 +472,8 @@ impl Event {
             | Self::TaskSubmitted(_)
             | Self::TaskWaiting(_)
             | Self::TaskStarted(_)
+            | Self::TaskHealthy(_)
+            | Self::TaskUnhealthy(_)
             | Self::TaskStopping(_)
             | Self::TaskCompleted(_)
             | Self::TaskFailed(_)

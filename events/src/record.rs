@@ -105,6 +105,7 @@ impl Serialize for EventData<'_> {
             Event::TaskWaiting(e) => e.serialize(s),
             Event::TaskAssigned(e) => e.serialize(s),
             Event::TaskStarted(e) => e.serialize(s),
+            Event::TaskHealthy(e) | Event::TaskUnhealthy(e) => e.serialize(s),
             Event::TaskStopping(e) => e.serialize(s),
             Event::TaskCompleted(e) | Event::TaskFailed(e) => e.serialize(s),
             Event::TaskRetrying(e) => e.serialize(s),

@@ -68,6 +68,14 @@ pub enum What {
         /// Container id or process id.
         handle: String,
     },
+    /// Its health check says that it is well now, or that it is not.
+    Health {
+        /// Whether it is well.
+        healthy: bool,
+        /// What the check said, where it is not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
+    },
     /// It is over.
     Ended(Ending),
 }
@@ -77,7 +85,10 @@ impl What {
     fn text(&self) -> &str {
         match self {
             Self::Started { handle } => handle,
-            Self::Ended(Ending::NotStarted { message } | Ending::Lost { message }) => message,
+            Self::Health { message, .. } => message.as_deref().unwrap_or_default(),
+            Self::Ended(
+                Ending::NotStarted { message } | Ending::Unhealthy { message } | Ending::Lost { message },
+            ) => message,
             Self::Ended(_) => "",
         }
     }
@@ -101,6 +112,11 @@ pub enum Ending {
     Oom,
     /// It ran longer than `timeout_s` and was stopped.
     TimedOut,
+    /// Its health check failed too often and it was stopped.
+    Unhealthy {
+        /// What the check said last.
+        message: String,
+    },
     /// It was stopped by order.
     Stopped {
         /// Its exit code, where it had one.
@@ -136,6 +152,7 @@ impl Ending {
             Self::Signaled { signal } => format!("signal {signal}"),
             Self::Oom => "oom".to_owned(),
             Self::TimedOut => "timeout".to_owned(),
+            Self::Unhealthy { message } => format!("unhealthy: {message}"),
             Self::Stopped { .. } => "stopped".to_owned(),
             Self::NotStarted { message } => format!("not started: {message}"),
             Self::Lost { message } => format!("lost: {message}"),

@@ -4,19 +4,23 @@
 //! with its defaults spelled out. Two definitions say the same exactly when their specs are equal.
 
 mod check;
+mod health;
 pub mod limit;
 mod placement;
 mod restart;
 mod runtime;
+mod signal;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::health::{Check, Health, HealthDefinition, HttpCheck, TcpCheck};
 pub use self::placement::{Constraint, Operator, Strategy};
 pub use self::restart::{Backoff, BackoffDefinition, Restart, RestartDefinition, RestartPolicy};
 pub use self::runtime::{Limits, Runtime};
+pub use self::signal::StopSignal;
 use crate::id::TaskId;
 use crate::resources::Resources;
 
@@ -86,6 +90,16 @@ pub struct TaskDefinition {
     /// Whether it is tried again when an attempt has ended; never when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<RestartDefinition>,
+    /// Seconds an attempt may take to be ready to start on its worker, which is mostly the fetching of its image; then it
+    /// fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_timeout_s: Option<f64>,
+    /// What asks it to end; SIGTERM when absent, or what a container's image names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<StopSignal>,
+    /// How to tell whether it is well while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthDefinition>,
     /// Copies, each a task of its own with an id derived from the command's; 1 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
@@ -138,4 +152,13 @@ pub struct TaskSpec {
     /// Whether it is tried again when an attempt has ended; absent: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<Restart>,
+    /// Milliseconds an attempt may take to be ready to start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_timeout_ms: Option<u64>,
+    /// What asks it to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<StopSignal>,
+    /// How to tell whether it is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
 }

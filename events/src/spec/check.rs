@@ -12,6 +12,7 @@ impl TaskDefinition {
         self.check_numbers(&mut wrong);
         let runtime = self.check_runtime(&mut wrong);
         let restart = self.restart.as_ref().and_then(|restart| restart.check(&mut wrong));
+        let health = self.health.as_ref().and_then(|health| health.check(&mut wrong));
         if !wrong.0.is_empty() {
             return Err(wrong.0);
         }
@@ -40,6 +41,9 @@ impl TaskDefinition {
             strategy: self.strategy,
             priority: self.priority,
             restart,
+            start_timeout_ms: self.start_timeout_s.map(thousandths),
+            stop_signal: self.stop_signal,
+            health,
         })
     }
 
@@ -117,10 +121,10 @@ impl TaskDefinition {
                 wrong.add(field, value, "must be bytes, 1 EiB at most");
             }
         }
-        if let Some(s) = self.timeout_s
-            && (!within(s, limit::TIMEOUT_S) || s < 0.001)
-        {
-            wrong.add("timeout_s", s, "must be seconds from 0.001 to a year (31536000)");
+        for (field, value) in [("timeout_s", self.timeout_s), ("start_timeout_s", self.start_timeout_s)] {
+            if let Some(s) = value.filter(|s| !within(*s, limit::TIMEOUT_S) || *s < 0.001) {
+                wrong.add(field, s, "must be seconds from 0.001 to a year (31536000)");
+            }
         }
         if let Some(s) = self.grace_s
             && !within(s, limit::GRACE_S)

@@ -28,3 +28,13 @@ pub const RETRIES: u32 = 1_000_000;
 pub const EXIT_CODES: usize = 255;
 /// The largest factor by which the wait before a further try grows.
 pub const BACKOFF_FACTOR: f64 = 100.0;
+/// Longest interval, time limit and start period of a health check, in seconds: a day.
+pub const HEALTH_S: f64 = 86_400.0;
+/// Shortest interval and time limit of a health check, in seconds.
+pub const HEALTH_S_LEAST: f64 = 0.1;
+/// Most checks in a row that have to fail.
+pub const HEALTH_RETRIES: u32 = 1000;
+/// Most bytes of a health check's command.
+pub const HEALTH_COMMAND_BYTES: usize = 64 << 10;
+/// Most bytes of a health check's path.
+pub const HEALTH_PATH_BYTES: usize = 2048;

@@ -120,6 +120,8 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
             step.state.counts.leave(TaskState::Scheduled);
             step.state.counts.enter(TaskState::Running);
         }
+        Event::TaskHealthy(e) => step.health(e.attempt, true)?,
+        Event::TaskUnhealthy(e) => step.health(e.attempt, false)?,
         Event::TaskStopping(e) => {
             let task = step.live(e.attempt)?;
             task.reason = e.reason.as_deref().map(Into::into);
@@ -263,6 +265,7 @@ impl Step<'_> {
             assigned_at,
             started_at: None,
             handle: None,
+            healthy: None,
             stop: None,
             ending: None,
         });
@@ -270,6 +273,19 @@ impl Step<'_> {
         dequeue(self.state, &class, place);
         self.state.counts.leave(TaskState::Pending);
         self.state.counts.enter(TaskState::Scheduled);
+        Ok(())
+    }
+
+    /// What is said of the health of an attempt that runs.
+    fn health(mut self, attempt: AttemptRef, healthy: bool) -> Result<(), Illegal> {
+        let task = self.live(attempt)?;
+        if task.state != TaskState::Running {
+            let found = task.state.as_str();
+            return Err(self.misfit(attempt.task, found));
+        }
+        if let Some(attempt) = &mut task.attempt {
+            attempt.healthy = Some(healthy);
+        }
         Ok(())
     }
 

@@ -82,6 +82,9 @@ fn check_attempt(state: &State, id: TaskId, task: &Task, attempt: &Attempt, foun
     found.unless((1..state.next_seq).contains(&attempt.fence), || {
         format!("task {id} has fence {}, but the next event is {}", attempt.fence, state.next_seq)
     });
+    found.unless(attempt.healthy.is_none() || attempt.started_at.is_some(), || {
+        format!("task {id} has an attempt whose health is known, but it has not started")
+    });
     match task.state {
         TaskState::Scheduled => found
             .unless(attempt.started_at.is_none() && attempt.ending.is_none(), || {
@@ -261,6 +264,13 @@ mod tests {
             "is drained, but",
         );
         broken(|s| s.counts = Counts::default(), "0 are counted");
+        broken(
+            |s| {
+                let attempt = s.tasks.get_mut(&a).unwrap().attempt.as_mut().unwrap();
+                (attempt.healthy, attempt.started_at) = (Some(true), None);
+            },
+            "whose health is known",
+        );
         broken(|s| s.tasks.get_mut(&a).unwrap().retries = 1, "is at retry 1 of 0");
         broken(
             |s| s.tasks.get_mut(&a).unwrap().retry_at = Some(Timestamp::default()),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use muster_events::event::Event;
 use muster_events::id::{AttemptRef, TaskId, WorkerId};
 use muster_events::order::{Order, Orders};
-use muster_events::spec::TaskSpec;
+use muster_events::spec::{Check, TaskSpec};
 
 use crate::state::{Attempt, State, Task, TaskState};
 
@@ -63,6 +63,8 @@ pub fn of<'a>(state: &State, events: impl Iterator<Item = (u64, &'a Event)>) -> 
             | Event::TaskSubmitted(_)
             | Event::TaskWaiting(_)
             | Event::TaskStarted(_)
+            | Event::TaskHealthy(_)
+            | Event::TaskUnhealthy(_)
             | Event::TaskCompleted(_)
             | Event::TaskFailed(_)
             | Event::TaskRetrying(_)
@@ -210,7 +212,12 @@ fn size(spec: &TaskSpec) -> usize {
     let rest = spec.name.len()
         + spec.image.as_ref().map_or(0, String::len)
         + spec.workdir.as_ref().map_or(0, String::len);
-    words + pairs + constraints + rest + 300
+    let check = match spec.health.as_ref().map(|health| &health.check) {
+        Some(Check::Command(command)) => command.iter().map(|w| w.len() + 3).sum(),
+        Some(Check::Http(http)) => http.path.len(),
+        Some(Check::Tcp(_)) | None => 0,
+    };
+    words + pairs + constraints + rest + check + 500
 }
 
 #[cfg(test)]

@@ -105,6 +105,8 @@ fn claim() -> impl Strategy<Value = Claim> {
         1 => Just(Claim::Ended(Ending::Exited { code: 2 })),
         1 => Just(Claim::Ended(Ending::Oom)),
         1 => Just(Claim::Ended(Ending::NotStarted { message: "no".into() })),
+        1 => Just(Claim::Ended(Ending::Unhealthy { message: "no".into() })),
+        2 => any::<bool>().prop_map(Claim::Health),
         2 => Just(Claim::Ended(Ending::Stopped { code: None })),
         1 => Just(Claim::Ended(Ending::Lost { message: "gone".into() })),
     ]

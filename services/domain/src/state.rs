@@ -107,6 +107,8 @@ pub struct Attempt {
     pub started_at: Option<Timestamp>,
     /// Container id or process id.
     pub handle: Option<Box<str>>,
+    /// Whether it is well, as far as its health check has said.
+    pub healthy: Option<bool>,
     /// Whether it has been told to stop, and why.
     pub stop: Option<StopCause>,
     /// How it ended; absent while it lives and when it was lost.

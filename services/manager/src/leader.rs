@@ -293,6 +293,8 @@ const fn changes_room_or_line(event: &Event) -> bool {
         | Event::TaskWaiting(_)
         | Event::TaskAssigned(_)
         | Event::TaskStarted(_)
+        | Event::TaskHealthy(_)
+        | Event::TaskUnhealthy(_)
         | Event::TaskStopping(_)
         | Event::ReportRefused(_)
         | Event::WorkerDrained(_) => false,

@@ -28,6 +28,7 @@ pub(crate) fn tell(event: &EventRecord) -> String {
         },
         "task.assigned" => format!("attempt {} on {}{}", number("/number"), text("/worker"), why(data)),
         "task.started" => format!("attempt {} runs as {}", number("/attempt/number"), text("/handle")),
+        "task.unhealthy" => text("/message").to_owned(),
         "task.stopping" => join(&[text("/cause"), text("/reason")]),
         "task.completed" | "task.failed" => ending(data.pointer("/ending")),
         "task.retrying" => {
@@ -115,6 +116,7 @@ mod tests {
             ("task.failed", json!({ "ending": { "exited": { "code": 7 } } }), "exit code 7"),
             ("task.completed", json!({ "ending": { "exited": { "code": 0 } } }), "exit code 0"),
             ("task.failed", json!({ "ending": "oom" }), "oom"),
+            ("task.unhealthy", json!({ "message": "port 80: refused" }), "port 80: refused"),
             (
                 "task.retrying",
                 json!({ "ending": "timed_out", "retry": 2, "retry_at": "1970-01-01T00:00:08Z" }),

@@ -7,11 +7,13 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, OptionFuture};
 use muster_events::id::AttemptRef;
 use muster_events::report::{Ending, Report, What};
+use muster_events::spec::TaskSpec;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::agent::Assignment;
 use crate::clock;
+use crate::health::{Checks, News};
 use crate::node::{Node, Wish};
 use crate::output::{Output, Patience, Source};
 use crate::report::{Coming, Receipt, Told};
@@ -43,9 +45,11 @@ pub(crate) struct Life {
 }
 
 /// Why an instance was told to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Why {
     Time,
+    /// What its health check said.
+    Unwell(String),
     Wish(Wish),
 }
 
@@ -68,11 +72,16 @@ impl Life {
         self.attend(instance).await;
     }
 
+    /// Prepares and starts. What is not ready to start in time has failed; a start itself is not given up half-way,
+    /// since nobody would know whether something runs.
     async fn begin(&mut self) -> Result<Box<dyn Instance>, Ending> {
+        let time_up =
+            self.assignment.spec.start_timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
         let prepared = tokio::select! {
             biased;
             prepared = self.runtime.prepare(&self.assignment) => prepared,
             wish = until_wished(&mut self.wish) => return Err(ending_of_wish(wish, None)),
+            () = until(time_up) => Err(too_late(&self.assignment.spec)),
         };
         let started = match prepared {
             Ok(()) => {
@@ -99,7 +108,8 @@ impl Life {
         let mut output = std::pin::pin!(OptionFuture::from(output));
         let mut all_read = false;
         let (exit, why) = {
-            let watch = watch_over(&mut *instance, &self.assignment, self.already, &mut self.wish);
+            let watch =
+                watch_over(&mut *instance, &self.assignment, self.already, &mut self.wish, &self.node);
             let mut watch = std::pin::pin!(watch);
             loop {
                 tokio::select! {
@@ -189,33 +199,60 @@ impl Life {
     }
 }
 
-/// Waits for the end, ending the instance when its time is up or somebody wishes it.
+/// Waits for the end, ending the instance when its time is up, when it is not well, or when somebody wishes it.
 async fn watch_over(
     instance: &mut dyn Instance,
     assignment: &Assignment,
     already: Duration,
     wish: &mut watch::Receiver<Wish>,
+    node: &Node,
 ) -> (Exit, Option<Why>) {
     let started = Instant::now();
     let spec = &assignment.spec;
     let time_up = spec.timeout_ms.map(|ms| started + Duration::from_millis(ms).saturating_sub(already));
+    let health = spec.health.clone().zip(instance.inside());
+    let unwell = async {
+        match health {
+            Some((health, inside)) => {
+                until_unwell(Checks::new(health, inside, already), node, assignment.attempt).await
+            }
+            None => std::future::pending().await,
+        }
+    };
     let why = tokio::select! {
         biased;
         exit = instance.ended() => return (exit, None),
         wish = until_wished(wish) => Why::Wish(wish),
         () = until(time_up) => Why::Time,
+        words = unwell => Why::Unwell(words),
     };
     if why == Why::Wish(Wish::Leave) {
         return (Exit::Gone(String::new()), Some(why));
     }
     let grace = Duration::from_millis(spec.grace_ms);
     let grace = if why == Why::Wish(Wish::Shutdown) { grace.min(SHUTDOWN_GRACE_MAX) } else { grace };
-    (end_it(instance, grace).await, Some(why))
+    (end_it(instance, spec, grace).await, Some(why))
 }
 
-/// TERM, then after the grace KILL.
-async fn end_it(instance: &mut dyn Instance, grace: Duration) -> Exit {
-    instance.signal(Signal::Terminate).await;
+/// Tells what the checks say, until they say that it is not well.
+async fn until_unwell(mut checks: Checks, node: &Node, attempt: AttemptRef) -> String {
+    loop {
+        let (message, words) = match checks.news().await {
+            News::Well => (None, None),
+            News::Unwell(words) => (Some(words.clone()), Some(words)),
+        };
+        let what = What::Health { healthy: words.is_none(), message };
+        let report = Report { attempt, at: clock::now(), what };
+        node.reporter.tell(Told { report, receipt: None, stored: None }).await;
+        if let Some(words) = words {
+            return words;
+        }
+    }
+}
+
+/// Asks it to end, then after the grace kills it.
+async fn end_it(instance: &mut dyn Instance, spec: &TaskSpec, grace: Duration) -> Exit {
+    instance.signal(Signal::Stop(spec.stop_signal)).await;
     if let Ok(exit) = tokio::time::timeout(grace, instance.ended()).await {
         return exit;
     }
@@ -245,6 +282,7 @@ async fn until(moment: Option<Instant>) {
 fn ending_of(exit: Exit, why: Option<Why>) -> Ending {
     match (why, exit) {
         (Some(Why::Time), _) => Ending::TimedOut,
+        (Some(Why::Unwell(message)), _) => Ending::Unhealthy { message: shorten(&message) },
         (Some(Why::Wish(wish)), Exit::Code(code)) => ending_of_wish(wish, Some(code)),
         (Some(Why::Wish(wish)), _) => ending_of_wish(wish, None),
         (None, Exit::Code(code)) => Ending::Exited { code },
@@ -259,6 +297,15 @@ fn ending_of_wish(wish: Wish, code: Option<i32>) -> Ending {
         Wish::Leave | Wish::Shutdown => Ending::Lost { message: "worker stopped".to_owned() },
         Wish::Run | Wish::Stop | Wish::Discard => Ending::Stopped { code },
     }
+}
+
+/// What is said of a start that was not ready in time.
+fn too_late(spec: &TaskSpec) -> NotStarted {
+    let s = Duration::from_millis(spec.start_timeout_ms.unwrap_or_default()).as_secs_f64();
+    NotStarted(match &spec.image {
+        Some(image) => format!("not ready to start within {s} s: the image `{image}` is not there yet"),
+        None => format!("not ready to start within {s} s"),
+    })
 }
 
 fn shorten(message: &str) -> String {

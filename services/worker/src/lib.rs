@@ -11,6 +11,7 @@ mod commands;
 mod config;
 mod environment;
 mod error;
+mod health;
 mod heartbeat;
 mod host;
 mod http;

@@ -1,9 +1,12 @@
 //! What runs an attempt. A runtime starts instances; what all of them have in common (time limits, stopping, output,
 //! reports) is done once, in [`crate::attempt`].
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use muster_events::spec::StopSignal;
 use tokio::runtime::Handle;
 
 use crate::agent::Assignment;
@@ -36,8 +39,8 @@ pub(crate) enum Exit {
 /// What an instance is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
-    /// End, please.
-    Terminate,
+    /// End, please: by this signal, or by the one that is usual there.
+    Stop(Option<StopSignal>),
     /// End now.
     Kill,
 }
@@ -74,9 +77,30 @@ pub(crate) trait Instance: Send {
     /// Waits until it has ended, with everything it started that a runtime can reach. May be dropped and asked again.
     fn ended(&mut self) -> BoxFuture<'_, Exit>;
 
+    /// A way into it, where there is one; asked for when its health is to be checked.
+    fn inside(&self) -> Option<Arc<dyn Inside>>;
+
     /// Tells it to end.
     fn signal(&mut self, signal: Signal) -> BoxFuture<'_, ()>;
 
     /// What remains of it (a stopped container), to be removed once its end is on record.
     fn remains(self: Box<Self>) -> Option<BoxFuture<'static, ()>>;
+}
+
+/// A way into an instance.
+pub(crate) trait Inside: Send + Sync {
+    /// Runs a program in it for so long at most. The error is in words: how it ended and what it printed.
+    fn run<'a>(&'a self, command: &'a [String], within: Duration) -> BoxFuture<'a, Result<(), String>>;
+
+    /// Where its ports are reached from here.
+    fn address(&self) -> BoxFuture<'_, Result<IpAddr, String>>;
+}
+
+/// The most bytes of what such a program prints that are kept.
+const WORDS_BYTES_MAX: usize = 1024;
+
+/// How such a program ended, with what it printed.
+fn said(end: &str, printed: &[u8]) -> String {
+    let words: Vec<_> = String::from_utf8_lossy(printed).split_whitespace().map(str::to_owned).collect();
+    if words.is_empty() { end.to_owned() } else { format!("{end}: {}", words.join(" ")) }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Task {
     pub(crate) attempt: Option<u32>,
     pub(crate) exit_code: Option<i32>,
     pub(crate) reason: Option<String>,
+    /// Whether it is well, as far as its health check has said.
+    pub(crate) healthy: Option<bool>,
     /// When this worker first heard of it.
     pub(crate) created_at: Timestamp,
     pub(crate) started_at: Option<Timestamp>,
@@ -50,6 +52,7 @@ pub(crate) struct TaskView {
     attempt: Option<u32>,
     exit_code: Option<i32>,
     reason: Option<String>,
+    healthy: Option<bool>,
     created_at: Timestamp,
     started_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
@@ -63,6 +66,7 @@ impl Task {
             attempt: None,
             exit_code: None,
             reason: None,
+            healthy: None,
             created_at: at,
             started_at: None,
             finished_at: None,
@@ -87,6 +91,7 @@ impl Task {
             attempt: self.attempt,
             exit_code: self.exit_code,
             reason: self.reason.clone(),
+            healthy: self.healthy,
             created_at: self.created_at,
             started_at: self.started_at,
             finished_at: self.finished_at,
@@ -97,6 +102,7 @@ impl Task {
         self.state = TaskState::Pending;
         self.exit_code = None;
         self.reason = None;
+        self.healthy = None;
         self.started_at = None;
         self.finished_at = None;
     }
@@ -187,6 +193,7 @@ impl Tasks {
                 task.state = TaskState::Running;
                 task.started_at = Some(report.at);
             }
+            What::Health { healthy, .. } => task.healthy = Some(*healthy),
             What::Ended(Ending::Lost { message }) => {
                 task.waits_again();
                 task.reason = Some(format!("lost: {message}"));

@@ -136,3 +136,46 @@ async fn a_task_that_waits_for_its_time_is_cancelled_at_once_or_told_to_wait_no_
     .await;
     the_log_replays(&cluster).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_not_well_is_started_again() {
+    let cluster = Cluster::start(Setup { workers: 1, ..Setup::default() }).await;
+    let ill = cluster.dir().join("ill");
+    let service = json!({
+        "name": "service",
+        "command": ["sh", "-c", "trap 'exit 0' TERM; while true; do sleep 0.05; done"],
+        "restart": { "policy": "always", "backoff": { "max_s": 0.05 } },
+        "health": {
+            "command": ["sh", "-c", format!("[ ! -e {} ] || {{ echo ill; exit 1; }}", ill.display())],
+            "interval_s": 0.1, "retries": 2, "start_period_s": 60,
+        },
+    });
+    let id = cluster.submit(service).await;
+    let well = async |attempt: u64| {
+        until(&format!("attempt {attempt} is well"), async || {
+            let task = cluster.task(&id).await;
+            (task["healthy"] == true && task["attempt"] == attempt).then_some(task)
+        })
+        .await
+    };
+    assert_eq!(well(1).await["state"], "running");
+    std::fs::write(&ill, "").unwrap();
+    let unwell = until("it is not well", async || {
+        cluster.events(&format!("task={id}&type=task.unhealthy")).await.into_iter().next()
+    })
+    .await;
+    assert_eq!(unwell["data"]["message"], "exit code 1: ill", "{unwell}");
+    std::fs::remove_file(&ill).unwrap();
+    // Its good exit code changes nothing: it was ended for its health.
+    let retrying = until("it is tried again", async || {
+        cluster.events(&format!("task={id}&type=task.retrying")).await.into_iter().next()
+    })
+    .await;
+    assert_eq!(retrying["data"]["ending"]["unhealthy"]["message"], "exit code 1: ill", "{retrying}");
+    assert_eq!(well(2).await["retries"], 1);
+    let (code, out, _) = cluster.cli(&["task", &id]).await;
+    assert!(code == 0 && out.contains("unhealthy: exit code 1: ill"), "{out}");
+    cluster.delete(&format!("/api/v1/manager/tasks/{id}")).await;
+    assert_eq!(cluster.ended_task(&id).await["state"], "cancelled");
+    the_log_replays(&cluster).await;
+}

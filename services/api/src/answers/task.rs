@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use muster_domain::state::{Class, State, Task, TaskState};
 use muster_events::id::{JobId, TaskId, WorkerId};
-use muster_events::spec::{Constraint, Limits, RestartDefinition, Runtime, Strategy, TaskSpec};
+use muster_events::spec::{
+    Constraint, HealthDefinition, Limits, RestartDefinition, Runtime, StopSignal, Strategy, TaskSpec,
+};
 use muster_events::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -65,6 +67,15 @@ pub(crate) struct TaskAnswer<'a> {
     /// When it is tried again; absent: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     restart: Option<RestartDefinition>,
+    /// Seconds an attempt may take to be ready to start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_timeout_s: Option<Number>,
+    /// What asks it to end; absent: what is usual.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop_signal: Option<StopSignal>,
+    /// How to tell whether it is well; absent: it is not looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<HealthDefinition>,
     /// `pending`, `scheduled`, `running`, `completed`, `failed`, `cancelled`.
     #[schemars(with = "String")]
     state: TaskState,
@@ -80,6 +91,8 @@ pub(crate) struct TaskAnswer<'a> {
     handle: Option<&'a str>,
     /// The program's exit code, where it gave one.
     exit_code: Option<i32>,
+    /// Whether it is well, as its health check has said last; null before that, and without a check.
+    healthy: Option<bool>,
     /// In words: why it waits, failed or was cancelled.
     reason: Option<&'a str>,
     /// Whether it has been told to stop and has not yet ended.
@@ -141,6 +154,9 @@ impl<'a> TaskAnswer<'a> {
             strategy: spec.strategy,
             priority: spec.priority,
             restart: spec.restart.as_ref().map(RestartDefinition::from),
+            start_timeout_s: spec.start_timeout_ms.map(seconds),
+            stop_signal: spec.stop_signal,
+            health: spec.health.as_ref().map(HealthDefinition::from),
             state: task.state,
             worker_id: shown_worker(task),
             attempt: newest.map(|a| a.number),
@@ -148,6 +164,7 @@ impl<'a> TaskAnswer<'a> {
             retry_at: task.retry_at,
             handle: shown.and_then(|a| a.handle.as_deref()),
             exit_code: shown.and_then(|a| a.ending.as_ref()).and_then(|e| e.exit_code()),
+            healthy: shown.and_then(|a| a.healthy),
             reason: reason(state, task),
             stopping: task.live_attempt().is_some_and(|a| a.stop.is_some()),
             created_at: task.submitted_at,

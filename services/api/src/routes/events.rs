@@ -24,13 +24,15 @@ const LAST_EVENT_ID: &str = "last-event-id";
 const PAGE_DEFAULT: u64 = 100;
 const PAGE_MAX: u64 = 1000;
 /// Every type of event there is.
-const TYPES: [&str; 21] = [
+const TYPES: [&str; 23] = [
     "leader.elected",
     "command.rejected",
     "task.submitted",
     "task.waiting",
     "task.assigned",
     "task.started",
+    "task.healthy",
+    "task.unhealthy",
     "task.stopping",
     "task.completed",
     "task.failed",

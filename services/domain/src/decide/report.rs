@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use muster_events::event::{Event, ReportRefused, StopCause, TaskEnded, TaskRetrying, TaskStarted};
+use muster_events::event::{
+    Event, ReportRefused, StopCause, TaskEnded, TaskHealth, TaskRetrying, TaskStarted,
+};
 use muster_events::id::{AttemptRef, TaskId, WorkerId};
 use muster_events::outcome::Problem;
 use muster_events::report::{Ending, Report, Reports, What};
@@ -23,8 +25,15 @@ pub(super) fn decide(
 ) -> Result<Vec<Event>, Problem> {
     super::speaks_for(request, &c.worker_id, false)?;
     let worker = super::worker(state, &c.worker_id)?;
-    let mut batch =
-        Batch { state, now, worker: &c.worker_id, news: BTreeMap::new(), freed: 0, events: Vec::new() };
+    let mut batch = Batch {
+        state,
+        now,
+        worker: &c.worker_id,
+        news: BTreeMap::new(),
+        health: BTreeMap::new(),
+        freed: 0,
+        events: Vec::new(),
+    };
     for report in &c.reports {
         batch.take(report);
     }
@@ -51,6 +60,7 @@ struct Batch<'a> {
     worker: &'a WorkerId,
     /// What earlier reports of the batch brought about; the state does not know it yet.
     news: BTreeMap<TaskId, Standing>,
+    health: BTreeMap<TaskId, bool>,
     freed: usize,
     events: Vec<Event>,
 }
@@ -59,7 +69,7 @@ impl<'a> Batch<'a> {
     fn take(&mut self, report: &Report) {
         let (task, attempt) = match self.find(report.attempt) {
             Ok(found) => found,
-            Err(why) => return self.refuse(report, why),
+            Err(why) => return self.refuse(report, why, runs(&report.what)),
         };
         match (&report.what, self.standing(report.attempt.task, task, attempt)) {
             (What::Started { handle }, Standing::Placed) => {
@@ -75,14 +85,31 @@ impl<'a> Batch<'a> {
                 self.freed += 1;
                 self.events.push(ended(report, task, attempt, ending, self.now));
             }
+            (What::Health { healthy, message }, Standing::Running) => {
+                self.health(report, attempt, *healthy, message.clone());
+            }
+            // It counts, so it must not be stopped; that it runs has to be said first.
+            (What::Health { .. }, Standing::Placed) => {
+                self.refuse(report, "the attempt is not known to run".to_owned(), false);
+            }
             (What::Started { .. }, Standing::Running | Standing::Ended)
-            | (What::Ended(_), Standing::Ended)
+            | (What::Health { .. } | What::Ended(_), Standing::Ended)
             | (What::Ended(Ending::Stopped { .. } | Ending::Lost { .. }), Standing::GivenUp) => {}
-            (What::Started { .. } | What::Ended(_), Standing::GivenUp) => {
+            (What::Started { .. } | What::Health { .. } | What::Ended(_), Standing::GivenUp) => {
                 let why = task.reason.as_deref().unwrap_or("its worker was lost");
-                self.refuse(report, format!("the attempt was given up before: {why}"));
+                self.refuse(report, format!("the attempt was given up before: {why}"), runs(&report.what));
             }
         }
+    }
+
+    /// What is known already is no news.
+    fn health(&mut self, report: &Report, attempt: &Attempt, healthy: bool, message: Option<String>) {
+        let known = self.health.insert(report.attempt.task, healthy).or(attempt.healthy);
+        if known == Some(healthy) {
+            return;
+        }
+        let said = TaskHealth { attempt: report.attempt, at: report.at, message };
+        self.events.push(if healthy { Event::TaskHealthy(said) } else { Event::TaskUnhealthy(said) });
     }
 
     /// The task with its newest attempt, if that is the one reported and this worker's.
@@ -115,15 +142,20 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// What says it runs has to be stopped; what says it ended needs nothing more.
-    fn refuse(&mut self, report: &Report, reason: String) {
+    /// With `stop` where it may still run there and has to be stopped.
+    fn refuse(&mut self, report: &Report, reason: String, stop: bool) {
         self.events.push(Event::ReportRefused(ReportRefused {
             attempt: report.attempt,
             worker: self.worker.clone(),
             reason,
-            stop: matches!(report.what, What::Started { .. }),
+            stop,
         }));
     }
+}
+
+/// Whether what is reported is of an attempt that still runs.
+const fn runs(what: &What) -> bool {
+    matches!(what, What::Started { .. } | What::Health { .. })
 }
 
 /// What the end of an attempt means for its task. A cancel outweighs every end, even a good one; a stop for a drain
@@ -150,6 +182,8 @@ fn ended(report: &Report, task: &Task, attempt: &Attempt, ending: &Ending, now: 
     }
 }
 
+#[cfg(test)]
+mod health_tests;
 #[cfg(test)]
 mod tests {
     use muster_events::event::{
@@ -218,6 +252,7 @@ mod tests {
             Ending::Signaled { signal: 11 },
             Ending::Oom,
             Ending::TimedOut,
+            Ending::Unhealthy { message: "no answer".into() },
             Ending::Stopped { code: None },
             Ending::NotStarted { message: "no such file".into() },
         ] {

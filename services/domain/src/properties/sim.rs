@@ -30,6 +30,7 @@ use crate::{evolve, invariants, orders, placement};
 #[derive(Clone, Debug)]
 pub(super) enum Claim {
     Started,
+    Health(bool),
     Ended(Ending),
 }
 
@@ -37,6 +38,7 @@ impl Claim {
     fn what(&self) -> What {
         match self {
             Self::Started => What::Started { handle: "1".into() },
+            Self::Health(healthy) => What::Health { healthy: *healthy, message: None },
             Self::Ended(ending) => What::Ended(ending.clone()),
         }
     }

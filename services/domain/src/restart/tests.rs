@@ -100,6 +100,7 @@ fn every_end_but_success_is_a_failure() {
         Ending::Signaled { signal: 11 },
         Ending::Oom,
         Ending::TimedOut,
+        Ending::Unhealthy { message: "no answer".into() },
         Ending::Stopped { code: None },
         Ending::NotStarted { message: "no such file".into() },
     ] {

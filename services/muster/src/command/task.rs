@@ -66,6 +66,7 @@ fn details(out: Output, task: &Task) -> std::io::Result<()> {
         |name, value: Option<String>| lines.extend(value.filter(|v| !v.is_empty()).map(|v| (name, v)));
     add("reason", task.reason.clone());
     add("exit code", task.exit_code.map(|c| c.to_string()));
+    add("health", task.healthy.map(|well| if well { "healthy" } else { "unhealthy" }.to_owned()));
     add("worker", task.worker_id.clone());
     add("attempt", task.attempt.map(|n| n.to_string()));
     add("retries", (task.retries > 0).then(|| task.retries.to_string()));

@@ -24,6 +24,7 @@ use crate::runtime::{Instance, NotStarted, Runtime};
 
 mod adopt;
 mod find;
+mod inside;
 mod instance;
 mod kernel_log;
 mod labels;

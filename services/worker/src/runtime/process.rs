@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use muster_events::output::{CHUNK_BYTES_MAX, OutputStream};
+use muster_events::spec::StopSignal;
 use rustix::process::{Pid, kill_process_group};
 use tokio::net::unix::pipe;
 use tokio::runtime::Handle;
@@ -24,7 +25,11 @@ use crate::output::{Patience, Piece, Source};
 use crate::runtime::lanes::Lanes;
 use crate::runtime::limits;
 use crate::runtime::pidfd::Watched;
-use crate::runtime::{Exit, Instance, NotStarted, Runtime, Signal};
+use crate::runtime::{Exit, Inside, Instance, NotStarted, Runtime, Signal};
+
+mod beside;
+
+use beside::Beside;
 
 /// How long pipes are read after the process group is gone. Only a program that has left the group still holds them.
 const PATIENCE: Patience = Patience { silence: Duration::from_millis(250), total: Duration::from_secs(2) };
@@ -52,31 +57,54 @@ impl Processes {
 
     fn command(&self, assignment: &Assignment) -> Result<Command, NotStarted> {
         let spec = &assignment.spec;
-        let Some((name, args)) = spec.command.split_first() else {
-            return Err(NotStarted("the task has no command".to_owned()));
-        };
-        let path = self.environment.path_of(spec);
-        let program = find(name, path)?;
-        let mut command = if spec.limits.is_empty() {
-            let mut command = Command::new(&program);
-            command.arg0(name);
-            command
-        } else {
-            let mut command = Command::new(&self.program);
-            command.args(limits::arguments(&spec.limits)).arg(&program).arg(name);
-            command
-        };
-        command.args(args).env_clear().envs(self.environment.base());
-        command.envs(&spec.env);
-        for (name, value) in self.environment.of(assignment) {
-            command.env(name, &*value);
+        if spec.limits.is_empty() {
+            return bare(&spec.command, &self.environment, assignment);
         }
-        if let Some(dir) = &spec.workdir {
-            command.current_dir(dir);
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let (name, args) = named(&spec.command)?;
+        let program = find(name, self.environment.path_of(spec))?;
+        let mut command = Command::new(&self.program);
+        command.args(limits::arguments(&spec.limits)).arg(&program).arg(name).args(args);
+        furnish(&mut command, &self.environment, assignment);
         Ok(command)
     }
+
+    fn instance(&self, mut process: Process, assignment: &Arc<Assignment>) -> Box<dyn Instance> {
+        process.beside = assignment.spec.health.is_some().then(|| {
+            Arc::new(Beside { environment: self.environment.clone(), assignment: Arc::clone(assignment) })
+        });
+        Box::new(process)
+    }
+}
+
+/// A program with its arguments, to be run as a task's own would be, but for its limits.
+fn bare(
+    command: &[String],
+    environment: &Environment,
+    assignment: &Assignment,
+) -> Result<Command, NotStarted> {
+    let (name, args) = named(command)?;
+    let program = find(name, environment.path_of(&assignment.spec))?;
+    let mut command = Command::new(&program);
+    command.arg0(name).args(args);
+    furnish(&mut command, environment, assignment);
+    Ok(command)
+}
+
+fn named(command: &[String]) -> Result<(&String, &[String]), NotStarted> {
+    command.split_first().ok_or_else(|| NotStarted("the task has no command".to_owned()))
+}
+
+/// Gives a program the surroundings of a task.
+fn furnish(command: &mut Command, environment: &Environment, assignment: &Assignment) {
+    command.env_clear().envs(environment.base());
+    command.envs(&assignment.spec.env);
+    for (name, value) in environment.of(assignment) {
+        command.env(name, &*value);
+    }
+    if let Some(dir) = &assignment.spec.workdir {
+        command.current_dir(dir);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
 }
 
 impl Runtime for Processes {
@@ -105,12 +133,12 @@ impl Runtime for Processes {
                 match Process::spawn(&mut command) {
                     Err(e) if is_shortage(&e) => tokio::time::sleep(pause).await,
                     Err(e) => return Err(explain(assignment, &e)),
-                    Ok(process) => return Ok(Box::new(process) as Box<dyn Instance>),
+                    Ok(process) => return Ok(self.instance(process, assignment)),
                 }
                 pause *= 2;
             }
             Process::spawn(&mut command)
-                .map(|process| Box::new(process) as Box<dyn Instance>)
+                .map(|process| self.instance(process, assignment))
                 .map_err(|e| explain(assignment, &e))
         }
         .boxed()
@@ -165,6 +193,8 @@ struct Process {
     pid: Pid,
     end: Watched,
     output: Option<Pipes>,
+    /// What a health check needs, where there is one.
+    beside: Option<Arc<Beside>>,
     /// The process has been waited for: its id means nothing any more.
     reaped: bool,
 }
@@ -173,7 +203,9 @@ impl Process {
     fn spawn(command: &mut Command) -> io::Result<Self> {
         let mut child = command.spawn()?;
         match Self::attend(&mut child) {
-            Ok((pid, end, output)) => Ok(Self { child, pid, end, output: Some(output), reaped: false }),
+            Ok((pid, end, output)) => {
+                Ok(Self { child, pid, end, output: Some(output), beside: None, reaped: false })
+            }
             Err(e) => {
                 // Without a way to notice its end it must not run.
                 kill_group(Pid::from_child(&child), rustix::process::Signal::KILL);
@@ -230,12 +262,16 @@ impl Instance for Process {
         .boxed()
     }
 
+    fn inside(&self) -> Option<Arc<dyn Inside>> {
+        self.beside.as_ref().map(|beside| Arc::clone(beside) as Arc<dyn Inside>)
+    }
+
     fn signal(&mut self, signal: Signal) -> BoxFuture<'_, ()> {
         if !self.reaped {
             kill_group(
                 self.pid,
                 match signal {
-                    Signal::Terminate => rustix::process::Signal::TERM,
+                    Signal::Stop(signal) => number(signal),
                     Signal::Kill => rustix::process::Signal::KILL,
                 },
             );
@@ -258,6 +294,21 @@ impl Drop for Process {
                 tracing::warn!(pid = %self.pid, error = %e, "a killed process cannot be waited for");
             }
         }
+    }
+}
+
+fn number(signal: Option<StopSignal>) -> rustix::process::Signal {
+    use rustix::process::Signal as Number;
+    match signal.unwrap_or(StopSignal::Term) {
+        StopSignal::Hup => Number::HUP,
+        StopSignal::Int => Number::INT,
+        StopSignal::Quit => Number::QUIT,
+        StopSignal::Kill => Number::KILL,
+        StopSignal::Usr1 => Number::USR1,
+        StopSignal::Usr2 => Number::USR2,
+        StopSignal::Alrm => Number::ALARM,
+        StopSignal::Term => Number::TERM,
+        StopSignal::Winch => Number::WINCH,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use muster_events::output::OutputStream;
 use muster_events::report::Ending;
-use muster_events::spec::{Runtime, TaskDefinition};
+use muster_events::spec::{Runtime, StopSignal, TaskDefinition};
 use muster_worker::WorkerConfig;
 
 use crate::driver::Driver;
@@ -13,7 +13,7 @@ use crate::driver::Driver;
 const IMAGE: &str = "muster-test/busybox:1";
 
 /// Whether there is an engine; if so, with the test's image in it.
-fn engine() -> bool {
+pub(crate) fn engine() -> bool {
     static THERE: OnceLock<bool> = OnceLock::new();
     *THERE.get_or_init(|| {
         let quiet = |command: &mut Command| {
@@ -37,7 +37,7 @@ fn engine() -> bool {
     })
 }
 
-fn container(script: &str) -> TaskDefinition {
+pub(crate) fn container(script: &str) -> TaskDefinition {
     TaskDefinition {
         name: "c".into(),
         image: Some(IMAGE.into()),
@@ -128,6 +128,40 @@ async fn a_container_is_stopped_and_timed() {
     assert_eq!(driver.ended(attempt).await, Ending::Stopped { code: Some(5) });
     let limited = TaskDefinition { timeout_s: Some(0.3), grace_s: Some(0.1), ..container("sleep 600") };
     assert_eq!(driver.run(&limited).await.1, Ending::TimedOut);
+    life.end().await;
+}
+
+#[tokio::test]
+async fn a_container_is_asked_to_end_by_the_signal_it_names() {
+    if !engine() {
+        return;
+    }
+    let mut driver = Driver::new(None).await;
+    let life = driver.start(config(&driver)).await;
+    let script = "trap 'exit 2' INT; trap 'exit 15' TERM; echo ready; while true; do sleep 0.1; done";
+    for (signal, code) in [(None, 15), (Some(StopSignal::Int), 2)] {
+        let attempt = driver.order(&TaskDefinition { stop_signal: signal, ..container(script) }).await;
+        driver.printed(attempt, "ready").await;
+        driver.stop(attempt, false).await;
+        assert_eq!(driver.ended(attempt).await, Ending::Stopped { code: Some(code) }, "{signal:?}");
+    }
+    life.end().await;
+}
+
+#[tokio::test]
+async fn an_image_that_does_not_come_in_time_is_a_failed_start() {
+    if !engine() {
+        return;
+    }
+    let mut driver = Driver::new(None).await;
+    let life = driver.start(config(&driver)).await;
+    // A registry that takes connections and never says a word.
+    let registry = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let image = format!("{}/no/answer:1", registry.local_addr().unwrap());
+    let definition =
+        TaskDefinition { image: Some(image.clone()), start_timeout_s: Some(0.2), ..container("true") };
+    let message = format!("not ready to start within 0.2 s: the image `{image}` is not there yet");
+    assert_eq!(driver.run(&definition).await.1, Ending::NotStarted { message });
     life.end().await;
 }
 

@@ -198,7 +198,7 @@ impl Driver {
     pub(crate) async fn started(&mut self, attempt: AttemptRef) -> String {
         match self.report(attempt).await {
             What::Started { handle } => handle,
-            What::Ended(ending) => panic!("ended before it was said to run: {ending:?}"),
+            other => panic!("before it was said to run: {other:?}"),
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod docker;
 mod driver;
+mod health;
 mod http;
 mod lifecycle;
 mod process;

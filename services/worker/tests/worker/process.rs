@@ -4,13 +4,13 @@ use std::path::Path;
 
 use muster_events::output::OutputStream;
 use muster_events::report::Ending;
-use muster_events::spec::TaskDefinition;
+use muster_events::spec::{StopSignal, TaskDefinition};
 use muster_worker::{OutputLimits, WorkerConfig};
 
 use crate::driver::{Driver, process, sh, within};
 
 /// Waits until no such process is there.
-async fn gone(pid: &str) {
+pub(crate) async fn gone(pid: &str) {
     let path = format!("/proc/{pid}");
     within(async {
         while Path::new(&path).exists() {
@@ -88,6 +88,28 @@ async fn signals_and_time_limits_are_told_apart() {
         ..sh("trap '' TERM; while true; do sleep 1; done")
     };
     assert_eq!(driver.run(&stubborn).await.1, Ending::TimedOut);
+    life.end().await;
+}
+
+#[tokio::test]
+async fn it_is_asked_to_end_by_the_signal_it_names() {
+    let mut driver = Driver::new(None).await;
+    let life = driver.start(driver.config()).await;
+    for (signal, code) in [(None, 15), (Some(StopSignal::Int), 2), (Some(StopSignal::Usr1), 10)] {
+        let script =
+            "for s in 2 10 15; do trap \"exit $s\" $s; done; echo ready; while true; do sleep 0.05; done";
+        let definition = TaskDefinition { stop_signal: signal, grace_s: Some(60.0), ..sh(script) };
+        let attempt = driver.order(&definition).await;
+        driver.printed(attempt, "ready").await;
+        driver.stop(attempt, false).await;
+        assert_eq!(driver.ended(attempt).await, Ending::Stopped { code: Some(code) }, "{signal:?}");
+    }
+    // Nothing can be done about this one.
+    let definition = TaskDefinition { stop_signal: Some(StopSignal::Kill), ..sh("trap '' TERM; sleep 600") };
+    let attempt = driver.order(&definition).await;
+    driver.started(attempt).await;
+    driver.stop(attempt, false).await;
+    assert_eq!(driver.ended(attempt).await, Ending::Stopped { code: None });
     life.end().await;
 }
 

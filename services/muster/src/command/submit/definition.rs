@@ -39,6 +39,9 @@ pub(super) fn of(args: Args) -> Result<TaskDefinition, Failure> {
         strategy: if options.spread { Strategy::Spread } else { Strategy::BestFit },
         priority: options.priority,
         restart: options.failing.restart(),
+        start_timeout_s: options.failing.start_timeout_s(),
+        stop_signal: options.failing.stop_signal(),
+        health: options.failing.health(),
         count: options.count,
     })
 }
@@ -117,7 +120,7 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
     use clap::Parser as _;
-    use muster_events::spec::RestartPolicy;
+    use muster_events::spec::{Check, HttpCheck, RestartPolicy, StopSignal, TcpCheck};
 
     fn parse(line: &str) -> Result<TaskDefinition, Failure> {
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
@@ -160,6 +163,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_looked_at_becomes_a_health_check() {
+        let health = |line: &str| parse(line).unwrap().check().unwrap().health;
+        assert_eq!(health("muster submit -- true"), None);
+        let http = HttpCheck { port: 8080, path: "/well?deep=1".into() };
+        let found =
+            health("muster submit --health-http 8080/well?deep=1 --health-interval 500ms -- true").unwrap();
+        assert_eq!((found.check, found.interval_ms, found.retries), (Check::Http(http), 500, 3));
+        let root = HttpCheck { port: 80, path: "/".into() };
+        assert_eq!(health("muster submit --health-http 80 -- true").unwrap().check, Check::Http(root));
+        let line = "muster submit --health-tcp 5432 --health-timeout 2s --health-retries 5 --health-start-period 1m -- true";
+        let found = health(line).unwrap();
+        assert_eq!(found.check, Check::Tcp(TcpCheck { port: 5432 }));
+        assert_eq!((found.timeout_ms, found.retries, found.start_period_ms), (2000, 5, 60_000));
+        let found = health("muster submit --health-cmd pg_isready -- true").unwrap();
+        assert_eq!(found.check, Check::Command(["sh", "-c", "pg_isready"].map(String::from).to_vec()));
+        let task = parse("muster submit --stop-signal INT --start-timeout 30s -- true").unwrap();
+        assert_eq!((task.stop_signal, task.start_timeout_s), (Some(StopSignal::Int), Some(30.0)));
+    }
+
+    #[test]
     fn an_image_alone_is_enough() {
         let task = parse("muster submit --image registry.example/team/web:1").unwrap();
         assert_eq!(task.name, "web:1");
@@ -181,6 +204,10 @@ mod tests {
             "muster submit f -- true",
             "muster submit --restart sometimes -- true",
             "muster submit --backoff 1s.. -- true",
+            "muster submit --health-http /well -- true",
+            "muster submit --health-tcp 80 --health-http 80 -- true",
+            "muster submit --health-retries 3 -- true",
+            "muster submit --stop-signal SIGSTOP -- true",
             "muster submit --retries 3 tasks.yaml",
         ] {
             assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");

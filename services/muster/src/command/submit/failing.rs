@@ -1,12 +1,14 @@
-//! Options that say what happens when a task fails.
+//! Options that say when a task has failed, and what happens then.
 
 use std::time::Duration;
 
-use muster_events::spec::{BackoffDefinition, RestartDefinition, RestartPolicy};
+use muster_events::spec::{
+    BackoffDefinition, HealthDefinition, HttpCheck, RestartDefinition, RestartPolicy, StopSignal, TcpCheck,
+};
 
 use crate::units;
 
-/// Whether and when it is tried again.
+/// What counts as failing, whether and when it is tried again, and how it is ended.
 #[derive(Debug, clap::Args)]
 #[group(id = "failing_options", multiple = true, conflicts_with = "file")]
 pub(super) struct FailingArgs {
@@ -22,9 +24,60 @@ pub(super) struct FailingArgs {
     /// Of the exit codes, try only this one again (may be repeated)
     #[arg(long, value_name = "CODE", help_heading = "Failing")]
     retry_on: Vec<i32>,
+    /// It fails when it is not ready to start by then, with its image there: 30s, 5m
+    #[arg(long, value_parser = units::duration, value_name = "TIME", help_heading = "Failing")]
+    start_timeout: Option<Duration>,
+    /// What asks it to end: SIGINT, QUIT, … [default: SIGTERM, or what the image names]
+    #[arg(long, value_parser = stop_signal, value_name = "SIGNAL", help_heading = "Failing")]
+    stop_signal: Option<StopSignal>,
+    /// It is well while this shell command ends with 0, run beside the process or inside the container
+    #[arg(long, value_name = "COMMAND", group = "health_check", help_heading = "Health")]
+    health_cmd: Option<String>,
+    /// It is well while a GET on this port of it is answered with 200 to 399: 8080/healthz
+    #[arg(long, value_parser = http, value_name = "PORT[/PATH]", group = "health_check", help_heading = "Health")]
+    health_http: Option<HttpCheck>,
+    /// It is well while this port of it takes connections
+    #[arg(long, value_name = "PORT", group = "health_check", help_heading = "Health")]
+    health_tcp: Option<u16>,
+    /// From the end of a check to the next [default: 10s]
+    #[arg(long, value_parser = units::duration, value_name = "TIME", requires = "health_check", help_heading = "Health")]
+    health_interval: Option<Duration>,
+    /// How long a check may take [default: 5s]
+    #[arg(long, value_parser = units::duration, value_name = "TIME", requires = "health_check", help_heading = "Health")]
+    health_timeout: Option<Duration>,
+    /// So many checks in a row have to fail [default: 3]
+    #[arg(long, value_name = "N", requires = "health_check", help_heading = "Health")]
+    health_retries: Option<u32>,
+    /// How long it may take to come up; failed checks count nothing meanwhile [default: 30s]
+    #[arg(long, value_parser = units::duration, value_name = "TIME", requires = "health_check", help_heading = "Health")]
+    health_start_period: Option<Duration>,
 }
 
 impl FailingArgs {
+    pub(super) fn start_timeout_s(&self) -> Option<f64> {
+        self.start_timeout.map(|t| t.as_secs_f64())
+    }
+
+    pub(super) const fn stop_signal(&self) -> Option<StopSignal> {
+        self.stop_signal
+    }
+
+    /// The health check these options describe, if they describe one.
+    pub(super) fn health(&self) -> Option<HealthDefinition> {
+        let seconds = |time: Option<Duration>| time.map(|t| t.as_secs_f64());
+        let shell = |command: &String| ["sh", "-c", command].map(str::to_owned).to_vec();
+        let said = self.health_cmd.is_some() || self.health_http.is_some() || self.health_tcp.is_some();
+        said.then(|| HealthDefinition {
+            command: self.health_cmd.as_ref().map(shell).unwrap_or_default(),
+            http: self.health_http.clone(),
+            tcp: self.health_tcp.map(|port| TcpCheck { port }),
+            interval_s: seconds(self.health_interval),
+            timeout_s: seconds(self.health_timeout),
+            retries: self.health_retries,
+            start_period_s: seconds(self.health_start_period),
+        })
+    }
+
     /// The restart policy these options describe, if they describe one.
     pub(super) fn restart(&self) -> Option<RestartDefinition> {
         let said = self.retries.is_some() || self.restart.is_some() || self.backoff.is_some();
@@ -55,4 +108,21 @@ fn backoff(text: &str) -> Result<(Duration, Option<Duration>), String> {
         Some((first, longest)) => Ok((units::duration(first)?, Some(units::duration(longest)?))),
         None => Ok((units::duration(text)?, None)),
     }
+}
+
+/// `8080/healthz`, or `8080` alone, which asks for the root.
+fn http(text: &str) -> Result<HttpCheck, String> {
+    let (port, path) = text.split_at(text.find('/').unwrap_or(text.len()));
+    let port =
+        port.parse().map_err(|_| format!("`{text}` does not begin with a port, as in 8080/healthz"))?;
+    Ok(HttpCheck { port, path: if path.is_empty() { "/".to_owned() } else { path.to_owned() } })
+}
+
+fn stop_signal(text: &str) -> Result<StopSignal, String> {
+    let name = text.to_ascii_uppercase();
+    let meant = |s: &StopSignal| s.as_str() == name || s.as_str().strip_prefix("SIG") == Some(&name);
+    StopSignal::ALL
+        .into_iter()
+        .find(meant)
+        .ok_or_else(|| format!("`{text}` is none of {}", StopSignal::ALL.map(StopSignal::as_str).join(", ")))
 }

@@ -1,6 +1,7 @@
 //! One container.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::errors::Error;
@@ -10,13 +11,15 @@ use bollard::query_parameters::{
 };
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
+use muster_events::spec::StopSignal;
 use muster_events::time::Timestamp;
 use tokio::time::timeout;
 
+use super::inside::Within;
 use super::logs::Logs;
 use super::{kernel_log, remove, words};
 use crate::output::{Patience, Source};
-use crate::runtime::{Exit, Instance, Signal};
+use crate::runtime::{Exit, Inside, Instance, Signal};
 
 /// How long the engine may take to hand over the last lines: a program is not slowed down by our reading, so much
 /// may be left to read.
@@ -58,6 +61,13 @@ impl Container {
         let output = Some(Logs::follow(&client, &id, stored));
         Self { client, id, output, killed: false }
     }
+}
+
+/// The signal that a container's image names for the purpose, else SIGTERM.
+async fn usual_signal(client: &bollard::Docker, id: &str) -> String {
+    let inspected = client.inspect_container(id, None::<InspectContainerOptions>).await;
+    let named = inspected.ok().and_then(|found| found.config).and_then(|config| config.stop_signal);
+    named.filter(|name| !name.is_empty()).unwrap_or_else(|| StopSignal::Term.as_str().to_owned())
 }
 
 /// Whether the kernel killed a container for its memory: by its own word, or else by the engine's, which may come
@@ -129,14 +139,19 @@ impl Instance for Container {
         .boxed()
     }
 
+    fn inside(&self) -> Option<Arc<dyn Inside>> {
+        Some(Arc::new(Within { client: self.client.clone(), id: self.id.clone() }))
+    }
+
     fn signal(&mut self, signal: Signal) -> BoxFuture<'_, ()> {
         async move {
-            self.killed |= signal == Signal::Kill;
             let name = match signal {
-                Signal::Terminate => "SIGTERM",
-                Signal::Kill => "SIGKILL",
+                Signal::Stop(Some(signal)) => signal.as_str().to_owned(),
+                Signal::Stop(None) => usual_signal(&self.client, &self.id).await,
+                Signal::Kill => StopSignal::Kill.as_str().to_owned(),
             };
-            let options = KillContainerOptionsBuilder::new().signal(name).build();
+            self.killed |= name == StopSignal::Kill.as_str();
+            let options = KillContainerOptionsBuilder::new().signal(&name).build();
             match self.client.kill_container(&self.id, Some(options)).await {
                 // 404 and 409: it is gone or has ended.
                 Ok(()) | Err(Error::DockerResponseServerError { status_code: 404 | 409, .. }) => {}
