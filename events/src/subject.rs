@@ -148,9 +148,9 @@ pub enum Topic {
     },
     /// `feed.<entity>.<id>.<type>`: a committed event once more, singly, on core NATS.
     Feed {
-        /// `task`, `worker`, `leader`, `command`, `report`.
+        /// `task`, `job`, `worker`, `leader`, `command`, `report`.
         entity: String,
-        /// The task's, worker's, leader's or actor's name.
+        /// The task's, job's, worker's, leader's or actor's name.
         id: String,
         /// The rest of the event's type.
         kind: String,
@@ -171,10 +171,11 @@ impl Topic {
         let (entity, kind) = kind.split_once('.').unwrap_or(("event", kind));
         let id = match event {
             Event::LeaderElected(e) => e.leader.to_string(),
-            _ => match (event.task(), event.worker()) {
-                (Some(task), _) => task.to_string(),
-                (None, Some(worker)) => worker.to_string(),
-                (None, None) => actor.to_string(),
+            _ => match (event.task(), event.job(), event.worker()) {
+                (Some(task), _, _) => task.to_string(),
+                (None, Some(job), _) => job.to_string(),
+                (None, None, Some(worker)) => worker.to_string(),
+                (None, None, None) => actor.to_string(),
             },
         };
         Self::Feed { entity: entity.to_owned(), id, kind: kind.to_owned() }

@@ -8,6 +8,8 @@ mod bad_input;
 mod cluster;
 #[path = "system/docker.rs"]
 mod docker;
+#[path = "system/examples.rs"]
+mod examples;
 #[path = "system/feed.rs"]
 mod feed;
 #[path = "system/golden.rs"]

@@ -22,3 +22,7 @@ pub const TIMEOUT_S: f64 = 31_536_000.0;
 pub const GRACE_S: f64 = 3600.0;
 /// Highest priority; the lowest is its negative.
 pub const PRIORITY: i32 = 1000;
+/// Most bytes of the values of an array of tasks: a version of a job is one message, which has to hold them.
+pub const ARRAY_BYTES: usize = 512 << 10;
+/// Most bytes of one of them; it becomes an environment variable.
+pub const ARRAY_VALUE_BYTES: usize = 4096;

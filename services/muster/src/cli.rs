@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Cancel(command::cancel::Args),
     /// Run a task that has ended once more
     Start(command::start::Args),
+    /// Jobs: run, list, show, scale, stop, start, retry, diff, history
+    Job(command::job::Args),
     /// List workers
     Workers(command::workers::Args),
     /// Place nothing new on a worker

@@ -25,6 +25,8 @@ pub(crate) struct Assignment {
     pub(crate) index: u32,
     /// The job's token in the output's subject: an id, or `-`.
     pub(crate) job: String,
+    /// The task's value, where its job has an array.
+    pub(crate) value: Option<String>,
 }
 
 /// What is to be done about an order.
@@ -87,8 +89,10 @@ impl Agent {
         let mut actions = Vec::with_capacity(orders.len());
         for order in orders {
             match order {
-                Order::Start { attempt, spec, index, job } => {
-                    self.start(attempt, specs.get(spec as usize), index, job, &mut actions);
+                Order::Start { attempt, spec, index, job, value } => {
+                    let spec = specs.get(spec as usize).map(Arc::clone);
+                    let run = spec.map(|spec| Assignment { attempt, spec, index, job, value });
+                    self.start(attempt, run, &mut actions);
                 }
                 Order::Stop { attempt, stale } => actions.extend(self.stop(attempt, stale)),
                 Order::Register => actions.push(Action::Register),
@@ -97,14 +101,7 @@ impl Agent {
         actions
     }
 
-    fn start(
-        &mut self,
-        attempt: AttemptRef,
-        spec: Option<&Arc<TaskSpec>>,
-        index: u32,
-        job: String,
-        actions: &mut Vec<Action>,
-    ) {
+    fn start(&mut self, attempt: AttemptRef, run: Option<Assignment>, actions: &mut Vec<Action>) {
         let known = self.held.contains_key(&attempt) || self.ended.contains(&attempt);
         if known || attempt.fence < self.floor {
             return;
@@ -120,8 +117,8 @@ impl Agent {
             None => {}
         }
         self.hold(attempt);
-        actions.push(match spec {
-            Some(spec) => Action::Run(Assignment { attempt, spec: Arc::clone(spec), index, job }),
+        actions.push(match run {
+            Some(assignment) => Action::Run(assignment),
             None => {
                 Action::ReportNotStarted(attempt, "the order names a spec that it does not bring".to_owned())
             }
@@ -216,7 +213,7 @@ mod tests {
     }
 
     fn start(attempt: AttemptRef) -> Order {
-        Order::Start { attempt, spec: 0, index: 0, job: "-".into() }
+        Order::Start { attempt, spec: 0, index: 0, job: "-".into(), value: None }
     }
 
     fn stop(attempt: AttemptRef) -> Order {
@@ -310,7 +307,7 @@ mod tests {
     fn a_spec_that_is_not_there_is_told() {
         let mut agent = Agent::default();
         let a = attempt(1, 1, 10);
-        let order = Order::Start { attempt: a, spec: 7, index: 0, job: "-".into() };
+        let order = Order::Start { attempt: a, spec: 7, index: 0, job: "-".into(), value: None };
         assert!(matches!(agent.take(orders(vec![order]))[..], [Action::ReportNotStarted(x, _)] if x == a));
     }
 

@@ -1,10 +1,10 @@
-//! One message of every shipped version, kept for ever: `schemas/golden/commit-vN.msgpack` as it was written, and beside
+//! Messages of every shipped version, kept for ever: `schemas/golden/commit-vN.msgpack` as it was written, and beside
 //! it `commit-vN.json`, what it means. Every later build must read the first as the second.
 //!
-//! A new version gets a new pair: write the JSON by hand, then `cargo xtask schemas`. A pair that has shipped is never
-//! changed or deleted.
+//! A new version gets a new pair, and so do events that come to a version later (`commit-vN-<what>`): write the JSON by
+//! hand, then `cargo xtask schemas`. A pair that has shipped is never changed or deleted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
@@ -17,16 +17,28 @@ fn folder() -> PathBuf {
     schemas::folder().join("golden")
 }
 
-fn meaning(version: u16) -> Vec<u8> {
-    let path = folder().join(format!("commit-v{version}.json"));
-    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+/// What the messages of a version mean, by their files.
+fn meanings(version: u16) -> BTreeMap<PathBuf, Vec<u8>> {
+    let first = format!("commit-v{version}");
+    let found: BTreeMap<_, _> = fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "json"))
+        .filter(|path| {
+            let name = path.file_stem().unwrap().to_string_lossy();
+            name.strip_prefix(&first).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        })
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect();
+    assert!(found.contains_key(&folder().join(format!("{first}.json"))), "there is no {first}.json");
+    found
 }
 
 #[test]
 fn every_shipped_version_is_read_as_it_was_meant() {
-    for version in 1..=VERSION {
-        let meant: Commit = decode(Encoding::Json, &meaning(version)).unwrap();
-        let path = folder().join(format!("commit-v{version}.msgpack"));
+    for (path, meaning) in (1..=VERSION).flat_map(meanings) {
+        let meant: Commit = decode(Encoding::Json, &meaning).unwrap();
+        let path = path.with_extension("msgpack");
         if !path.exists() && schemas::may_write() {
             fs::write(&path, encode_commit(&meant).unwrap()).unwrap();
         }
@@ -39,14 +51,17 @@ fn every_shipped_version_is_read_as_it_was_meant() {
 
 #[test]
 fn the_present_version_has_every_event_and_no_field_gets_lost() {
-    let commit: Commit = decode(Encoding::Json, &meaning(VERSION)).unwrap();
-    let there: BTreeSet<&str> = commit.events().map(|(_, _, event)| Event::kind(event)).collect();
+    let mut there = BTreeSet::new();
+    for (path, meaning) in meanings(VERSION) {
+        let commit: Commit = decode(Encoding::Json, &meaning).unwrap();
+        there.extend(commit.events().map(|(_, _, event)| Event::kind(event)));
+        let written: serde_json::Value = serde_json::from_slice(&meaning).unwrap();
+        let again = without_defaults(serde_json::to_value(&commit).unwrap());
+        assert_eq!(again, without_defaults(written), "{}", path.display());
+    }
     let all = schemas::event_kinds();
     let missing: Vec<_> = all.iter().filter(|kind| !there.contains(kind.as_str())).collect();
-    assert!(missing.is_empty(), "commit-v{VERSION}.json has no {missing:?}");
-
-    let written: serde_json::Value = serde_json::from_slice(&meaning(VERSION)).unwrap();
-    assert_eq!(without_defaults(serde_json::to_value(&commit).unwrap()), without_defaults(written));
+    assert!(missing.is_empty(), "the golden messages of version {VERSION} have no {missing:?}");
 }
 
 /// Drops what a writer may leave out and a reader fills in.

@@ -24,6 +24,15 @@ pub(crate) struct TaskAnswer<'a> {
     job: Option<JobId>,
     /// Which copy of its definition it is, from 0.
     index: u32,
+    /// The run of its job that made it, from 1; absent where no definition of a job did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<u32>,
+    /// The version of its job it is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u32>,
+    /// Its value, where its job has an array.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a str>,
     /// Container image.
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<&'a str>,
@@ -117,6 +126,9 @@ impl<'a> TaskAnswer<'a> {
             name: &spec.name,
             job: task.job,
             index: task.index,
+            run: (task.run > 0).then_some(task.run),
+            version: (task.version > 0).then_some(task.version),
+            value: task.value.as_deref(),
             image: spec.image.as_deref(),
             command: &spec.command,
             env: &spec.env,

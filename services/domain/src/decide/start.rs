@@ -4,13 +4,18 @@ use muster_events::command::TaskStart;
 use muster_events::event::{Event, TaskRestarted};
 use muster_events::outcome::Problem;
 
+use crate::jobs;
 use crate::state::State;
 
-/// A task that waits or runs is started already.
+/// A task that waits or runs is started already. One that a job made may start again while the job wants it.
 pub(super) fn decide(state: &State, start: &TaskStart) -> Result<Vec<Event>, Problem> {
     let id = start.task_id;
-    let over = super::task(state, id)?.state.is_final();
-    Ok(over.then_some(Event::TaskRestarted(TaskRestarted { task: id })).into_iter().collect())
+    let task = super::task(state, id)?;
+    if !task.state.is_final() {
+        return Ok(Vec::new());
+    }
+    jobs::may_start(state, id, task)?;
+    Ok(vec![Event::TaskRestarted(TaskRestarted { task: id })])
 }
 
 #[cfg(test)]

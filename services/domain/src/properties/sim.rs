@@ -1,5 +1,7 @@
 //! A manager in small: decides, applies, keeps the log, derives orders; and checks all that must hold on the way.
 
+mod jobs;
+
 use std::collections::BTreeSet;
 
 use muster_events::codec::{self, Encoding};
@@ -15,7 +17,7 @@ use muster_events::time::Timestamp;
 use muster_events::worker::Register;
 use proptest::sample::Index;
 
-use super::Shape;
+use super::{JobWish, Shape};
 use crate::deadline::{self, Liveness};
 use crate::decide::{Request, decide};
 use crate::state::{State, TaskState, WorkerStatus};
@@ -52,6 +54,7 @@ pub(super) struct Sim {
     group: (u64, Vec<Event>),
     started: BTreeSet<(WorkerId, AttemptRef)>,
     stopped: BTreeSet<(WorkerId, AttemptRef)>,
+    jobs: jobs::Watch,
 }
 
 fn name(worker: u8) -> WorkerId {
@@ -76,6 +79,7 @@ impl Sim {
             group: (1, Vec::new()),
             started: BTreeSet::new(),
             stopped: BTreeSet::new(),
+            jobs: jobs::Watch::default(),
         }
     }
 
@@ -220,6 +224,7 @@ impl Sim {
     /// Time passes, and what falls due on the way happens at its time.
     pub(super) fn later(&mut self, seconds: u8) {
         let end = self.now.plus_seconds(f64::from(seconds));
+        self.reconcile_until(end);
         while let Some(next) = deadline::next(&self.state, &self.liveness).filter(|t| *t <= end) {
             self.now = self.now.max(next);
             let events = deadline::due(&self.state, &self.liveness, self.now);
@@ -281,7 +286,9 @@ impl Sim {
             self.unregister(worker);
             self.register(worker, true, false, 0, 4, None);
         }
+        (0..4).for_each(|job| self.job_stop(job));
         for _ in 0..100 {
+            self.reconcile_all();
             self.place(usize::MAX);
             (0..4).for_each(|worker| self.report_all(worker, &Claim::Ended(Ending::Exited { code: 0 })));
         }
@@ -352,6 +359,7 @@ impl Sim {
                 self.attempts.push((attempt, e.worker.clone()));
             }
             evolve::event(&mut probe, event, self.now).unwrap_or_else(|e| panic!("{e}: {event:?}"));
+            self.jobs.see(&probe, event);
             assert_eq!(invariants::check(&probe), [], "after {event:?}");
         }
         self.group.1.extend(events.iter().cloned());

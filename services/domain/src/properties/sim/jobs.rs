@@ -1,0 +1,170 @@
+//! The jobs of the small manager: what is asked of them, how they are brought to it, and what must hold on the way.
+
+use std::collections::BTreeSet;
+
+use muster_events::command::{Command, JobName as NamedJob, JobScale, JobStop};
+use muster_events::commit::{Cause, SCHEDULER};
+use muster_events::event::Event;
+use muster_events::id::{Actor, JobId, JobName, TaskId};
+use muster_events::job::{Array, JobDefinition, JobKind, JobRef, OnFailure, Range, Work};
+use muster_events::spec::TaskDefinition;
+use muster_events::time::Timestamp;
+
+use super::{JobWish, Sim};
+use crate::jobs::{self, Dirty};
+use crate::state::State;
+
+/// The most turns in which four small jobs must be as wanted.
+const TURNS_MAX: usize = 1000;
+
+/// Watches over all that happens to jobs.
+#[derive(Default)]
+pub(super) struct Watch {
+    dirty: Dirty,
+    /// Runs that have ended and were not begun again since.
+    ended: BTreeSet<(JobId, u32)>,
+}
+
+impl Watch {
+    /// An event has happened; `state` has applied it.
+    pub(super) fn see(&mut self, state: &State, event: &Event) {
+        self.dirty.note(state, event);
+        match event {
+            Event::JobCompleted(e) | Event::JobFailed(e) => self.end(e.job, e.run),
+            Event::JobStopped(e) => match e.run {
+                Some(run) => self.end(e.job, run),
+                None => self.ended.extend(state.jobs.get(e.job).map(|job| (e.job, job.last_run))),
+            },
+            Event::JobRetried(e) => {
+                self.ended.remove(&(e.job, e.run));
+            }
+            Event::TaskRestarted(e) => {
+                let task = &state.tasks[&e.task];
+                self.ended.retain(|run| task.job.is_none_or(|job| *run != (job, task.run)));
+            }
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, job: JobId, run: u32) {
+        assert!(self.ended.insert((job, run)), "run {run} of {job} ended twice");
+    }
+}
+
+fn name(job: u8) -> JobName {
+    JobName::new(&format!("j{job}")).unwrap()
+}
+
+fn reference(job: u8) -> JobRef {
+    JobRef::Name(Default::default(), name(job))
+}
+
+impl Sim {
+    pub(in super::super) fn job_submit(&mut self, job: u8, count: u32, wish: &JobWish) {
+        let batch = job < 2;
+        let array =
+            (batch && wish.array).then_some(Array::Range(Range { from: 1, to: i64::from(count), step: 1 }));
+        let definition = JobDefinition {
+            schema: None,
+            kind: if batch { JobKind::Batch } else { JobKind::Service },
+            name: name(job),
+            namespace: None,
+            labels: [].into(),
+            count: array.is_none().then_some(count),
+            array,
+            max_parallel: wish.max_parallel.filter(|_| batch),
+            on_failure: (batch && wish.stops_at_failure).then_some(OnFailure::Stop),
+            task: Some(TaskDefinition {
+                command: vec!["true".into()],
+                cpu: if wish.heavy { 2.0 } else { 0.1 },
+                ..TaskDefinition::default()
+            }),
+        };
+        self.command("alice", &Command::JobSubmit(Box::new(definition)));
+    }
+
+    pub(in super::super) fn job_stop(&mut self, job: u8) {
+        self.command("alice", &Command::JobStop(JobStop { job: reference(job), reason: None }));
+    }
+
+    pub(in super::super) fn job_scale(&mut self, job: u8, count: u32) {
+        self.command("alice", &Command::JobScale(JobScale { job: reference(job), count }));
+    }
+
+    pub(in super::super) fn job_start(&mut self, job: u8) {
+        self.command("alice", &Command::JobStart(NamedJob { job: reference(job) }));
+    }
+
+    pub(in super::super) fn job_retry(&mut self, job: u8) {
+        self.command("alice", &Command::JobRetry(NamedJob { job: reference(job) }));
+    }
+
+    /// Turns with bounded room, as the manager gives them.
+    pub(in super::super) fn reconcile(&mut self, turns: usize, room: usize) {
+        for _ in 0..turns {
+            let mut dirty = std::mem::take(&mut self.jobs.dirty);
+            let events = dirty.turn(&self.state, self.now, room);
+            self.jobs.dirty = dirty;
+            assert!(events.len() <= room);
+            if events.is_empty() {
+                return;
+            }
+            self.check_room(&events);
+            let cause = Cause { command: None, actor: Actor::new(SCHEDULER).unwrap(), trace: None };
+            self.commit(cause, events);
+        }
+    }
+
+    /// All jobs are as wanted: what was noted on the way was enough, and who looks at all of them finds nothing.
+    pub(in super::super) fn reconcile_all(&mut self) {
+        self.jobs.dirty.wake(&self.state, self.now);
+        self.reconcile(TURNS_MAX, 3);
+        let rest = Dirty::all(&self.state).turn(&self.state, self.now, usize::MAX);
+        assert_eq!(rest, [], "not noted");
+        assert!(
+            jobs::next(&self.state).is_none_or(|at| at > self.now),
+            "something is due, but nothing follows"
+        );
+        for (id, job) in self.state.jobs.in_order(0) {
+            for (_, run) in job.live_runs().filter(|(_, run)| run.stop.is_none()) {
+                let alive = run.open.len() as u64;
+                match &run.spec.work {
+                    Work::Service(service) => assert!(alive <= u64::from(service.count), "{id}: {run:?}"),
+                    Work::Batch(_) => assert!(run.is_busy(), "{id} has nothing to wait for: {run:?}"),
+                }
+            }
+        }
+    }
+
+    /// What falls due for jobs until `end` happens at its time.
+    pub(super) fn reconcile_until(&mut self, end: Timestamp) {
+        self.reconcile_all();
+        while let Some(next) = jobs::next(&self.state).filter(|at| *at <= end) {
+            self.now = self.now.max(next);
+            self.reconcile_all();
+        }
+    }
+
+    /// A turn never has more of a batch's tasks alive than may be at a time.
+    fn check_room(&self, events: &[Event]) {
+        let begins = events.iter().filter_map(|event| match event {
+            Event::TaskSubmitted(e) => Some((e.job?, e.run)),
+            Event::TaskRestarted(e) => run_of(&self.state, e.task),
+            _ => None,
+        });
+        let begins: Vec<_> = begins.collect();
+        let Some((id, number)) = begins.first() else { return };
+        let run = &self.state.jobs.get(*id).unwrap().runs[number];
+        if let Work::Batch(batch) = &run.spec.work
+            && let Some(max) = batch.max_parallel
+        {
+            let alive = run.open.len() + run.ending.len() + begins.len();
+            assert!(alive <= max as usize, "{alive} of {id} at a time, but {max} may");
+        }
+    }
+}
+
+fn run_of(state: &State, task: TaskId) -> Option<(JobId, u32)> {
+    let task = &state.tasks[&task];
+    Some((task.job?, task.run))
+}
