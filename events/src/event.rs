@@ -149,6 +149,9 @@ pub struct TaskSubmitted {
     /// Its value, where the job has an array.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
+    /// The worker it is for, where the job wants one on each: its spec is the job's, bound to this worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<WorkerId>,
     /// What to run; absent when `like` names a task with the same spec, or `version` says which version of the job has
     /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -161,7 +164,7 @@ pub struct TaskSubmitted {
 impl TaskSubmitted {
     /// A task that says nothing of itself yet.
     pub const fn new(task: TaskId) -> Self {
-        Self { task, job: None, index: 0, run: 0, version: 0, value: None, spec: None, like: None }
+        Self { task, job: None, index: 0, run: 0, version: 0, value: None, on: None, spec: None, like: None }
     }
 }
 

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::array::{Array, Range};
 pub use self::reference::{BadJobRef, JobRef};
-use crate::id::{JobName, Namespace};
-use crate::spec::{TaskDefinition, TaskSpec};
+use crate::id::{JobName, Namespace, WorkerId};
+use crate::spec::{Constraint, Operator, TaskDefinition, TaskSpec};
 
 /// What a job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -27,17 +27,20 @@ pub enum JobKind {
     Batch,
     /// Copies that are kept up.
     Service,
+    /// One on each worker that fits, also on those that join later.
+    System,
 }
 
 impl JobKind {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Batch, Self::Service];
+    pub const ALL: [Self; 3] = [Self::Batch, Self::Service, Self::System];
 
     /// The name users write.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Batch => "batch",
             Self::Service => "service",
+            Self::System => "system",
         }
     }
 }
@@ -112,6 +115,8 @@ pub enum Work {
     Batch(Batch),
     /// Copies that are kept up.
     Service(Service),
+    /// One on each worker that fits.
+    System(System),
 }
 
 /// The work of a batch.
@@ -150,6 +155,38 @@ pub struct Service {
     pub count: u32,
 }
 
+/// The work of a system job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct System {
+    /// What to run. Its constraints say on which workers.
+    pub task: Arc<TaskSpec>,
+}
+
+impl System {
+    /// What to run on this worker: the same, bound to it.
+    pub fn task_on(&self, worker: &WorkerId) -> TaskSpec {
+        let bound = Constraint {
+            attribute: "worker".to_owned(),
+            operator: Operator::Equal,
+            value: worker.to_string(),
+        };
+        let mut task = TaskSpec::clone(&self.task);
+        if let Err(place) = task.constraints.binary_search(&bound) {
+            task.constraints.insert(place, bound);
+        }
+        task
+    }
+
+    /// Whether this is what to run on some worker.
+    fn has(&self, task: &TaskSpec) -> bool {
+        let ours = &self.task.constraints;
+        let all_there = ours.iter().all(|c| task.constraints.binary_search(c).is_ok());
+        all_there
+            && task.constraints.len() <= ours.len() + 1
+            && TaskSpec { constraints: ours.clone(), ..task.clone() } == *self.task
+    }
+}
+
 impl Copies {
     /// How many tasks there are.
     pub fn total(&self) -> u32 {
@@ -176,6 +213,7 @@ impl Work {
         match self {
             Self::Batch(_) => JobKind::Batch,
             Self::Service(_) => JobKind::Service,
+            Self::System(_) => JobKind::System,
         }
     }
 
@@ -184,6 +222,16 @@ impl Work {
         match self {
             Self::Batch(batch) => &batch.task,
             Self::Service(service) => &service.task,
+            Self::System(system) => &system.task,
+        }
+    }
+
+    /// Whether a task with this spec is one of those it wants.
+    pub fn has(&self, task: &TaskSpec) -> bool {
+        match self {
+            Self::Batch(batch) => *batch.task == *task,
+            Self::Service(service) => *service.task == *task,
+            Self::System(system) => system.has(task),
         }
     }
 
@@ -192,6 +240,7 @@ impl Work {
         match (self, other) {
             (Self::Batch(a), Self::Batch(b)) => a.task == b.task && a.copies == b.copies,
             (Self::Service(a), Self::Service(b)) => a.task == b.task,
+            (Self::System(a), Self::System(b)) => a.task == b.task,
             _ => false,
         }
     }
@@ -203,7 +252,7 @@ impl JobSpec {
         let mut spec = self.clone();
         match &mut spec.work {
             Work::Service(service) => service.count = count,
-            Work::Batch(_) => return None,
+            Work::Batch(_) | Work::System(_) => return None,
         }
         Some(spec)
     }

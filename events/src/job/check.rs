@@ -6,7 +6,7 @@ use std::sync::Arc;
 use schemars::{JsonSchema as _, Schema, SchemaGenerator};
 use serde_json::Value;
 
-use super::{Array, Batch, Copies, JobDefinition, JobKind, JobSpec, Service, Work};
+use super::{Array, Batch, Copies, JobDefinition, JobKind, JobSpec, Service, System, Work};
 use crate::id::{JobId, JobName};
 use crate::outcome::FieldError;
 use crate::spec::{TaskDefinition, TaskSpec, limit};
@@ -24,6 +24,7 @@ impl JobDefinition {
         let task = self.task.as_ref().and_then(|task| wrong.template("task", task, &self.name));
         let work = match self.kind {
             JobKind::Batch => self.batch(task, &mut wrong).map(Work::Batch),
+            JobKind::System => task.map(|task| Work::System(System { task })),
             JobKind::Service => {
                 task.map(|task| Work::Service(Service { task, count: self.count.unwrap_or(1) }))
             }
@@ -41,13 +42,13 @@ impl JobDefinition {
 
     /// Refuses what the kind cannot have and asks for what it needs.
     fn check_fields(&self, wrong: &mut Wrong) {
-        use JobKind::{Batch, Service};
+        use JobKind::{Batch, Service, System};
         let takes: [(&str, bool, &[JobKind]); 5] = [
             ("count", self.count.is_some(), &[Batch, Service]),
             ("array", self.array.is_some(), &[Batch]),
             ("max_parallel", self.max_parallel.is_some(), &[Batch]),
             ("on_failure", self.on_failure.is_some(), &[Batch]),
-            ("task", self.task.is_some(), &[Batch, Service]),
+            ("task", self.task.is_some(), &[Batch, Service, System]),
         ];
         for (field, given, kinds) in takes {
             if given && !kinds.contains(&self.kind) {
@@ -181,6 +182,7 @@ pub(super) fn template_schema(generator: &mut SchemaGenerator) -> Schema {
 mod tests {
     use super::*;
     use crate::codec::{Encoding, decode_request};
+    use crate::id::WorkerId;
     use crate::job::{OnFailure, Range};
     use crate::outcome::Problem;
 
@@ -228,6 +230,22 @@ mod tests {
         assert_eq!((service.count, service.task.name.as_str()), (0, "nginx"));
         let more = spec.scaled(3).unwrap();
         assert!(more != spec && more.work.runs_the_same(&spec.work));
+    }
+
+    #[test]
+    fn a_system_job_binds_its_task_to_each_worker() {
+        let text = r#"{"kind":"system","name":"s","task":{"command":["x"],"constraints":[
+            {"attribute":"zone","operator":"=","value":"a"}]}}"#;
+        let Work::System(system) = spec(text).work else { panic!("a system job") };
+        let work = Work::System(system.clone());
+        let one = system.task_on(&WorkerId::new("w1").unwrap());
+        assert_eq!(one.constraints.len(), 2);
+        assert!(one.constraints.is_sorted() && work.has(&one) && work.has(&system.task));
+        assert!(!work.has(&TaskSpec { priority: 1, ..one.clone() }));
+        assert!(!work.has(&TaskSpec { constraints: vec![], ..one }));
+        // Bound already: the same once more is nothing new.
+        let bound = System { task: Arc::new(system.task_on(&WorkerId::new("w1").unwrap())) };
+        assert_eq!(bound.task_on(&WorkerId::new("w1").unwrap()), *bound.task);
     }
 
     #[test]

@@ -150,6 +150,7 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
                 return Err(step.misfit(&e.worker, "still has tasks"));
             }
             step.state.workers.remove(&e.worker);
+            job::leave_workers(step.state);
         }
         Event::JobSubmitted(_)
         | Event::JobScaled(_)
@@ -208,7 +209,7 @@ impl Step<'_> {
         let spec = match (&e.spec, e.like, e.job) {
             (Some(spec), _, _) => Arc::clone(spec),
             (None, Some(like), _) => Arc::clone(&self.task(like)?.spec),
-            (None, None, Some(job)) if e.run > 0 => self.job_task_spec(job, e.run, e.version)?,
+            (None, None, Some(job)) if e.run > 0 => self.job_task_spec(job, e)?,
             (None, None, _) => return Err(self.misfit(e.task, "no spec")),
         };
         let task = Task {

@@ -9,9 +9,12 @@ mod batch;
 mod dirty;
 mod restart;
 mod service;
+mod system;
 
-use muster_events::event::{Event, JobEnded, JobStarted, JobStopped, JobStopping, TaskSubmitted};
-use muster_events::id::{JobId, TaskId};
+use muster_events::event::{
+    Event, JobEnded, JobStarted, JobStopped, JobStopping, TaskRestarted, TaskSubmitted,
+};
+use muster_events::id::{JobId, TaskId, WorkerId};
 use muster_events::job::Work;
 use muster_events::outcome::Problem;
 use muster_events::time::Timestamp;
@@ -56,6 +59,7 @@ fn due(state: &State, job: &Job) -> Option<Timestamp> {
     let runs = job.live_runs().filter(|(_, run)| run.stop.is_none());
     runs.filter_map(|(_, run)| match &run.spec.work {
         Work::Service(service) => service::due(state, run, service),
+        Work::System(system) => system::due(state, run, system),
         Work::Batch(_) => None,
     })
     .min()
@@ -92,9 +96,15 @@ pub(crate) fn may_start(state: &State, id: TaskId, task: &Task) -> Result<(), Pr
         Work::Batch(_) => {
             conflict(format!("it belongs to run {} of its job `{name}`, which ran again since", task.run))
         }
-        Work::Service(_) if [&run.over, &run.again].iter().any(|p| p.get(&task.index) == Some(&id)) => Ok(()),
-        Work::Service(_) => conflict(format!("another task of service `{name}` has its place")),
+        Work::Service(_) | Work::System(_) if has_place(run, id, task) => Ok(()),
+        Work::Service(_) | Work::System(_) => {
+            conflict(format!("its job `{name}` does not want it any more; it may have another in its place"))
+        }
     }
+}
+
+fn has_place(run: &Run, id: TaskId, task: &Task) -> bool {
+    [&run.over, &run.again].iter().any(|places| places.get(&task.index) == Some(&id))
 }
 
 /// One look at one run.
@@ -123,6 +133,7 @@ impl Turn<'_> {
             Work::Batch(_) if self.run.version < self.job.current.number => self.replaced(),
             Work::Batch(work) => self.batch(work),
             Work::Service(work) => self.service(work),
+            Work::System(work) => self.system(work),
         }
     }
 
@@ -141,16 +152,38 @@ impl Turn<'_> {
             .collect()
     }
 
-    /// A task of this run. It shares the spec that the run's version has.
-    fn task(&self, index: u32, ordinal: u64, value: Option<String>) -> Event {
-        Event::TaskSubmitted(TaskSubmitted {
+    /// A task of this run. It has the spec of the run's version.
+    fn task(&self, index: u32, ordinal: u64) -> TaskSubmitted {
+        TaskSubmitted {
             job: Some(self.id),
             run: self.number,
             version: self.run.version,
             index,
-            value,
             ..TaskSubmitted::new(TaskId::of_job(self.id, ordinal))
-        })
+        }
+    }
+
+    /// Ends the tasks that are not as the present version wants them.
+    fn end_stale(&self) -> Vec<Event> {
+        let reason = format!("replaced by version {} of its job", self.run.version);
+        self.end(self.run.stale.iter().filter_map(|index| self.run.open.get(index)), &reason)
+    }
+
+    /// Fills a place: with the task that had it, in its time, where that is still the one to have it; else with a new one.
+    fn fill(&self, index: u32, ordinal: &mut u64, on: Option<&WorkerId>) -> Option<Event> {
+        let asked = self.run.again.get(&index);
+        let had = asked.or_else(|| self.run.over.get(&index));
+        match had.and_then(|id| Some((*id, self.state.tasks.get(id)?))) {
+            Some((id, task)) if restart::is_same_task(self.run, task) => {
+                let due = asked.is_some() || restart::at(task).is_some_and(|at| at <= self.now);
+                due.then_some(Event::TaskRestarted(TaskRestarted { task: id }))
+            }
+            _ => {
+                let new = TaskSubmitted { on: on.cloned(), ..self.task(index, *ordinal) };
+                *ordinal += 1;
+                Some(Event::TaskSubmitted(new))
+            }
+        }
     }
 
     /// The end of a run, of whose tasks `left_out` were never made.

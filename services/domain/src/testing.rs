@@ -318,6 +318,11 @@ pub(crate) fn service(name: &str, count: u32) -> JobDefinition {
     job_of(JobKind::Service, name, count)
 }
 
+/// A task of one core and 1 GiB on each worker.
+pub(crate) fn system(name: &str) -> JobDefinition {
+    JobDefinition { count: None, ..job_of(JobKind::System, name, 0) }
+}
+
 pub(crate) fn job_submit(definition: JobDefinition) -> Command {
     Command::JobSubmit(Box::new(definition))
 }

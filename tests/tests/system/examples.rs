@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use muster_tests::cluster::{Cluster, Setup};
+use muster_tests::cluster::{Cluster, Setup, until};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
@@ -35,7 +35,7 @@ fn each_has_its_test_and_names_the_schema() {
         assert!(text.starts_with("# yaml-language-server: $schema=../schemas/job.json\n"), "{file}");
         assert!(source.contains(&format!("\"{file}\"")), "{file} has no test");
     }
-    assert!(files.len() >= 2, "{files:?}");
+    assert!(files.len() >= 3, "{files:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,6 +59,29 @@ async fn a_batch_runs_to_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_system_job_has_a_task_on_each_worker() {
+    let mut cluster = Cluster::start(Setup::default()).await;
+    let out = run(&cluster, "system.yaml").await;
+    assert!(out.contains("job uptime running: 2 running of 2"), "{out}");
+    // A worker that is stopped takes its task with it and gets one when it is back.
+    cluster.stop("w2").await;
+    until("it runs on one", async || {
+        let job = cluster.try_get("/api/v1/jobs/uptime").await?.body;
+        (job["tasks"]["running"] == 1 && job["count"] == 1).then_some(())
+    })
+    .await;
+    cluster.start_part("w2");
+    until("it runs on both", async || {
+        let page = cluster.try_get("/api/v1/manager/tasks?job=uptime&state=running").await?.body;
+        let on: BTreeSet<_> =
+            page["tasks"].as_array()?.iter().filter_map(|t| t["worker_id"].as_str()).collect();
+        (on == ["w1", "w2"].into()).then_some(())
+    })
+    .await;
+    assert!(job(&cluster, &["stop", "uptime"]).await.contains("stopped"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_is_kept_up_scaled_and_stopped() {
     let cluster = Cluster::start(Setup::default()).await;
     let out = run(&cluster, "service.yaml").await;
@@ -72,7 +95,7 @@ async fn a_service_is_kept_up_scaled_and_stopped() {
     let (id, handle) = (task["id"].as_str().unwrap(), task["handle"].as_str().unwrap());
     let killed = tokio::process::Command::new("kill").args(["-KILL", handle]).status().await.unwrap();
     assert!(killed.success());
-    muster_tests::cluster::until("the task runs again", async || {
+    until("the task runs again", async || {
         let task = cluster.try_get(&format!("/api/v1/manager/tasks/{id}")).await?.body;
         (task["state"] == "running" && task["attempt"] == 2).then_some(())
     })

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use muster_domain::state::TaskState;
 use muster_domain::state::job::{Ended, Job, Run};
+use muster_domain::state::{State, TaskState, WorkerStatus};
 use muster_events::event::Event;
-use muster_events::id::{Actor, JobId, JobName, Namespace};
+use muster_events::id::{Actor, JobId, JobName, Namespace, WorkerId};
 use muster_events::job::{JobKind, JobSpec, Work};
 use muster_events::time::Timestamp;
 use schemars::JsonSchema;
@@ -29,7 +29,7 @@ pub(crate) struct JobAnswer<'a> {
     version: u32,
     /// Words to find it by.
     labels: &'a BTreeMap<String, String>,
-    /// How many tasks there shall be.
+    /// How many tasks there shall be; of a system job one on each active worker that fits.
     count: u32,
     /// At most so many at a time; null where all may be.
     max_parallel: Option<u32>,
@@ -136,12 +136,18 @@ impl<'a> RunAnswer<'a> {
 
 impl<'a> JobAnswer<'a> {
     /// A job in short, as lists have it.
-    pub(crate) fn short(id: JobId, job: &'a Job) -> Self {
+    pub(crate) fn short(state: &State, id: JobId, job: &'a Job) -> Self {
         let spec: &JobSpec = job.spec();
         let newest = job.newest_run();
+        let active =
+            |worker: &WorkerId| state.workers.get(worker).is_some_and(|w| w.status() == WorkerStatus::Active);
         let (count, max_parallel) = match &spec.work {
             Work::Batch(batch) => (batch.copies.total(), batch.max_parallel),
             Work::Service(service) => (service.count, None),
+            Work::System(_) => {
+                let places = newest.map_or(0, |(_, run)| run.workers.keys().filter(|id| active(id)).count());
+                (u32::try_from(places).unwrap_or(u32::MAX), None)
+            }
         };
         let stop = job.stop.as_ref().and_then(|stop| stop.reason.as_deref());
         Self {
@@ -169,9 +175,9 @@ impl<'a> JobAnswer<'a> {
     }
 
     /// A job with what it shall be and its runs.
-    pub(crate) fn whole(id: JobId, job: &'a Job) -> Self {
+    pub(crate) fn whole(state: &State, id: JobId, job: &'a Job) -> Self {
         let runs = job.runs.iter().rev().map(|(number, run)| RunAnswer::new(*number, run)).collect();
-        Self { spec: Some(job.spec()), runs: Some(runs), ..Self::short(id, job) }
+        Self { spec: Some(job.spec()), runs: Some(runs), ..Self::short(state, id, job) }
     }
 }
 

@@ -27,7 +27,7 @@ const PAGE_DEFAULT: u64 = 100;
 const PAGE_MAX: u64 = 1000;
 
 const LIST: [Parameter; 7] = [
-    parameter("kind", "string", "batch or service"),
+    parameter("kind", "string", "batch, service or system"),
     parameter("state", "string", "pending, running, stopping, stopped, completed or failed"),
     parameter("namespace", "string", "only those of this namespace"),
     parameter("label", "string", "`key=value`; repeat it to ask for several at once"),
@@ -128,8 +128,9 @@ async fn submit(
 /// A job as it is after a write.
 fn show(api: &Api, accepted: &Accepted, status: StatusCode, job: &JobRef) -> Response {
     let model = api.model.read();
-    let answer =
-        find(&model, job).map_err(ApiError).and_then(|(id, job)| json(status, &JobAnswer::whole(id, job)));
+    let answer = find(&model, job)
+        .map_err(ApiError)
+        .and_then(|(id, job)| json(status, &JobAnswer::whole(&model.state, id, job)));
     accepted.answer(answer)
 }
 
@@ -162,7 +163,7 @@ async fn list(State(api): State<Api>, Params(mut query): Params) -> ApiResult<Re
     let mut page = found.into_iter().filter(|(_, job)| after.is_none_or(|after| beyond(job, after)));
     let mut last = 0;
     let shown = page.by_ref().take(limit).inspect(|(_, job)| last = job.seq);
-    let jobs = shown.map(|(id, job)| JobAnswer::short(id, job)).collect();
+    let jobs = shown.map(|(id, job)| JobAnswer::short(&model.state, id, job)).collect();
     let next = page.next().is_some().then(|| format!("j{last}"));
     json(StatusCode::OK, &JobPage { jobs, total, next })
 }
@@ -178,7 +179,7 @@ async fn one(State(api): State<Api>, Id(id): Id, _: NoParams) -> ApiResult<Respo
     let job = reference(&id)?;
     let model = api.model.read();
     let (id, job) = find(&model, &job)?;
-    json(StatusCode::OK, &JobAnswer::whole(id, job))
+    json(StatusCode::OK, &JobAnswer::whole(&model.state, id, job))
 }
 
 async fn stop(State(api): State<Api>, Id(id): Id, caller: Caller, _: NoBody) -> Result<Response, Response> {

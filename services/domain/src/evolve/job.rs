@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use muster_events::event::{Event, JobEnded, JobRetried, JobStarted, JobStopped, JobStopping};
-use muster_events::id::{JobId, TaskId};
+use muster_events::event::{Event, JobEnded, JobRetried, JobStarted, JobStopped, JobStopping, TaskSubmitted};
+use muster_events::id::{JobId, TaskId, WorkerId};
 use muster_events::job::{JobKind, JobSpec, Work};
 use muster_events::spec::TaskSpec;
 use muster_events::time::Timestamp;
 
 use super::{Illegal, Step};
-use crate::state::job::{End, Ended, Job, RUNS_KEPT, Run, Stop, VERSIONS_KEPT, Version};
-use crate::state::{Counts, State, Task, TaskState};
+use crate::state::job::{End, Ended, Job, RUNS_KEPT, Run, Stop, VERSIONS_KEPT, Version, is_kept_up};
+use crate::state::{Counts, State, Task, TaskState, Worker};
 
 impl Step<'_> {
     /// Applies an event about a job; one about anything else is none of its business.
@@ -83,8 +83,8 @@ impl Step<'_> {
         let (jobs, tasks) = (&mut self.state.jobs, &self.state.tasks);
         let Some(job) = jobs.by_id.get_mut(&id) else { return };
         for run in job.runs.values_mut().filter(|run| run.end.is_none() && is_kept_up(&run.spec)) {
-            let wanted = run.spec.work.task();
-            let differs = |task: &TaskId| tasks.get(task).is_some_and(|t| t.spec != *wanted);
+            let work = &run.spec.work;
+            let differs = |task: &TaskId| tasks.get(task).is_some_and(|t| !work.has(&t.spec));
             run.stale = run.open.iter().filter(|(_, task)| differs(task)).map(|(index, _)| *index).collect();
         }
     }
@@ -196,18 +196,24 @@ impl Step<'_> {
         run.over.append(&mut run.again);
     }
 
-    /// What a task that `job` makes in a run of `version` is to run.
-    pub(super) fn job_task_spec(
-        &mut self,
-        job: JobId,
-        run: u32,
-        version: u32,
-    ) -> Result<Arc<TaskSpec>, Illegal> {
+    /// What a task that its job makes is to run.
+    pub(super) fn job_task_spec(&mut self, job: JobId, e: &TaskSubmitted) -> Result<Arc<TaskSpec>, Illegal> {
         let found = self.job(job)?;
-        let spec = found.runs.get(&run).filter(|run| run.end.is_none() && run.version == version);
-        match spec {
-            Some(run) => Ok(Arc::clone(run.spec.work.task())),
-            None => Err(self.misfit(job, format!("no live run {run} of version {version}"))),
+        let run = found.runs.get_mut(&e.run).filter(|run| run.end.is_none() && run.version == e.version);
+        let Some(run) = run else {
+            return Err(self.misfit(job, format!("no live run {} of version {}", e.run, e.version)));
+        };
+        match (&run.spec.work, &e.on) {
+            (Work::System(system), Some(worker)) => {
+                let spec = Arc::new(system.task_on(worker));
+                run.workers.insert(worker.clone(), e.index);
+                Ok(spec)
+            }
+            (work @ (Work::Batch(_) | Work::Service(_)), None) => Ok(Arc::clone(work.task())),
+            (_, on) => {
+                let found = format!("a {}, and the task is for {on:?}", run.spec.work.kind().as_str());
+                Err(self.misfit(job, found))
+            }
         }
     }
 }
@@ -225,9 +231,32 @@ fn adopt(job: &mut Job) -> bool {
     true
 }
 
-/// Whether each task of the job holds a place that is filled again when the task ends.
-fn is_kept_up(spec: &JobSpec) -> bool {
-    spec.work.kind() == JobKind::Service
+/// Gives up the places of workers that are gone, once their tasks have ended.
+pub(super) fn leave_workers(state: &mut State) {
+    let (jobs, workers, tasks) = (&mut state.jobs, &state.workers, &state.tasks);
+    let mut left = Vec::new();
+    for (id, job) in jobs.by_id.iter_mut().filter(|(_, job)| job.spec().work.kind() == JobKind::System) {
+        for run in job.runs.values_mut().filter(|run| run.end.is_none()) {
+            leave_gone(run, workers, tasks);
+            left.push(*id);
+        }
+    }
+    left.into_iter().for_each(|id| jobs.retime(id));
+}
+
+fn leave_gone(run: &mut Run, workers: &BTreeMap<WorkerId, Worker>, tasks: &BTreeMap<TaskId, Task>) {
+    let Run { workers: places, open, ending, over, again, counts, failures, .. } = run;
+    places.retain(|worker, index| {
+        if workers.contains_key(worker) || open.contains_key(index) || ending.contains_key(index) {
+            return true;
+        }
+        let (over, again) = (over.remove(index), again.remove(index));
+        if let Some(task) = over.or(again).and_then(|id| tasks.get(&id)) {
+            counts.leave(task.state);
+            *failures -= u32::from(over.is_some() && task.state == TaskState::Failed);
+        }
+        false
+    });
 }
 
 fn begun(version: u32, spec: Arc<JobSpec>, first: u64, at: Timestamp) -> Run {
@@ -243,6 +272,7 @@ fn begun(version: u32, spec: Arc<JobSpec>, first: u64, at: Timestamp) -> Run {
         ending: BTreeMap::new(),
         over: BTreeMap::new(),
         again: BTreeMap::new(),
+        workers: BTreeMap::new(),
         failures: 0,
         stale: BTreeSet::new(),
         counts: Counts::default(),
@@ -283,6 +313,9 @@ pub(super) fn moved(state: &mut State, id: TaskId, from: Option<TaskState>, to: 
     }
     run.counts.enter(to);
     take_place(run, id, task, from, to);
+    if to.is_final() && !run.workers.is_empty() {
+        leave_gone(run, &state.workers, &state.tasks);
+    }
     if from.is_some_and(TaskState::is_final) && run.end.take().is_some() {
         state.jobs.set_ended(job_id, None);
     }
@@ -312,7 +345,7 @@ fn take_place(run: &mut Run, id: TaskId, task: &Task, from: Option<TaskState>, t
         run.failures -= u32::from(was_over && from == Some(TaskState::Failed));
         run.again.remove(&index);
         run.open.insert(index, id);
-        if is_kept_up(&run.spec) && task.spec != *run.spec.work.task() {
+        if is_kept_up(&run.spec) && !run.spec.work.has(&task.spec) {
             run.stale.insert(index);
         }
     }

@@ -58,7 +58,7 @@ fn check_job(state: &State, id: JobId, job: &Job, found: &mut Found) {
 }
 
 fn check_run(name: &str, run: &Run, tasks: &[(TaskId, &Task)], found: &mut Found) {
-    let service = matches!(run.spec.work, Work::Service(_));
+    let service = matches!(run.spec.work, Work::Service(_) | Work::System(_));
     let told =
         |t: &Task| t.live_attempt().is_some_and(|a| a.stop == Some(muster_events::event::StopCause::Cancel));
     let by_index = |keep: &dyn Fn(&Task) -> bool| -> BTreeMap<u32, TaskId> {
@@ -101,9 +101,16 @@ fn check_run(name: &str, run: &Run, tasks: &[(TaskId, &Task)], found: &mut Found
     found.unless(indexes.iter().copied().eq(0..run.made), || {
         format!("{name} has made {} tasks, but there are those with the indexes {indexes:?}", run.made)
     });
-    let differs = |t: &Task| !t.state.is_final() && !told(t) && t.spec != *run.spec.work.task();
+    let differs = |t: &Task| !t.state.is_final() && !told(t) && !run.spec.work.has(&t.spec);
     let stale: BTreeSet<u32> = by_index(&differs).into_keys().collect();
     let known = if service && run.end.is_none() { &run.stale } else { &stale };
     found.unless(*known == stale, || format!("{name} has {:?} as stale, but {stale:?} are", run.stale));
+    let places: BTreeSet<u32> = run.workers.values().copied().collect();
+    let held: BTreeSet<u32> = [&open, &ending, &over].iter().flat_map(|p| p.keys().copied()).collect();
+    let system = matches!(run.spec.work, Work::System(_));
+    found.unless(if system { places == held } else { places.is_empty() }, || {
+        format!("{name} has places for {:?}, but its tasks hold {held:?}", run.workers)
+    });
+    found.unless(places.len() == run.workers.len(), || format!("{name} has two workers in one place"));
     found.unless(run.end.is_none() || alive == 0, || format!("{name} is over, but {alive} tasks are not"));
 }

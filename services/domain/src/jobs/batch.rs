@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use muster_events::event::{Event, TaskRestarted};
+use muster_events::event::{Event, TaskRestarted, TaskSubmitted};
 use muster_events::job::{Batch, OnFailure};
 
 use super::Turn;
@@ -32,7 +32,7 @@ impl Turn<'_> {
         let again = run.again.values().map(|id| Event::TaskRestarted(TaskRestarted { task: *id }));
         let new = (run.made..run.made + left).map(|index: u32| {
             let value = work.copies.value(index).map(Cow::into_owned);
-            self.task(index, run.first + u64::from(index), value)
+            Event::TaskSubmitted(TaskSubmitted { value, ..self.task(index, run.first + u64::from(index)) })
         });
         again.chain(new).take(room.min(self.limit)).collect()
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use muster_events::event::Event;
 use muster_events::id::{JobId, TaskId};
+use muster_events::job::JobKind;
 use muster_events::time::Timestamp;
 
 use super::{reconcile, timed};
@@ -49,6 +50,12 @@ impl Dirty {
             | Event::JobRetried(_)
             | Event::JobCompleted(_)
             | Event::JobFailed(_) => event.job(),
+            // Which workers there are is what a system job goes by.
+            Event::WorkerRegistered(_) | Event::WorkerActivated(_) | Event::WorkerUnregistered(_) => {
+                let systems = state.jobs.in_order(0).filter(|(_, j)| j.spec().work.kind() == JobKind::System);
+                systems.for_each(|(id, _)| self.add(id));
+                None
+            }
             // A task that is made, placed or started is as it was wanted.
             Event::TaskSubmitted(_)
             | Event::TaskWaiting(_)
@@ -58,12 +65,9 @@ impl Dirty {
             | Event::LeaderElected(_)
             | Event::CommandRejected(_)
             | Event::ReportRefused(_)
-            | Event::WorkerRegistered(_)
             | Event::WorkerOffline(_)
             | Event::WorkerDraining(_)
-            | Event::WorkerDrained(_)
-            | Event::WorkerActivated(_)
-            | Event::WorkerUnregistered(_) => None,
+            | Event::WorkerDrained(_) => None,
         };
         if let Some(job) = job {
             self.add(job);

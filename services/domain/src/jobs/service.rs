@@ -1,6 +1,6 @@
 //! A service: a place for each copy, each held by one task. What ends makes room for the next.
 
-use muster_events::event::{Event, TaskRestarted};
+use muster_events::event::Event;
 use muster_events::job::Service;
 use muster_events::time::Timestamp;
 
@@ -15,38 +15,14 @@ impl Turn<'_> {
         if !surplus.is_empty() {
             return surplus;
         }
-        let reason = format!("replaced by version {} of its job", run.version);
-        let stale = self.end(run.stale.iter().filter_map(|index| run.open.get(index)), &reason);
+        let stale = self.end_stale();
         if !stale.is_empty() {
             return stale;
         }
-        let mut ordinal = self.job.next_task;
-        let mut events = Vec::new();
         let free = run.again.range(..work.count).chain(run.over.range(..work.count)).map(|(index, _)| *index);
-        for index in free.chain(run.made..work.count) {
-            if events.len() >= self.limit {
-                break;
-            }
-            events.extend(self.fill(index, &mut ordinal));
-        }
-        events
-    }
-
-    /// Fills a place whose task has ended, or that has had none.
-    fn fill(&self, index: u32, ordinal: &mut u64) -> Option<Event> {
-        let asked = self.run.again.get(&index);
-        let before = asked.or_else(|| self.run.over.get(&index));
-        match before.and_then(|id| Some((*id, self.state.tasks.get(id)?))) {
-            Some((id, task)) if restart::is_same_task(self.run, task) => {
-                let due = asked.is_some() || restart::at(task).is_some_and(|at| at <= self.now);
-                due.then_some(Event::TaskRestarted(TaskRestarted { task: id }))
-            }
-            _ => {
-                let next = *ordinal;
-                *ordinal += 1;
-                Some(self.task(index, next, None))
-            }
-        }
+        let mut ordinal = self.job.next_task;
+        let fill = |index| self.fill(index, &mut ordinal, None);
+        free.chain(run.made..work.count).filter_map(fill).take(self.limit).collect()
     }
 }
 

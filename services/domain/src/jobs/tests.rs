@@ -76,7 +76,7 @@ fn a_replica_that_somebody_cancels_makes_room_for_another() {
     let task = world.tasks_of("s").next().unwrap().0;
     let world = world.and(cancel_task(task)).reconciled();
     assert_eq!((world.tasks_of("s").count(), world.job("s").1.runs[&1].open.len()), (3, 2));
-    world.when(start_task(task)).refused(409, "another task of service `s` has its place");
+    world.when(start_task(task)).refused(409, "its job `s` does not want it any more");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use muster_events::id::{JobId, JobName, Namespace, TaskId};
+use muster_events::id::{JobId, JobName, Namespace, TaskId, WorkerId};
 use muster_events::job::{JobKind, JobRef, JobSpec};
 use muster_events::spec::TaskSpec;
 use muster_events::time::Timestamp;
@@ -101,13 +101,15 @@ pub struct Run {
     pub open: BTreeMap<u32, TaskId>,
     /// The tasks that have been told to stop for good.
     pub ending: BTreeMap<u32, TaskId>,
-    /// The tasks that have ended and may be wanted again: of a batch those that did not complete, of a service all that
-    /// still hold their place.
+    /// The tasks that have ended and may be wanted again: of a batch those that did not complete, else all that still
+    /// hold their place.
     pub over: BTreeMap<u32, TaskId>,
     /// Those of `over` that shall run again as soon as they may.
     pub again: BTreeMap<u32, TaskId>,
     /// How many of `over` failed.
     pub failures: u32,
+    /// The place of each worker's task, where there is to be one on each: its index.
+    pub workers: BTreeMap<WorkerId, u32>,
     /// Which of `open` are not as the present version wants them.
     pub stale: BTreeSet<u32>,
     /// The tasks by state: of a batch all of them, else those that hold a place.
@@ -277,10 +279,9 @@ impl Job {
         self.runs.last_key_value().map(|(number, run)| (*number, run))
     }
 
-    /// Whether something may fall due for it: a service's task that has ended starts again.
+    /// Whether something may fall due for it: a task that is kept up and has ended starts again.
     fn is_timed(&self) -> bool {
-        let service = self.spec().work.kind() == JobKind::Service;
-        service && self.live_runs().any(|(_, run)| run.stop.is_none() && !run.over.is_empty())
+        is_kept_up(self.spec()) && self.live_runs().any(|(_, run)| run.stop.is_none() && !run.over.is_empty())
     }
 
     /// Where it stands.
@@ -294,6 +295,14 @@ impl Job {
             Some(Some(Ended::Completed)) => JobState::Completed,
             Some(Some(Ended::Failed)) => JobState::Failed,
         }
+    }
+}
+
+/// Whether each task of the job holds a place that is filled again when the task ends.
+pub(crate) fn is_kept_up(spec: &JobSpec) -> bool {
+    match spec.work.kind() {
+        JobKind::Service | JobKind::System => true,
+        JobKind::Batch => false,
     }
 }
 

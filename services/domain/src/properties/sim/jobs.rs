@@ -6,15 +6,17 @@ use muster_events::command::{Command, JobName as NamedJob, JobScale, JobStop};
 use muster_events::commit::{Cause, SCHEDULER};
 use muster_events::event::Event;
 use muster_events::id::{Actor, JobId, JobName, TaskId};
-use muster_events::job::{Array, JobDefinition, JobKind, JobRef, OnFailure, Range, Work};
-use muster_events::spec::TaskDefinition;
+use muster_events::job::{Array, JobDefinition, JobKind, JobRef, OnFailure, Range, System, Work};
+use muster_events::spec::{Constraint, Operator, TaskDefinition};
 use muster_events::time::Timestamp;
 
 use super::{JobWish, Sim};
 use crate::jobs::{self, Dirty};
-use crate::state::State;
+use crate::placement::suits;
+use crate::state::job::Run;
+use crate::state::{State, WorkerStatus};
 
-/// The most turns in which four small jobs must be as wanted.
+/// The most turns in which five small jobs must be as wanted.
 const TURNS_MAX: usize = 1000;
 
 /// Watches over all that happens to jobs.
@@ -61,22 +63,35 @@ fn reference(job: u8) -> JobRef {
 
 impl Sim {
     pub(in super::super) fn job_submit(&mut self, job: u8, count: u32, wish: &JobWish) {
-        let batch = job < 2;
+        let kind = match job {
+            0 | 1 => JobKind::Batch,
+            2 | 3 => JobKind::Service,
+            _ => JobKind::System,
+        };
+        let (batch, system) = (kind == JobKind::Batch, kind == JobKind::System);
         let array =
             (batch && wish.array).then_some(Array::Range(Range { from: 1, to: i64::from(count), step: 1 }));
         let definition = JobDefinition {
             schema: None,
-            kind: if batch { JobKind::Batch } else { JobKind::Service },
+            kind,
             name: name(job),
             namespace: None,
             labels: [].into(),
-            count: array.is_none().then_some(count),
+            count: (array.is_none() && !system).then_some(count),
             array,
             max_parallel: wish.max_parallel.filter(|_| batch),
             on_failure: (batch && wish.stops_at_failure).then_some(OnFailure::Stop),
             task: Some(TaskDefinition {
                 command: vec!["true".into()],
                 cpu: if wish.heavy { 2.0 } else { 0.1 },
+                constraints: (system && wish.array)
+                    .then(|| Constraint {
+                        attribute: "zone".into(),
+                        operator: Operator::Equal,
+                        value: "zone-1".into(),
+                    })
+                    .into_iter()
+                    .collect(),
                 ..TaskDefinition::default()
             }),
         };
@@ -130,8 +145,23 @@ impl Sim {
                 let alive = run.open.len() as u64;
                 match &run.spec.work {
                     Work::Service(service) => assert!(alive <= u64::from(service.count), "{id}: {run:?}"),
+                    Work::System(system) => self.check_places(run, system),
                     Work::Batch(_) => assert!(run.is_busy(), "{id} has nothing to wait for: {run:?}"),
                 }
+            }
+        }
+    }
+
+    /// Each worker that takes work and fits has its place, and no place is for one that does not fit.
+    fn check_places(&self, run: &Run, system: &System) {
+        for (id, worker) in &self.state.workers {
+            let place = run.workers.get(id);
+            if !suits(&system.task, id, worker) {
+                assert!(place.is_none_or(|index| !run.open.contains_key(index)), "{id} has a task");
+            } else if worker.status() == WorkerStatus::Active {
+                let place = place.unwrap_or_else(|| panic!("{id} has no place"));
+                let holders = [&run.open, &run.ending, &run.over];
+                assert_eq!(holders.iter().filter(|p| p.contains_key(place)).count(), 1, "{id}");
             }
         }
     }

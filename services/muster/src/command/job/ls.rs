@@ -1,6 +1,8 @@
 //! `muster job ls`: jobs.
 
+use clap::builder::PossibleValuesParser;
 use muster_client::{Job, JobFilter};
+use muster_events::job::JobKind;
 
 use crate::command::{Context, Outcome};
 use crate::exit;
@@ -17,7 +19,7 @@ pub(super) struct Args {
     #[arg(short, long)]
     all: bool,
     /// Only jobs of this kind
-    #[arg(long, value_parser = ["batch", "service"])]
+    #[arg(long, value_parser = PossibleValuesParser::new(JobKind::ALL.map(JobKind::as_str)))]
     kind: Option<String>,
     /// Only jobs in this state
     #[arg(long, value_parser = ["pending", "running", "stopping", "stopped", "completed", "failed"])]

@@ -90,7 +90,7 @@ pub(super) async fn for_count(manager: &ManagerClient, written: &Written<Job>, c
 
 /// Whether as many run as there shall be, all as the present version wants them.
 fn is_up(job: &Job) -> bool {
-    job.tasks.running == u64::from(job.count) && job.stopping == 0 && job.stale == 0
+    job.tasks.running >= u64::from(job.count) && job.stopping == 0 && job.stale == 0
 }
 
 /// What waiting means for a job of its kind.
