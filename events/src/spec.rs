@@ -5,6 +5,7 @@
 
 mod check;
 pub mod limit;
+mod module;
 mod placement;
 mod runtime;
 
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::module::{Module, is_input_name};
 pub use self::placement::{Constraint, Operator, Strategy};
 pub use self::runtime::{Limits, Runtime};
 use crate::id::TaskId;
@@ -33,7 +35,7 @@ pub struct TaskDefinition {
     /// Container image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// Program and arguments. May be empty only when the image has a command of its own.
+    /// Program and arguments. May be empty only when the image has a command of its own, or for a remote task.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
     /// Further arguments, after those of `command`.
@@ -81,6 +83,9 @@ pub struct TaskDefinition {
     /// Higher is placed first; -1000 to 1000.
     #[serde(default)]
     pub priority: i32,
+    /// What an HTTP worker shall execute (remote); a process or container finds it in files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module: Option<Module>,
     /// Copies, each a task of its own with an id derived from the command's; 1 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
@@ -100,7 +105,7 @@ pub struct TaskSpec {
     /// Environment variables.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// What is reserved for it; one slot.
+    /// What is reserved for it: one slot, and of a remote task nothing else.
     pub resources: Resources,
     /// What isolates it: never [`Runtime::Auto`].
     pub runtime: Runtime,
@@ -130,4 +135,7 @@ pub struct TaskSpec {
     /// Higher is placed first.
     #[serde(default)]
     pub priority: i32,
+    /// What an HTTP worker shall execute, or what a program finds in files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module: Option<Module>,
 }

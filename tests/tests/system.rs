@@ -22,6 +22,8 @@ mod log_contract;
 mod raw_input;
 #[path = "system/reconnect.rs"]
 mod reconnect;
+#[path = "system/remote.rs"]
+mod remote;
 #[path = "system/schemas.rs"]
 mod schemas;
 #[path = "system/security.rs"]

@@ -1,6 +1,6 @@
 //! From a definition to a spec: each field checked, units made canonical, defaults spelled out.
 
-use super::{GRACE_S_DEFAULT, Runtime, TaskDefinition, TaskSpec, limit};
+use super::{GRACE_S_DEFAULT, Runtime, TaskDefinition, TaskSpec, limit, module};
 use crate::outcome::FieldError;
 use crate::resources::Resources;
 
@@ -22,12 +22,7 @@ impl TaskDefinition {
             image: self.image.clone(),
             command: self.command.iter().chain(&self.args).cloned().collect(),
             env: self.env.clone(),
-            resources: Resources {
-                cpu_milli: thousandths(self.cpu),
-                memory: self.memory,
-                disk: self.disk,
-                slots: 1,
-            },
+            resources: self.resources(runtime),
             runtime,
             workdir: self.workdir.clone(),
             timeout_ms: self.timeout_s.map(thousandths),
@@ -38,7 +33,17 @@ impl TaskDefinition {
             constraints,
             strategy: self.strategy,
             priority: self.priority,
+            module: self.module.clone(),
         })
+    }
+
+    /// An HTTP worker tells how many modules it takes and nothing of its processors and memory, so of those nothing
+    /// can be reserved on it.
+    fn resources(&self, runtime: Runtime) -> Resources {
+        if runtime == Runtime::Remote {
+            return Resources { slots: 1, ..Resources::default() };
+        }
+        Resources { cpu_milli: thousandths(self.cpu), memory: self.memory, disk: self.disk, slots: 1 }
     }
 
     fn check_text(&self, wrong: &mut Wrong) {
@@ -91,13 +96,14 @@ impl TaskDefinition {
             wrong.add("constraints", self.constraints.len(), "may have 1024 entries at most");
         }
         for (index, c) in self.constraints.iter().enumerate() {
-            let known = matches!(c.attribute.as_str(), "worker" | "zone" | "hostname")
-                || c.attribute.strip_prefix("label.").is_some_and(|key| !key.is_empty());
+            let known =
+                matches!(c.attribute.as_str(), "worker" | "zone" | "hostname" | "os" | "tags" | "tools")
+                    || c.attribute.strip_prefix("label.").is_some_and(|key| !key.is_empty());
             if !known || c.attribute.len() > limit::LABEL_CHARS {
                 wrong.add(
                     format!("constraints[{index}].attribute"),
                     &c.attribute,
-                    "must be `worker`, `zone`, `hostname` or `label.<key>`",
+                    "must be `worker`, `zone`, `hostname`, `os`, `tags`, `tools` or `label.<key>`",
                 );
             }
             if c.value.len() > limit::LABEL_CHARS {
@@ -194,8 +200,25 @@ impl TaskDefinition {
                     wrong.add("pids", self.pids.unwrap_or(0), "is for the docker runtime");
                 }
             }
+            Runtime::Remote => self.check_remote(wrong),
         }
+        wrong.0.extend(module::check(self.module.as_ref(), runtime));
         runtime
+    }
+}
+
+impl TaskDefinition {
+    /// What only a program on the worker itself could be given.
+    fn check_remote(&self, wrong: &mut Wrong) {
+        let given = [
+            ("image", self.image.is_some()),
+            ("command", !self.command.is_empty() || !self.args.is_empty()),
+            ("pids", self.pids.is_some()),
+            ("limits", !self.limits.is_empty()),
+        ];
+        for (field, _) in given.iter().filter(|(_, given)| *given) {
+            wrong.add(*field, "", "is not taken by the remote runtime: an HTTP worker executes the module");
+        }
     }
 }
 
@@ -223,6 +246,7 @@ impl Wrong {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::Module;
 
     fn good() -> TaskDefinition {
         TaskDefinition {
@@ -251,6 +275,22 @@ mod tests {
         let bad = TaskDefinition { name: String::new(), cpu: f64::NAN, priority: 5000, ..good() };
         let fields: Vec<_> = bad.check().unwrap_err().into_iter().map(|e| e.field).collect();
         assert_eq!(fields, ["name", "cpu", "priority"]);
+    }
+
+    #[test]
+    fn a_remote_task_is_a_module_and_reserves_a_slot() {
+        let module = Some(Module { kind: "Build".into(), ..Module::default() });
+        let remote = TaskDefinition { runtime: Runtime::Remote, command: vec![], module, ..good() };
+        assert_eq!(remote.check().unwrap().resources, Resources { slots: 1, ..Resources::default() });
+        let fields = |def: TaskDefinition| -> Vec<_> {
+            def.check().unwrap_err().into_iter().map(|e| e.field).collect()
+        };
+        assert_eq!(fields(TaskDefinition { module: None, ..remote.clone() }), ["module"]);
+        assert_eq!(fields(TaskDefinition { command: vec!["true".into()], ..remote.clone() }), ["command"]);
+        assert_eq!(
+            fields(TaskDefinition { image: Some("i".into()), pids: Some(1), ..remote }),
+            ["image", "pids"]
+        );
     }
 
     #[test]

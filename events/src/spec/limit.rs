@@ -22,3 +22,7 @@ pub const TIMEOUT_S: f64 = 31_536_000.0;
 pub const GRACE_S: f64 = 3600.0;
 /// Highest priority; the lowest is its negative.
 pub const PRIORITY: i32 = 1000;
+/// Most bytes of a module's type.
+pub const MODULE_TYPE_BYTES: usize = 1024;
+/// Most bytes of a module with its inputs: it stands in the log, in an order and in one HTTP body.
+pub const MODULE_BYTES: usize = 1 << 20;

@@ -1,7 +1,6 @@
 //! The manager on the in-memory log, with the real codec: what it appends, to whom it speaks, and that nothing is
 //! decided twice.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,6 @@ use muster_events::outcome::Outcome;
 use muster_events::resources::Resources;
 use muster_events::spec::{Runtime, TaskDefinition};
 use muster_events::subject::Cell;
-use muster_events::time::Timestamp;
 use muster_events::worker::{Register, WorkerInfo};
 use muster_log::bus::{Bus, Outgoing, Stored};
 use muster_log::memory::MemoryBus;
@@ -88,16 +86,13 @@ fn register(worker: &str) -> Command {
         worker_id: WorkerId::new(worker).unwrap(),
         incarnation: Incarnation::new(uuid::Uuid::from_u128(1)),
         installation: Installation::new(uuid::Uuid::from_u128(2)),
-        info: WorkerInfo {
+        info: Box::new(WorkerInfo {
             hostname: "host".into(),
-            address: String::new(),
             zone: "z".into(),
-            labels: BTreeMap::new(),
             runtimes: [Runtime::Process].into(),
             capacity: Resources { cpu_milli: 4000, memory: 1 << 30, disk: 1 << 30, slots: 100 },
-            version: String::new(),
-            started_at: Timestamp::default(),
-        },
+            ..WorkerInfo::default()
+        }),
         holding: Vec::new(),
     })
 }

@@ -27,6 +27,8 @@ pub(crate) struct Task {
     pub(crate) attempt: Option<u32>,
     pub(crate) exit_code: Option<i32>,
     pub(crate) reason: Option<String>,
+    /// What it hands on.
+    pub(crate) result: Option<String>,
     /// When this worker first heard of it.
     pub(crate) created_at: Timestamp,
     pub(crate) started_at: Option<Timestamp>,
@@ -50,6 +52,7 @@ pub(crate) struct TaskView {
     attempt: Option<u32>,
     exit_code: Option<i32>,
     reason: Option<String>,
+    result: Option<String>,
     created_at: Timestamp,
     started_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
@@ -63,6 +66,7 @@ impl Task {
             attempt: None,
             exit_code: None,
             reason: None,
+            result: None,
             created_at: at,
             started_at: None,
             finished_at: None,
@@ -87,6 +91,7 @@ impl Task {
             attempt: self.attempt,
             exit_code: self.exit_code,
             reason: self.reason.clone(),
+            result: self.result.clone(),
             created_at: self.created_at,
             started_at: self.started_at,
             finished_at: self.finished_at,
@@ -97,6 +102,7 @@ impl Task {
         self.state = TaskState::Pending;
         self.exit_code = None;
         self.reason = None;
+        self.result = None;
         self.started_at = None;
         self.finished_at = None;
     }
@@ -199,6 +205,7 @@ impl Tasks {
                 };
                 task.exit_code = ending.exit_code();
                 task.reason = (task.state != TaskState::Completed).then(|| ending.reason());
+                task.result.clone_from(&report.result);
                 task.finished_at = Some(report.at);
             }
         }
@@ -244,11 +251,11 @@ mod tests {
     fn assignment(task: u128, number: u32) -> Assignment {
         let attempt =
             AttemptRef { task: TaskId::new(Uuid::from_u128(task)), number, fence: u64::from(number) };
-        Assignment { attempt, spec: spec(), index: 0, job: "-".into() }
+        Assignment { attempt, spec: spec(), index: 0, job: "-".into(), target: None, inputs: BTreeMap::new() }
     }
 
     fn report(attempt: AttemptRef, what: What) -> Report {
-        Report { attempt, at: Timestamp::from_micros(1), what }
+        Report { attempt, at: Timestamp::from_micros(1), what, result: None }
     }
 
     fn state_after(ending: Ending) -> TaskState {

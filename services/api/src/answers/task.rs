@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use muster_domain::state::{Class, State, Task, TaskState};
 use muster_events::id::{JobId, TaskId, WorkerId};
-use muster_events::spec::{Constraint, Limits, Runtime, Strategy, TaskSpec};
+use muster_events::spec::{Constraint, Limits, Module, Runtime, Strategy, TaskSpec};
 use muster_events::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -62,17 +62,25 @@ pub(crate) struct TaskAnswer<'a> {
     strategy: Strategy,
     /// Higher is placed first.
     priority: i32,
+    /// What an HTTP worker executes, or a program finds in files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    module: Option<ModuleAnswer<'a>>,
     /// `pending`, `scheduled`, `running`, `completed`, `failed`, `cancelled`.
     #[schemars(with = "String")]
     state: TaskState,
     /// The worker it is on, or was on last; null while it waits.
     worker_id: Option<&'a WorkerId>,
+    /// The worker that calls it there, where that is an HTTP worker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    carrier: Option<&'a WorkerId>,
     /// Which attempt it is in, from 1; null before the first.
     attempt: Option<u32>,
-    /// Container id or process id, once it has started.
+    /// Container id, process id, or the execution's name on an HTTP worker, once it has started.
     handle: Option<&'a str>,
     /// The program's exit code, where it gave one.
     exit_code: Option<i32>,
+    /// What it hands on: what its program wrote as its result, or a module's answer.
+    result: Option<&'a str>,
     /// In words: why it waits, failed or was cancelled.
     reason: Option<&'a str>,
     /// Whether it has been told to stop and has not yet ended.
@@ -85,6 +93,28 @@ pub(crate) struct TaskAnswer<'a> {
     started_at: Option<Timestamp>,
     /// When it ended for good.
     finished_at: Option<Timestamp>,
+}
+
+/// A module.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "TaskModule")]
+struct ModuleAnswer<'a> {
+    /// Its type.
+    #[serde(rename = "type")]
+    kind: &'a str,
+    /// The module itself; not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    serialized: Option<&'a str>,
+    /// Results it was submitted with; not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inputs: Option<&'a BTreeMap<String, String>>,
+}
+
+impl<'a> From<&'a Module> for ModuleAnswer<'a> {
+    fn from(module: &'a Module) -> Self {
+        let inputs = (!module.inputs.is_empty()).then_some(&module.inputs);
+        Self { kind: &module.kind, serialized: Some(&module.serialized), inputs }
+    }
 }
 
 /// Milliseconds in seconds.
@@ -105,6 +135,14 @@ impl<'a> TaskAnswer<'a> {
     /// Task `id`, if there is one.
     pub(crate) fn of(state: &'a State, id: TaskId) -> Option<Self> {
         state.tasks.get(&id).map(|task| Self::new(state, id, task))
+    }
+
+    /// The same without what may be long: for lists.
+    pub(crate) fn in_short(mut self) -> Self {
+        if let Some(module) = &mut self.module {
+            (module.serialized, module.inputs) = (None, None);
+        }
+        self
     }
 
     fn new(state: &'a State, id: TaskId, task: &'a Task) -> Self {
@@ -133,11 +171,14 @@ impl<'a> TaskAnswer<'a> {
             constraints: &spec.constraints,
             strategy: spec.strategy,
             priority: spec.priority,
+            module: spec.module.as_ref().map(Into::into),
             state: task.state,
             worker_id: shown_worker(task),
+            carrier: shown.and_then(|a| a.carrier.as_ref()),
             attempt: newest.map(|a| a.number),
             handle: shown.and_then(|a| a.handle.as_deref()),
             exit_code: shown.and_then(|a| a.ending.as_ref()).and_then(|e| e.exit_code()),
+            result: shown.and_then(|a| a.result.as_deref()),
             reason: reason(state, task),
             stopping: task.live_attempt().is_some_and(|a| a.stop.is_some()),
             created_at: task.submitted_at,

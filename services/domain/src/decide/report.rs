@@ -8,21 +8,22 @@ use muster_events::outcome::Problem;
 use muster_events::report::{Ending, Report, Reports, What};
 
 use super::Request;
-use super::release::{cancelled, drained, give_up};
+use super::release::{Freed, cancelled, give_up};
 use crate::state::{Attempt, State, Task, TaskState};
 
 /// Takes the reports in order, each seeing what those before it brought about. A report that says what is known
 /// already leads to nothing; one about an attempt that no longer counts is refused on the record.
 pub(super) fn decide(state: &State, request: &Request<'_>, c: &Reports) -> Result<Vec<Event>, Problem> {
     super::speaks_for(request, &c.worker_id, false)?;
-    let worker = super::worker(state, &c.worker_id)?;
-    let mut batch =
-        Batch { state, worker: &c.worker_id, news: BTreeMap::new(), freed: 0, events: Vec::new() };
+    super::worker(state, &c.worker_id)?;
+    let (news, freed, events) = (BTreeMap::new(), Freed::default(), Vec::new());
+    let mut batch = Batch { state, worker: &c.worker_id, news, freed, events };
+    batch.freed.look_at(&c.worker_id);
     for report in &c.reports {
         batch.take(report);
     }
     let Batch { mut events, freed, .. } = batch;
-    events.extend(drained(&c.worker_id, worker, freed));
+    events.extend(freed.drained(state));
     Ok(events)
 }
 
@@ -43,7 +44,7 @@ struct Batch<'a> {
     worker: &'a WorkerId,
     /// What earlier reports of the batch brought about; the state does not know it yet.
     news: BTreeMap<TaskId, Standing>,
-    freed: usize,
+    freed: Freed<'a>,
     events: Vec<Event>,
 }
 
@@ -53,6 +54,7 @@ impl<'a> Batch<'a> {
             Ok(found) => found,
             Err(why) => return self.refuse(report, why),
         };
+        self.freed.note(attempt, false);
         match (&report.what, self.standing(report.attempt.task, task, attempt)) {
             (What::Started { handle }, Standing::Placed) => {
                 self.news.insert(report.attempt.task, Standing::Running);
@@ -64,8 +66,8 @@ impl<'a> Batch<'a> {
             }
             (What::Ended(ending), Standing::Placed | Standing::Running) => {
                 self.news.insert(report.attempt.task, Standing::Ended);
-                self.freed += 1;
-                self.events.push(ended(report, task, attempt, ending));
+                self.freed.note(attempt, true);
+                self.events.push(ended(self.state, report, task, attempt, ending));
             }
             (What::Started { .. }, Standing::Running | Standing::Ended)
             | (What::Ended(_), Standing::Ended)
@@ -77,7 +79,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The task with its newest attempt, if that is the one reported and this worker's.
+    /// The task with its newest attempt, if that is the one reported and this worker looks after it.
     fn find(&self, reference: AttemptRef) -> Result<(&'a Task, &'a Attempt), String> {
         let Some(task) = self.state.tasks.get(&reference.task) else {
             return Err(format!("task {} is unknown", reference.task));
@@ -89,8 +91,11 @@ impl<'a> Batch<'a> {
             let (number, fence) = (attempt.number, attempt.fence);
             return Err(format!("the task's newest attempt is number {number} with fence {fence}"));
         }
-        if attempt.worker != *self.worker {
-            return Err(format!("the attempt was placed on worker {}", attempt.worker));
+        if attempt.keeper() != self.worker {
+            return Err(match &attempt.carrier {
+                Some(carrier) => format!("worker {carrier} carries the attempt"),
+                None => format!("the attempt was placed on worker {}", attempt.worker),
+            });
         }
         Ok((task, attempt))
     }
@@ -120,19 +125,21 @@ impl<'a> Batch<'a> {
 
 /// What the end of an attempt means for its task. A cancel outweighs every end, even a good one; a stop for a drain
 /// only those ends that the stop, or a loss, brought about.
-fn ended(report: &Report, task: &Task, attempt: &Attempt, ending: &Ending) -> Event {
-    let end = || TaskEnded { attempt: report.attempt, at: report.at, ending: ending.clone() };
+fn ended(state: &State, report: &Report, task: &Task, attempt: &Attempt, ending: &Ending) -> Event {
+    let end = |result| TaskEnded { attempt: report.attempt, at: report.at, ending: ending.clone(), result };
     match (ending, attempt.stop) {
         (_, Some(StopCause::Cancel)) => cancelled(task, report.attempt, Some(ending)),
         (Ending::Lost { .. }, _) => {
             give_up(report.attempt.task, task, attempt, Some(ending), ending.reason())
         }
         (Ending::Stopped { .. }, Some(StopCause::Drain)) => {
-            let why = format!("worker {} drains", attempt.worker);
+            let drains = |id: &&WorkerId| state.workers.get(*id).is_some_and(|w| w.drain.is_some());
+            let worker = attempt.carrier.as_ref().filter(drains).unwrap_or(&attempt.worker);
+            let why = format!("worker {worker} drains");
             give_up(report.attempt.task, task, attempt, Some(ending), why)
         }
-        (Ending::Exited { code: 0 }, _) => Event::TaskCompleted(end()),
-        _ => Event::TaskFailed(end()),
+        (Ending::Exited { code: 0 }, _) => Event::TaskCompleted(end(report.result.clone())),
+        _ => Event::TaskFailed(end(None)),
     }
 }
 
@@ -152,7 +159,7 @@ mod tests {
     };
 
     fn end(attempt: AttemptRef, ending: Ending) -> TaskEnded {
-        TaskEnded { attempt, at: START, ending }
+        TaskEnded { attempt, at: START, ending, result: None }
     }
 
     fn refused(attempt: AttemptRef, worker: &str, reason: &str, stop: bool) -> Event {
@@ -268,6 +275,7 @@ mod tests {
         let again = Event::TaskRescheduled(TaskRescheduled {
             attempt: a,
             worker: worker_id("w1"),
+            carrier: None,
             reason: "worker w1 drains".into(),
         });
         let world = world.when(reports("w1", [(a, stopped())])).then([again]);
@@ -290,7 +298,8 @@ mod tests {
     fn what_is_lost_waits_again() {
         let world = running(["a"]);
         let a = world.attempt("a");
-        let again = TaskRescheduled { attempt: a, worker: worker_id("w1"), reason: "lost: gone".into() };
+        let (worker, reason) = (worker_id("w1"), "lost: gone".into());
+        let again = TaskRescheduled { attempt: a, worker, carrier: None, reason };
         let world = world.when(reports("w1", [(a, lost())])).then([Event::TaskRescheduled(again)]);
         assert_eq!(world.task("a").state, TaskState::Pending);
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use muster_events::codec::Encoding;
+use muster_events::id::TaskId;
 use muster_events::subject::{Topic, header};
 
 use super::NatsBus;
@@ -41,6 +42,14 @@ impl Signals for NatsBus {
 
     fn publish_feed(&self, topic: Topic, payload: Bytes) -> BoxFuture<'_, Result<()>> {
         async move { self.core.send(self.core.cell.subject(topic).to_string(), None, payload).await }.boxed()
+    }
+
+    fn feed(&self, task: TaskId) -> BoxFuture<'_, Result<Live<Bytes>>> {
+        async move {
+            let messages = self.core.subscribe(self.core.cell.feed_filter(task)).await?;
+            Ok(messages.map(|message| Ok(message.payload)).boxed())
+        }
+        .boxed()
     }
 
     fn ask_manager(&self, what: &str, payload: Bytes) -> BoxFuture<'_, Result<Bytes>> {

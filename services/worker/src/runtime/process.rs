@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use crate::agent::Assignment;
 use crate::clock;
 use crate::environment::Environment;
+use crate::files::{AttemptFiles, Files};
 use crate::output::{Patience, Piece, Source};
 use crate::runtime::lanes::Lanes;
 use crate::runtime::limits;
@@ -40,17 +41,18 @@ pub(crate) struct Processes {
     lanes: Vec<Handle>,
     next: AtomicUsize,
     environment: Environment,
+    files: Files,
     /// The muster binary, for `exec-limited`.
     program: PathBuf,
 }
 
 impl Processes {
-    /// A runtime that gives its processes `environment` and runs those with limits through `program`.
-    pub(crate) fn new(lanes: &Lanes, environment: Environment, program: PathBuf) -> Self {
-        Self { lanes: lanes.handles(), next: AtomicUsize::new(0), environment, program }
+    /// A runtime that gives its processes `environment` and `files`, and runs those with limits through `program`.
+    pub(crate) fn new(lanes: &Lanes, environment: Environment, files: Files, program: PathBuf) -> Self {
+        Self { lanes: lanes.handles(), next: AtomicUsize::new(0), environment, files, program }
     }
 
-    fn command(&self, assignment: &Assignment) -> Result<Command, NotStarted> {
+    fn command(&self, assignment: &Assignment, files: &AttemptFiles) -> Result<Command, NotStarted> {
         let spec = &assignment.spec;
         let Some((name, args)) = spec.command.split_first() else {
             return Err(NotStarted("the task has no command".to_owned()));
@@ -71,6 +73,7 @@ impl Processes {
         for (name, value) in self.environment.of(assignment) {
             command.env(name, &*value);
         }
+        command.envs(files.environment(assignment));
         if let Some(dir) = &spec.workdir {
             command.current_dir(dir);
         }
@@ -95,18 +98,23 @@ impl Runtime for Processes {
         assignment: &'a Arc<Assignment>,
     ) -> BoxFuture<'a, Result<Box<dyn Instance>, NotStarted>> {
         async move {
-            let mut command = self.command(assignment)?;
+            let files = self.files.lay(assignment).map_err(|e| {
+                NotStarted(format!("what its program is handed cannot be written to its folder: {e}"))
+            })?;
+            // Dropped with whatever comes next, and with it the files.
+            let files = Laid(files);
+            let mut command = self.command(assignment, &files.0)?;
             let mut pause = PAUSE_FIRST;
             for _ in 1..TRIES_MAX {
                 match Process::spawn(&mut command) {
                     Err(e) if is_shortage(&e) => tokio::time::sleep(pause).await,
                     Err(e) => return Err(explain(assignment, &e)),
-                    Ok(process) => return Ok(Box::new(process) as Box<dyn Instance>),
+                    Ok(process) => return Ok(process.with(files)),
                 }
                 pause *= 2;
             }
             Process::spawn(&mut command)
-                .map(|process| Box::new(process) as Box<dyn Instance>)
+                .map(|process| process.with(files))
                 .map_err(|e| explain(assignment, &e))
         }
         .boxed()
@@ -169,13 +177,26 @@ struct Process {
     output: Option<Pipes>,
     /// The process has been waited for: its id means nothing any more.
     reaped: bool,
+    /// Gone with it.
+    files: Option<Laid>,
+}
+
+/// The files of an attempt, removed when dropped.
+struct Laid(AttemptFiles);
+
+impl Drop for Laid {
+    fn drop(&mut self) {
+        self.0.clear();
+    }
 }
 
 impl Process {
     fn spawn(command: &mut Command) -> io::Result<Self> {
         let mut child = command.spawn()?;
         match Self::attend(&mut child) {
-            Ok((pid, end, output)) => Ok(Self { child, pid, end, output: Some(output), reaped: false }),
+            Ok((pid, end, output)) => {
+                Ok(Self { child, pid, end, output: Some(output), reaped: false, files: None })
+            }
             Err(e) => {
                 // Without a way to notice its end it must not run.
                 kill_group(Pid::from_child(&child), rustix::process::Signal::KILL);
@@ -183,6 +204,11 @@ impl Process {
                 Err(e)
             }
         }
+    }
+
+    fn with(mut self, files: Laid) -> Box<dyn Instance> {
+        self.files = Some(files);
+        Box::new(self)
     }
 
     fn attend(child: &mut Child) -> io::Result<(Pid, Watched, Pipes)> {
@@ -243,6 +269,11 @@ impl Instance for Process {
             );
         }
         std::future::ready(()).boxed()
+    }
+
+    fn result(&mut self) -> BoxFuture<'_, Result<Option<String>, String>> {
+        let result = self.files.as_ref().map_or(Ok(None), |files| files.0.result());
+        std::future::ready(result).boxed()
     }
 
     fn remains(self: Box<Self>) -> Option<BoxFuture<'static, ()>> {

@@ -5,5 +5,7 @@
 mod docker;
 mod driver;
 mod http;
+mod http_worker;
 mod lifecycle;
 mod process;
+mod remote;

@@ -38,6 +38,7 @@ pub(super) fn of(args: Args) -> Result<TaskDefinition, Failure> {
         constraints: options.constraint,
         strategy: if options.spread { Strategy::Spread } else { Strategy::BestFit },
         priority: options.priority,
+        module: None,
         count: options.count,
     })
 }
@@ -105,10 +106,10 @@ pub(super) fn constraint(text: &str) -> Result<Constraint, String> {
 
 /// A runtime by its name.
 pub(crate) fn runtime(text: &str) -> Result<Runtime, String> {
-    [Runtime::Auto, Runtime::Docker, Runtime::Process]
+    [Runtime::Auto, Runtime::Docker, Runtime::Process, Runtime::Remote]
         .into_iter()
         .find(|r| r.as_str() == text)
-        .ok_or_else(|| format!("`{text}` is none of auto, docker, process"))
+        .ok_or_else(|| format!("`{text}` is none of auto, docker, process, remote"))
 }
 
 #[cfg(test)]

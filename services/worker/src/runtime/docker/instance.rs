@@ -148,6 +148,10 @@ impl Instance for Container {
         .boxed()
     }
 
+    fn result(&mut self) -> BoxFuture<'_, Result<Option<String>, String>> {
+        std::future::ready(Ok(None)).boxed()
+    }
+
     fn remains(self: Box<Self>) -> Option<BoxFuture<'static, ()>> {
         Some(async move { remove(&self.client, &self.id).await }.boxed())
     }
