@@ -14,7 +14,7 @@ use muster_events::time::Timestamp;
 use tokio::time::timeout;
 
 use super::logs::Logs;
-use super::{kernel_log, remove, words};
+use super::{handed, kernel_log, remove, words};
 use crate::output::{Patience, Source};
 use crate::runtime::{Exit, Instance, Signal};
 
@@ -149,7 +149,7 @@ impl Instance for Container {
     }
 
     fn result(&mut self) -> BoxFuture<'_, Result<Option<String>, String>> {
-        std::future::ready(Ok(None)).boxed()
+        handed::result(&self.client, &self.id).boxed()
     }
 
     fn remains(self: Box<Self>) -> Option<BoxFuture<'static, ()>> {

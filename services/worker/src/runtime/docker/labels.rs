@@ -29,7 +29,12 @@ pub(super) fn of(
     assignment: &Assignment,
 ) -> HashMap<String, String> {
     let AttemptRef { task, number, fence } = assignment.attempt;
-    let spec = serde_json::to_string(&*assignment.spec).unwrap_or_default();
+    // What a module is made of lies in the container already, and may be large.
+    let mut spec = (*assignment.spec).clone();
+    if let Some(module) = &mut spec.module {
+        (module.serialized, module.inputs) = (String::new(), BTreeMap::new());
+    }
+    let spec = serde_json::to_string(&spec).unwrap_or_default();
     [
         (CELL, cell.to_string()),
         (INSTALLATION, installation.to_string()),
