@@ -137,9 +137,10 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
         Event::TaskRescheduled(e) => step.ended(e.attempt, TaskState::Pending, None, Some(&e.reason))?,
         Event::TaskRestarted(e) => step.restarted(e.task)?,
         Event::WorkerRegistered(e) => step.registered(e),
-        Event::WorkerOffline(e) => step.worker(&e.worker)?.online = false,
+        Event::WorkerOffline(e) => step.standing(&e.worker, |w| w.online = false)?,
         Event::WorkerDraining(e) => {
-            step.worker(&e.worker)?.drain = Some(Drain { deadline: e.deadline, drained: false });
+            let drain = Some(Drain { deadline: e.deadline, drained: false });
+            step.standing(&e.worker, |w| w.drain = drain)?;
         }
         Event::WorkerDrained(e) => {
             let worker = step.worker(&e.worker)?;
@@ -149,12 +150,13 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
                 None => return Err(step.misfit(&e.worker, "not draining")),
             }
         }
-        Event::WorkerActivated(e) => step.worker(&e.worker)?.drain = None,
+        Event::WorkerActivated(e) => step.standing(&e.worker, |w| w.drain = None)?,
         Event::WorkerUnregistered(e) => {
             if !step.worker(&e.worker)?.tasks.is_empty() {
                 return Err(step.misfit(&e.worker, "still has tasks"));
             }
             step.state.workers.remove(&e.worker);
+            step.state.fleet.remove(&e.worker);
         }
         // A refusal changes nothing but the record.
         Event::CommandRejected(_) | Event::ReportRefused(_) => {}
@@ -184,6 +186,16 @@ impl Step<'_> {
     fn worker(&mut self, id: &WorkerId) -> Result<&mut Worker, Illegal> {
         let (seq, kind) = (self.seq, self.kind);
         self.state.workers.get_mut(id).ok_or_else(|| Illegal::NoWorker { seq, kind, worker: id.clone() })
+    }
+
+    /// Changes something that decides whether the worker takes work.
+    fn standing(&mut self, id: &WorkerId, change: impl FnOnce(&mut Worker)) -> Result<(), Illegal> {
+        let worker = self.worker(id)?;
+        change(worker);
+        if let Some(worker) = self.state.workers.get(id) {
+            self.state.fleet.put(id, worker);
+        }
+        Ok(())
     }
 
     /// The task whose newest attempt is `attempt`, which must be alive.
@@ -239,6 +251,8 @@ impl Step<'_> {
         }
         worker.used = worker.used.plus(&resources);
         worker.tasks.insert(e.task);
+        let free = worker.free();
+        self.state.fleet.refill(&e.worker, free);
         let (fence, assigned_at) = (self.seq, self.at);
         let Some(task) = self.state.tasks.get_mut(&e.task) else {
             return Err(Illegal::NoTask { seq: self.seq, kind: self.kind, task: e.task });
@@ -293,6 +307,8 @@ impl Step<'_> {
             let worker = self.worker(&id)?;
             worker.used = worker.used.minus(&resources);
             worker.tasks.remove(&attempt.task);
+            let free = worker.free();
+            self.state.fleet.refill(&id, free);
         }
         self.state.counts.leave(before);
         self.state.counts.enter(next);
@@ -351,6 +367,7 @@ impl Step<'_> {
             used,
             tasks,
         };
+        self.state.fleet.put(&e.worker, &worker);
         self.state.workers.insert(e.worker.clone(), worker);
     }
 }

@@ -28,6 +28,7 @@ pub fn check(state: &State) -> Vec<Violation> {
     check_workers(state, &mut found);
     check_counts(state, &mut found);
     check_queue(state, &mut found);
+    check_fleet(state, &mut found);
     found.0
 }
 
@@ -190,6 +191,15 @@ fn check_queue(state: &State, found: &mut Found) {
     }
 }
 
+/// Placement sees exactly the workers that take work, each with what it has left.
+fn check_fleet(state: &State, found: &mut Found) {
+    let takes_work = |w: &Worker| w.online && w.drain.is_none();
+    let there = state.workers.iter().filter(|(_, w)| takes_work(w)).map(|(id, w)| (id, w.free()));
+    let seen: Vec<_> = state.fleet.rows().map(|(row, free)| (&row.id, free)).collect();
+    let there: Vec<_> = there.collect();
+    found.unless(seen == there, || format!("placement sees the workers {seen:?}, but there are {there:?}"));
+}
+
 #[cfg(test)]
 mod tests {
     use muster_events::time::Timestamp;
@@ -238,6 +248,7 @@ mod tests {
             "is drained, but",
         );
         broken(|s| s.counts = Counts::default(), "0 are counted");
+        broken(|s| s.fleet.remove(&w), "placement sees the workers []");
         broken(|s| s.queue.clear(), "the queue (0 tasks) is not what waits (1 tasks)");
         let blocked = given([submit("x")]).placed().state.blocked;
         broken(

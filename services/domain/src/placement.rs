@@ -14,18 +14,19 @@ mod candidates;
 mod filter;
 mod reason;
 
-use std::collections::BTreeSet;
-use std::collections::btree_set;
+use std::collections::{BTreeMap, BTreeSet, btree_set};
+use std::rc::Rc;
 use std::sync::Arc;
 
-use muster_events::event::{Event, TaskAssigned, TaskWaiting, Why};
-use muster_events::id::{TaskId, WorkerId};
+use muster_events::event::{Event, TaskAssigned, TaskWaiting};
+use muster_events::id::TaskId;
 use muster_events::resources::Resources;
-use muster_events::spec::Strategy;
-use muster_events::worker::WorkerInfo;
+use muster_events::spec::{Constraint, Runtime, Strategy};
 
-use crate::state::{Class, Line, State, WorkerStatus};
+use crate::fleet::{Demand, Fleet, Slot};
+use crate::state::{Class, Line, State};
 use candidates::Candidates;
+use filter::Fit;
 
 /// Places waiting tasks, and says of classes that cannot be placed why they wait where that is news.
 ///
@@ -76,30 +77,25 @@ fn share(used: u64, capacity: u64) -> u32 {
         return if capacity == 0 { 0 } else { SCORE_MAX };
     }
     let max = u64::from(SCORE_MAX);
-    let share = match used.checked_mul(max) {
-        Some(scaled) => scaled / capacity,
-        // Beyond 2^50 bytes or so; the quotient then has room to spare for a coarser division.
-        None => used / (capacity / max),
-    };
+    // Beyond 2^50 bytes or so the product needs more than 64 bits.
+    let share = used.checked_mul(max).map_or_else(
+        || u64::try_from(u128::from(used) * u128::from(max) / u128::from(capacity)).unwrap_or(max),
+        |scaled| scaled / capacity,
+    );
     u32::try_from(share.min(max)).unwrap_or(SCORE_MAX)
-}
-
-/// A worker as placement sees it while it places.
-struct View<'a> {
-    id: &'a WorkerId,
-    info: &'a WorkerInfo,
-    status: WorkerStatus,
-    used: Resources,
 }
 
 /// One call of [`place`].
 struct Round<'a> {
     state: &'a State,
     limit: usize,
-    workers: Vec<View<'a>>,
-    /// The worker of each placement so far, by its place in `workers`: how the candidates of other classes learn what
-    /// has changed.
-    placed_on: Vec<usize>,
+    /// What workers have left, with what the round has taken.
+    fleet: Fleet,
+    /// The worker of each placement so far: how the candidates of other classes learn what has changed.
+    changed: Vec<Slot>,
+    /// Classes of other sizes often ask for the same kind of worker.
+    fits: BTreeMap<(Runtime, &'a [Constraint]), Rc<Fit>>,
+    placed: usize,
     events: Vec<Event>,
 }
 
@@ -117,12 +113,8 @@ struct Queue<'a> {
 
 impl<'a> Round<'a> {
     fn new(state: &'a State, limit: usize) -> Self {
-        let workers = state
-            .workers
-            .iter()
-            .map(|(id, w)| View { id, info: &w.info, status: w.status(), used: w.used })
-            .collect();
-        Self { state, limit, workers, placed_on: Vec::new(), events: Vec::new() }
+        let (fleet, changed) = (state.fleet.clone(), Vec::new());
+        Self { state, limit, fleet, changed, fits: BTreeMap::new(), placed: 0, events: Vec::new() }
     }
 
     /// Places classes of one priority, the task that has waited longest first.
@@ -138,7 +130,7 @@ impl<'a> Round<'a> {
         for (place, queue) in queues.iter_mut().enumerate() {
             heads.extend(queue.rest.next().map(|&(seq, id)| (seq, id, place)));
         }
-        while self.placed_on.len() < self.limit
+        while self.placed < self.limit
             && let Some((_, task, place)) = heads.pop_first()
         {
             let queue = &mut queues[place];
@@ -152,37 +144,48 @@ impl<'a> Round<'a> {
     fn one(&mut self, queue: &mut Queue<'a>, task: TaskId) -> bool {
         let candidates = match &mut queue.candidates {
             Some(candidates) => {
-                candidates.catch_up(queue.class, &self.workers, &self.placed_on);
+                candidates.catch_up(&self.fleet, &self.changed);
                 candidates
             }
-            none => none.insert(Candidates::new(queue.class, &self.workers, self.placed_on.len())),
+            none => none.insert(self.candidates(queue.class)),
         };
-        let Some(best) = candidates.best() else {
-            let why = candidates.why(queue.class, &self.workers);
-            self.waiting(queue, task, why);
+        let Some(best) = candidates.best(&self.fleet) else {
+            self.waiting(queue, task);
             return false;
         };
         let number = self.state.tasks.get(&task).and_then(|t| t.attempt.as_ref()).map_or(1, |a| a.number + 1);
-        let why = queue.why_seq.is_none().then(|| Arc::new(candidates.why(queue.class, &self.workers)));
-        let worker = &mut self.workers[best];
-        worker.used = worker.used.plus(&queue.class.resources);
-        let assigned = TaskAssigned { task, number, worker: worker.id.clone(), why, why_seq: queue.why_seq };
+        let why = queue.why_seq.is_none().then(|| Arc::new(candidates.why(&self.fleet)));
+        self.fleet.set_free(best, self.fleet.free(best).minus(&queue.class.resources));
+        self.changed.push(best);
+        let worker = self.fleet.row(best).id.clone();
+        let assigned = TaskAssigned { task, number, worker, why, why_seq: queue.why_seq };
         if queue.why_seq.is_none() {
             queue.why_seq = Some(self.state.next_seq + self.events.len() as u64);
         }
         queue.taken += 1;
-        self.placed_on.push(best);
+        self.placed += 1;
         self.events.push(Event::TaskAssigned(assigned));
         true
     }
 
+    fn candidates(&mut self, class: &'a Class) -> Candidates {
+        let (runtime, constraints) = (class.runtime, class.constraints.as_slice());
+        let fleet = &self.fleet;
+        let fit =
+            self.fits.entry((runtime, constraints)).or_insert_with(|| Fit::new(fleet, runtime, constraints));
+        let demand = Demand::new(class.resources, class.strategy);
+        Candidates::new(demand, Rc::clone(fit), fleet, self.changed.len())
+    }
+
     /// Says why a class waits, if that is not what was said last.
-    fn waiting(&mut self, queue: &Queue<'a>, task: TaskId, why: Why) {
+    fn waiting(&mut self, queue: &Queue<'a>, task: TaskId) {
+        let Some(candidates) = &queue.candidates else { return };
         let known = self.state.blocked.get(queue.class);
+        let why = candidates.why(&self.fleet);
         if known.is_some_and(|b| reason::is_room(&b.why) && reason::is_room(&why)) {
             return;
         }
-        let reason = reason::of(queue.class, &self.workers, &why);
+        let reason = reason::of(queue.class, &self.state.workers, &why);
         if known.is_some_and(|b| *b.reason == *reason) {
             return;
         }
@@ -192,6 +195,8 @@ impl<'a> Round<'a> {
 }
 
 #[cfg(test)]
-mod bench;
+pub(crate) mod oracle;
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,8 @@ use muster_events::time::Timestamp;
 use muster_events::worker::WorkerInfo;
 use serde::{Deserialize, Serialize};
 
+use crate::fleet::Fleet;
+
 /// The whole state. Made only by [`crate::evolve`]; everybody else reads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -42,6 +44,9 @@ pub struct State {
     /// The waiting tasks, class by class. Derived: a snapshot leaves it out and [`State::rebuild`] makes it again.
     #[serde(skip)]
     pub queue: BTreeMap<Class, Line>,
+    /// The workers as placement looks at them. Derived like the queue.
+    #[serde(skip)]
+    pub fleet: Fleet,
 }
 
 impl Default for State {
@@ -57,6 +62,7 @@ impl Default for State {
             outcomes: Outcomes::default(),
             counts: Counts::default(),
             queue: BTreeMap::new(),
+            fleet: Fleet::default(),
         }
     }
 }
@@ -300,10 +306,11 @@ impl State {
         self.next_seq - 1
     }
 
-    /// Makes the derived parts again, after a snapshot has been read: the queue, and that equal specs are one in
-    /// memory, as they were before.
+    /// Makes the derived parts again, after a snapshot has been read: the queue, the fleet, and that equal specs are
+    /// one in memory, as they were before.
     pub fn rebuild(&mut self) {
         self.queue.clear();
+        self.fleet = Fleet::of(self.workers.iter());
         let mut specs: BTreeSet<Arc<TaskSpec>> = BTreeSet::new();
         for (id, task) in &mut self.tasks {
             match specs.get(&task.spec) {

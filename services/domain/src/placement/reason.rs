@@ -1,12 +1,15 @@
 //! Why a class waits, in words. No word of it counts what is free at the moment: a reason changes only when what
 //! there is to wait for does.
 
+use std::collections::BTreeMap;
+
 use muster_events::event::{Filter, Why};
+use muster_events::id::WorkerId;
 use muster_events::resources::Resources;
 use muster_events::spec::Operator;
 
-use super::{View, filter};
-use crate::state::{Class, WorkerStatus};
+use super::filter;
+use crate::state::{Class, Worker, WorkerStatus};
 
 /// The filters that say that a worker could take the task, once something on it ends.
 const ROOM: [(Filter, &str); 4] =
@@ -22,7 +25,7 @@ pub(super) fn is_room(why: &Why) -> bool {
 }
 
 /// The reason, for people.
-pub(super) fn of(class: &Class, workers: &[View<'_>], why: &Why) -> String {
+pub(super) fn of(class: &Class, workers: &BTreeMap<WorkerId, Worker>, why: &Why) -> String {
     if workers.is_empty() {
         return "no workers are registered".to_owned();
     }
@@ -31,17 +34,17 @@ pub(super) fn of(class: &Class, workers: &[View<'_>], why: &Why) -> String {
         let lacking = lacking.collect::<Vec<_>>().join(", ");
         return format!("waits for free {lacking}: needs {}", amounts(&class.resources));
     }
-    let able: Vec<_> = workers.iter().filter(|w| w.info.runtimes.contains(&class.runtime)).collect();
+    let able: Vec<_> = workers.iter().filter(|(_, w)| w.info.runtimes.contains(&class.runtime)).collect();
     if able.is_empty() {
         return format!("no worker has the {} runtime", class.runtime.as_str());
     }
-    let meeting: Vec<_> =
-        able.into_iter().filter(|w| class.constraints.iter().all(|c| filter::meets(c, w))).collect();
+    let meets = |id, w: &Worker| class.constraints.iter().all(|c| filter::meets(c, id, &w.info));
+    let meeting: Vec<_> = able.into_iter().filter(|(id, w)| meets(id, w)).collect();
     if meeting.is_empty() {
         return constraints(class);
     }
-    let fitting: Vec<_> =
-        meeting.iter().filter(|w| w.info.capacity.holds(&class.resources)).copied().collect();
+    let holds = |w: &Worker| w.info.capacity.holds(&class.resources);
+    let fitting: Vec<_> = meeting.iter().filter(|(_, w)| holds(w)).copied().collect();
     if fitting.is_empty() { too_small(&class.resources, &meeting) } else { away(&fitting) }
 }
 
@@ -59,8 +62,9 @@ fn constraints(class: &Class) -> String {
 }
 
 /// Names the first resource that no worker has enough of, and what the largest has.
-fn too_small(need: &Resources, workers: &[&View<'_>]) -> String {
-    let most = |of: fn(&Resources) -> u64| workers.iter().map(|w| of(&w.info.capacity)).max().unwrap_or(0);
+fn too_small(need: &Resources, workers: &[(&WorkerId, &Worker)]) -> String {
+    let most =
+        |of: fn(&Resources) -> u64| workers.iter().map(|(_, w)| of(&w.info.capacity)).max().unwrap_or(0);
     let (cpu, memory, disk) = (most(|r| r.cpu_milli), most(|r| r.memory), most(|r| r.disk));
     if need.cpu_milli > cpu {
         let (need, cpu) = (cpu_cores(need.cpu_milli), cores(cpu));
@@ -77,10 +81,10 @@ fn too_small(need: &Resources, workers: &[&View<'_>]) -> String {
     format!("no worker can ever hold it: needs {}, and none has all of it together", amounts(need))
 }
 
-fn away(workers: &[&View<'_>]) -> String {
-    let shown = workers.iter().take(NAMED_MAX).map(|worker| {
-        let how = if worker.status == WorkerStatus::Offline { "offline" } else { "draining" };
-        format!("{} is {how}", worker.id)
+fn away(workers: &[(&WorkerId, &Worker)]) -> String {
+    let shown = workers.iter().take(NAMED_MAX).map(|(id, worker)| {
+        let how = if worker.status() == WorkerStatus::Offline { "offline" } else { "draining" };
+        format!("{id} is {how}")
     });
     let shown = shown.collect::<Vec<_>>().join(", ");
     format!("the workers that could hold it take no work now: {shown}{}", more(workers.len()))

@@ -235,6 +235,7 @@ impl Sim {
         let placed = events.iter().filter(|e| matches!(e, Event::TaskAssigned(_))).count();
         assert!(placed <= limit);
         assert_eq!(bytes(&events), bytes(&placement::place(&self.state, limit)));
+        placement::oracle::check(&self.state, &events, self.now);
         self.commit(Cause { command: None, actor: Actor::new(SCHEDULER).unwrap(), trace: None }, events);
     }
 
