@@ -138,6 +138,8 @@ pub enum Filter {
     Runtime,
     /// A constraint does not hold.
     Constraint,
+    /// A task of its job is there, and they are to be kept apart.
+    Distinct,
     /// It could not hold the task even when empty.
     TooSmall,
     /// Not enough processors free.
@@ -148,6 +150,10 @@ pub enum Filter {
     Disk,
     /// No slot free.
     Slots,
+    /// Not enough devices free.
+    Devices,
+    /// The ports are taken on its host.
+    Ports,
 }
 
 impl Filter {
@@ -158,11 +164,14 @@ impl Filter {
             Self::Draining => "draining",
             Self::Runtime => "runtime",
             Self::Constraint => "constraint",
+            Self::Distinct => "distinct",
             Self::TooSmall => "too_small",
             Self::Cpu => "cpu",
             Self::Memory => "memory",
             Self::Disk => "disk",
             Self::Slots => "slots",
+            Self::Devices => "devices",
+            Self::Ports => "ports",
         }
     }
 }
@@ -211,6 +220,9 @@ pub struct TaskAssigned {
     pub number: u32,
     /// Where.
     pub worker: WorkerId,
+    /// The ports it gets, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ports: BTreeMap<String, u16>,
     /// Why there; absent when `why_seq` says where it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<Arc<Why>>,

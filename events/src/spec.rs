@@ -13,7 +13,11 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::placement::{Constraint, Operator, Strategy};
+pub(crate) use self::placement::check_devices;
+pub use self::placement::{
+    Affinity, Attribute, Constraint, Operator, PORTS_DEFAULT, Pattern, PortAsk, PortRange, Spread, Strategy,
+    Value, WEIGHT_MAX, dotted,
+};
 pub use self::runtime::{Limits, Runtime};
 use crate::id::TaskId;
 use crate::resources::Resources;
@@ -75,6 +79,18 @@ pub struct TaskDefinition {
     /// What a worker must be like. All must hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub constraints: Vec<Constraint>,
+    /// What a worker should be like, with weights.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub affinities: Vec<Affinity>,
+    /// Over what the tasks of its job (without a job: those of its name) that ask for a spread are spread evenly.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spread: Vec<Spread>,
+    /// Counted things of the worker's that it gets for itself, by name: `{"gpu": 1}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub devices: BTreeMap<String, u64>,
+    /// Ports of the host that it gets for itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortAsk>,
     /// How the worker is chosen among those that fit.
     #[serde(default)]
     pub strategy: Strategy,
@@ -124,6 +140,18 @@ pub struct TaskSpec {
     /// What a worker must be like, sorted, none twice.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub constraints: Vec<Constraint>,
+    /// What a worker should be like, sorted, none twice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub affinities: Vec<Affinity>,
+    /// Over what it is spread, sorted, none twice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spread: Vec<Spread>,
+    /// Counted things that are reserved for it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub devices: BTreeMap<String, u64>,
+    /// Ports of the host that it gets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortAsk>,
     /// How the worker is chosen.
     #[serde(default)]
     pub strategy: Strategy,

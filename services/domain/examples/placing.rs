@@ -10,7 +10,7 @@ use muster_events::command::{Command, Submission};
 use muster_events::event::Event;
 use muster_events::id::{Actor, CommandId, Incarnation, Installation, TaskId, WorkerId};
 use muster_events::resources::Resources;
-use muster_events::spec::{Constraint, Operator, Runtime, Strategy, TaskDefinition};
+use muster_events::spec::{Affinity, Constraint, Operator, Runtime, Spread, Strategy, TaskDefinition};
 use muster_events::time::Timestamp;
 use muster_events::worker::{Register, WorkerInfo};
 
@@ -37,49 +37,62 @@ fn main() {
     }
 }
 
-type Make = Box<dyn FnMut(u64) -> TaskDefinition>;
+/// What is submitted, each list as a job of its own.
+type Jobs = Vec<Vec<TaskDefinition>>;
 
-fn scenarios(size: usize) -> Vec<(&'static str, (usize, Make))> {
-    let n = size * 10;
+fn scenarios(size: usize) -> Vec<(&'static str, Jobs)> {
+    let n = size as u64 * 10;
+    let one = |tasks: Vec<TaskDefinition>| vec![tasks];
+    let kinds = |count: u64| (0..count).map(|i| shape(i % 50));
+    let own_size = |i: u64| TaskDefinition { memory: shape(i).memory + ((i / 50) << 16), ..shape(i) };
+    let constrained = |t| TaskDefinition { constraints: vec![ssd(), not_in_c()], ..t };
+    let emptiest = |t| TaskDefinition { strategy: Strategy::Spread, ..t };
+    // Jobs of a hundred tasks each, as many as there is room for.
+    let jobs = |change: fn(TaskDefinition) -> TaskDefinition| -> Jobs {
+        let job = |kind| (0..100).map(|_| change(shape(kind))).collect();
+        (0..n / 100).map(job).collect()
+    };
     vec![
-        ("1 kind", (n, Box::new(|_| shape(7)))),
-        ("50 kinds in turn", (n, Box::new(|i| shape(i % 50)))),
-        (
-            "each its own size",
-            (
-                n.min(20_000),
-                Box::new(|i| {
-                    let mut t = shape(i);
-                    t.memory += (i / 50) << 16;
-                    t
-                }),
-            ),
-        ),
-        (
-            "50 kinds, emptiest first",
-            (n, Box::new(|i| TaskDefinition { strategy: Strategy::Spread, ..shape(i % 50) })),
-        ),
-        (
-            "50 kinds, label and zone",
-            (
-                n / 4,
-                Box::new(|i| {
-                    let c = |a: &str, operator, v: &str| Constraint {
-                        attribute: a.into(),
-                        operator,
-                        value: v.into(),
-                    };
-                    TaskDefinition {
-                        constraints: vec![
-                            c("label.disk", Operator::Equal, "ssd"),
-                            c("zone", Operator::NotEqual, "c"),
-                        ],
-                        ..shape(i % 50)
-                    }
-                }),
-            ),
-        ),
+        ("one kind", one((0..n).map(|_| shape(7)).collect())),
+        ("50 kinds in turn", one(kinds(n).collect())),
+        ("each its own size", one((0..n.min(20_000)).map(own_size).collect())),
+        ("50 kinds, emptiest first", one(kinds(n).map(emptiest).collect())),
+        ("50 kinds, constraints", one(kinds(n / 4).map(constrained).collect())),
+        ("50 kinds, affinities", one(kinds(n).map(with_affinities).collect())),
+        ("jobs of 100, spread over zones", jobs(|t| TaskDefinition { spread: vec![over("zone")], ..t })),
+        ("jobs of 100, spread over workers", jobs(|t| TaskDefinition { spread: vec![over("worker")], ..t })),
+        ("jobs of 100, one per worker", jobs(|t| TaskDefinition { constraints: vec![apart()], ..t })),
     ]
+}
+
+fn constraint(attribute: &str, operator: Operator, value: &str) -> Constraint {
+    Constraint { attribute: attribute.into(), operator, value: value.into() }
+}
+
+fn ssd() -> Constraint {
+    constraint("label.disk", Operator::Equal, "ssd")
+}
+
+fn not_in_c() -> Constraint {
+    constraint("zone", Operator::NotEqual, "c")
+}
+
+fn apart() -> Constraint {
+    constraint("worker", Operator::Distinct, "")
+}
+
+fn over(attribute: &str) -> Spread {
+    Spread { attribute: attribute.into(), weight: 100 }
+}
+
+fn with_affinities(task: TaskDefinition) -> TaskDefinition {
+    let to = |c: Constraint, weight| Affinity {
+        attribute: c.attribute,
+        operator: c.operator,
+        value: c.value,
+        weight,
+    };
+    TaskDefinition { affinities: vec![to(ssd(), 60), to(not_in_c(), 100)], ..task }
 }
 
 /// One of fifty kinds of tasks: 0.1 to 4 cores, 128 MiB to 16 GiB.
@@ -160,15 +173,17 @@ fn worker(n: usize) -> Command {
             capacity: Resources { cpu_milli: cores * 1000, memory: gib << 30, disk: 1 << 40, slots: 100 },
             version: "0.1.0".into(),
             started_at: NOW,
+            ..WorkerInfo::default()
         },
         holding: vec![],
     })
 }
 
-fn run(size: usize, name: &str, (count, mut make): (usize, Make)) {
+fn run(size: usize, name: &str, jobs: Jobs) {
     let mut sim = Sim::cluster(size);
-    let tasks: Vec<_> = (0..count as u64).map(&mut make).collect();
-    sim.command("alice", &Command::TaskSubmit(Submission { job: None, tasks }));
+    for tasks in jobs {
+        sim.command("alice", &Command::TaskSubmit(Submission { job: None, tasks }));
+    }
     let (mut calls, mut placed, mut took, mut longest, mut evolving) = (0, 0, 0.0, 0.0_f64, 0.0);
     loop {
         let begin = cpu();

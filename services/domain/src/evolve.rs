@@ -3,6 +3,7 @@
 //! Every pair of event and state is either a legal move or a typed [`Illegal`]; nothing is guessed and nothing panics,
 //! so a damaged or foreign log is named, not followed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_events::commit::{Commit, Entry};
@@ -97,7 +98,7 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
             if task.state != TaskState::Pending {
                 return Err(step.misfit(e.task, task.state.as_str()));
             }
-            let class = Class::of(&task.spec);
+            let class = task.class();
             let blocked = Blocked { reason: e.reason.as_str().into(), why: e.why.clone(), seq, since: at };
             step.state.blocked.insert(class, blocked);
         }
@@ -198,6 +199,19 @@ impl Step<'_> {
         Ok(())
     }
 
+    /// Tells placement what a worker has left now, and which ports its host has back and which it has given.
+    fn refill(&mut self, id: &WorkerId, back: &BTreeMap<String, u16>, given: &BTreeMap<String, u16>) {
+        let Some(worker) = self.state.workers.get(id) else { return };
+        self.state.fleet.refill(id, worker);
+        for (ports, give) in [(back, false), (given, true)] {
+            match (ports.is_empty(), give) {
+                (true, _) => {}
+                (false, true) => self.state.ports.take(&worker.info.hostname, ports.values().copied()),
+                (false, false) => self.state.ports.give_back(&worker.info.hostname, ports.values().copied()),
+            }
+        }
+    }
+
     /// The task whose newest attempt is `attempt`, which must be alive.
     fn live(&mut self, attempt: AttemptRef) -> Result<&mut Task, Illegal> {
         let task = self.task(attempt.task)?;
@@ -243,16 +257,16 @@ impl Step<'_> {
             let found = format!("{}, attempt {number} is next", task.state.as_str());
             return Err(self.misfit(e.task, found));
         }
-        let resources = task.spec.resources;
+        let spec = Arc::clone(&task.spec);
         let worker = self.worker(&e.worker)?;
         if worker.status() != WorkerStatus::Active {
             let found = format!("{:?}", worker.status()).to_lowercase();
             return Err(self.misfit(&e.worker, found));
         }
-        worker.used = worker.used.plus(&resources);
+        worker.used = worker.used.plus(&spec.resources);
+        worker.lend(&spec.devices);
         worker.tasks.insert(e.task);
-        let free = worker.free();
-        self.state.fleet.refill(&e.worker, free);
+        self.refill(&e.worker, &BTreeMap::new(), &e.ports);
         let (fence, assigned_at) = (self.seq, self.at);
         let Some(task) = self.state.tasks.get_mut(&e.task) else {
             return Err(Illegal::NoTask { seq: self.seq, kind: self.kind, task: e.task });
@@ -263,13 +277,15 @@ impl Step<'_> {
             number,
             fence,
             worker: e.worker.clone(),
+            ports: e.ports.clone(),
             assigned_at,
             started_at: None,
             handle: None,
             stop: None,
             ending: None,
         });
-        let (class, place) = (Class::of(&task.spec), (task.line_seq, e.task));
+        let (class, place) = (task.class(), (task.line_seq, e.task));
+        self.state.groups.add(task, &e.worker);
         dequeue(self.state, &class, place);
         self.state.counts.leave(TaskState::Pending);
         self.state.counts.enter(TaskState::Scheduled);
@@ -298,17 +314,20 @@ impl Step<'_> {
         if let Some(reason) = reason {
             task.reason = Some(reason.into());
         }
-        let resources = task.spec.resources;
-        let worker = task.attempt.as_mut().map(|a| {
+        let spec = Arc::clone(&task.spec);
+        let place = task.attempt.as_mut().map(|a| {
             a.ending = ending.cloned();
-            a.worker.clone()
+            (a.worker.clone(), a.ports.clone())
         });
-        if let Some(id) = worker {
+        if let Some((id, ports)) = place {
             let worker = self.worker(&id)?;
-            worker.used = worker.used.minus(&resources);
+            worker.used = worker.used.minus(&spec.resources);
+            worker.take_back(&spec.devices);
             worker.tasks.remove(&attempt.task);
-            let free = worker.free();
-            self.state.fleet.refill(&id, free);
+            self.refill(&id, &ports, &BTreeMap::new());
+            if let Some(task) = self.state.tasks.get(&attempt.task) {
+                self.state.groups.remove(task, &id);
+            }
         }
         self.state.counts.leave(before);
         self.state.counts.enter(next);
@@ -328,7 +347,7 @@ impl Step<'_> {
             task.state = TaskState::Cancelled;
             task.finished_at = Some(at);
             task.reason = reason.map(Into::into);
-            let (class, place) = (Class::of(&task.spec), (task.line_seq, id));
+            let (class, place) = (task.class(), (task.line_seq, id));
             dequeue(self.state, &class, place);
         }
         self.state.counts.leave(TaskState::Pending);
@@ -353,9 +372,13 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn registered(self, e: &WorkerRegistered) {
+    fn registered(mut self, e: &WorkerRegistered) {
         let known = self.state.workers.remove(&e.worker);
-        let (used, tasks, drain) = known.map(|w| (w.used, w.tasks, w.drain)).unwrap_or_default();
+        if let Some(known) = known.as_ref().filter(|w| w.info.hostname != e.info.hostname) {
+            self.move_ports(known, &e.info.hostname);
+        }
+        let (used, devices, tasks, drain) =
+            known.map(|w| (w.used, w.devices, w.tasks, w.drain)).unwrap_or_default();
         let worker = Worker {
             incarnation: e.incarnation,
             installation: e.installation,
@@ -365,6 +388,7 @@ impl Step<'_> {
             online: true,
             drain,
             used,
+            devices,
             tasks,
         };
         self.state.fleet.put(&e.worker, &worker);
@@ -372,13 +396,23 @@ impl Step<'_> {
     }
 }
 
+impl Step<'_> {
+    /// The worker turns out to be on another host, and what it runs with it.
+    fn move_ports(&mut self, worker: &Worker, hostname: &str) {
+        for attempt in worker.tasks.iter().filter_map(|id| self.state.tasks.get(id)?.live_attempt()) {
+            self.state.ports.give_back(&worker.info.hostname, attempt.ports.values().copied());
+            self.state.ports.take(hostname, attempt.ports.values().copied());
+        }
+    }
+}
+
 fn enqueue(state: &mut State, id: TaskId, task: &Task) {
-    state.queue.entry(Class::of(&task.spec)).or_default().tasks.insert((task.line_seq, id));
+    state.queue.entry(task.class()).or_default().tasks.insert((task.line_seq, id));
 }
 
 fn requeue(state: &mut State, id: TaskId) {
     if let Some(task) = state.tasks.get(&id) {
-        let (class, place) = (Class::of(&task.spec), (task.line_seq, id));
+        let (class, place) = (task.class(), (task.line_seq, id));
         state.queue.entry(class).or_default().tasks.insert(place);
     }
 }

@@ -9,14 +9,14 @@
 mod block;
 mod traits;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use muster_events::id::WorkerId;
 use muster_events::resources::Resources;
 use muster_events::spec::Runtime;
 
-pub(crate) use self::block::{Block, Demand, Row, places};
+pub(crate) use self::block::{Block, Demand, Free, Row, places};
 use self::block::{ROWS_MAX, ROWS_MERGE};
 use self::traits::TraitTable;
 pub(crate) use self::traits::Traits;
@@ -33,6 +33,8 @@ pub struct Fleet {
     offline: u32,
     /// How many active workers offer each runtime.
     offering: BTreeMap<Runtime, u32>,
+    /// The active workers of each host.
+    hosts: Arc<BTreeMap<Arc<str>, BTreeSet<WorkerId>>>,
 }
 
 /// A row of a block.
@@ -42,12 +44,19 @@ pub(crate) struct Slot {
     pub(crate) row: u32,
 }
 
+impl Slot {
+    /// Its row as a set.
+    pub(crate) const fn bit(self) -> u64 {
+        1 << self.row
+    }
+}
+
 impl PartialEq for Fleet {
     fn eq(&self, other: &Self) -> bool {
-        fn rows(f: &Fleet) -> impl Iterator<Item = (&WorkerId, &str, &Traits, Resources, Resources)> {
-            f.rows().map(|(r, free)| (&r.id, &*r.hostname, f.traits(r.traits), r.capacity, free))
+        fn rows(f: &Fleet) -> impl Iterator<Item = (&WorkerId, &Traits, Resources, Free)> {
+            f.rows().map(|(r, free)| (&r.id, f.traits(r.traits), r.capacity, free))
         }
-        rows(self).eq(rows(other)) && self.away == other.away
+        rows(self).eq(rows(other)) && self.hosts == other.hosts && self.away == other.away
     }
 }
 
@@ -74,9 +83,9 @@ impl Fleet {
     }
 
     /// Takes in what a worker has left now. One that takes no work is passed over.
-    pub(crate) fn refill(&mut self, id: &WorkerId, free: Resources) {
+    pub(crate) fn refill(&mut self, id: &WorkerId, worker: &Worker) {
         if let Ok(slot) = self.find(id) {
-            self.set_free(slot, free);
+            self.set_free(slot, left(worker));
         }
     }
 
@@ -90,6 +99,13 @@ impl Fleet {
                 self.offering.entry(*runtime).and_modify(|n| *n -= 1);
             }
             table.release(row.traits);
+            let hosts = Arc::make_mut(&mut self.hosts);
+            if let Some(there) = hosts.get_mut(&row.hostname) {
+                there.remove(id);
+                if there.is_empty() {
+                    hosts.remove(&row.hostname);
+                }
+            }
             self.active -= 1;
             self.close_gap(at);
         } else if self.away.contains_key(id) {
@@ -114,20 +130,21 @@ impl Fleet {
         }
         self.active += 1;
         let row = Row::new(id, traits, &worker.info);
+        Arc::make_mut(&mut self.hosts).entry(Arc::clone(&row.hostname)).or_default().insert(id.clone());
         let (Ok(slot) | Err(slot)) = self.find(id);
         let (at, place) = (slot.block as usize, slot.row as usize);
         let Some(block) = self.blocks.get_mut(at) else {
-            self.blocks.push(Arc::new(Block::one(row, worker.free())));
+            self.blocks.push(Arc::new(Block::one(row, left(worker))));
             return;
         };
         let full = block.rows().len() >= ROWS_MAX;
         if full && place == ROWS_MAX {
             // Workers mostly come in the order of their names.
-            self.blocks.insert(at + 1, Arc::new(Block::one(row, worker.free())));
+            self.blocks.insert(at + 1, Arc::new(Block::one(row, left(worker))));
             return;
         }
         let block = Arc::make_mut(block);
-        block.insert(place, row, worker.free());
+        block.insert(place, row, left(worker));
         if full {
             let half = block.split();
             self.blocks.insert(at + 1, Arc::new(half));
@@ -157,17 +174,22 @@ impl Fleet {
     }
 
     /// What it has left.
-    pub(crate) fn free(&self, slot: Slot) -> Resources {
-        self.blocks[slot.block as usize].free()[slot.row as usize]
+    pub(crate) fn free(&self, slot: Slot) -> Free {
+        self.blocks[slot.block as usize].free(slot.row as usize)
     }
 
-    pub(crate) fn set_free(&mut self, slot: Slot, free: Resources) {
+    /// The active workers on a host.
+    pub(crate) fn on_host(&self, hostname: &str) -> Vec<Slot> {
+        self.hosts.get(hostname).into_iter().flatten().filter_map(|id| self.find(id).ok()).collect()
+    }
+
+    pub(crate) fn set_free(&mut self, slot: Slot, free: Free) {
         Arc::make_mut(&mut self.blocks[slot.block as usize]).set_free(slot.row as usize, free);
     }
 
     /// Every row with what it has left, by name.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = (&Row, Resources)> {
-        self.blocks.iter().flat_map(|b| b.rows().iter().zip(b.free().iter().copied()))
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&Row, Free)> {
+        self.blocks.iter().flat_map(|b| b.rows().iter().enumerate().map(|(n, row)| (row, b.free(n))))
     }
 
     /// What the workers of these traits have in common.
@@ -199,6 +221,16 @@ impl Fleet {
     pub(crate) fn offering(&self, runtime: Runtime) -> u32 {
         self.offering.get(&runtime).copied().unwrap_or(0)
     }
+}
+
+/// What a worker has left.
+fn left(worker: &Worker) -> Free {
+    let devices = &worker.info.devices;
+    let free = |(name, count): (&String, &u64)| {
+        (name.clone(), count.saturating_sub(worker.devices.get(name).copied().unwrap_or(0)))
+    };
+    let devices = (!devices.is_empty()).then(|| Arc::new(devices.iter().map(free).collect()));
+    (worker.free(), devices)
 }
 
 /// Counts of workers are small.

@@ -29,6 +29,7 @@ pub fn check(state: &State) -> Vec<Violation> {
     check_counts(state, &mut found);
     check_queue(state, &mut found);
     check_fleet(state, &mut found);
+    check_ports(state, &mut found);
     found.0
 }
 
@@ -115,6 +116,8 @@ fn check_workers(state: &State, found: &mut Found) {
 struct Held {
     tasks: BTreeSet<TaskId>,
     sum: [u128; 4],
+    /// Of each device how many, and the fence of the newest attempt that has one.
+    devices: BTreeMap<String, (u64, u64)>,
     /// Of each resource, the fence of the newest attempt that takes some of it.
     newest_fence: [u64; 4],
 }
@@ -127,6 +130,10 @@ impl Held {
             if part > 0 {
                 self.newest_fence[which] = self.newest_fence[which].max(attempt.fence);
             }
+        }
+        for (name, count) in &task.spec.devices {
+            let (sum, newest) = self.devices.entry(name.clone()).or_default();
+            (*sum, *newest) = (*sum + count, attempt.fence.max(*newest));
         }
     }
 }
@@ -153,6 +160,16 @@ fn check_worker(state: &State, id: &WorkerId, worker: &Worker, held: &Held, foun
             format!("worker {id} has promised {} of {name}, but has {}", held.sum[which], capacity[which])
         });
     }
+    let lent = held.devices.iter().map(|(name, (sum, _))| (name.clone(), *sum)).collect();
+    found.unless(worker.devices == lent, || {
+        format!("worker {id} has lent {:?}, but its tasks were lent {lent:?}", worker.devices)
+    });
+    for (name, (sum, newest)) in &held.devices {
+        let all = worker.info.devices.get(name).copied().unwrap_or(0);
+        found.unless(*sum <= all || *newest <= worker.registered_seq, || {
+            format!("worker {id} has lent {sum} {name}, but has {all}")
+        });
+    }
     found.unless(worker.registered_seq < state.next_seq, || {
         format!("worker {id} registered with event {}, the next is {}", worker.registered_seq, state.next_seq)
     });
@@ -176,7 +193,7 @@ fn check_counts(state: &State, found: &mut Found) {
 fn check_queue(state: &State, found: &mut Found) {
     let mut waiting: BTreeMap<Class, BTreeSet<(u64, TaskId)>> = BTreeMap::new();
     for (id, task) in state.tasks.iter().filter(|(_, task)| task.state == TaskState::Pending) {
-        waiting.entry(Class::of(&task.spec)).or_default().insert((task.line_seq, *id));
+        waiting.entry(task.class()).or_default().insert((task.line_seq, *id));
     }
     let queued = state.queue.iter().map(|(class, line)| (class, &line.tasks));
     found.unless(queued.eq(&waiting), || {
@@ -195,9 +212,38 @@ fn check_queue(state: &State, found: &mut Found) {
 fn check_fleet(state: &State, found: &mut Found) {
     let takes_work = |w: &Worker| w.online && w.drain.is_none();
     let there = state.workers.iter().filter(|(_, w)| takes_work(w)).map(|(id, w)| (id, w.free()));
-    let seen: Vec<_> = state.fleet.rows().map(|(row, free)| (&row.id, free)).collect();
+    let seen: Vec<_> = state.fleet.rows().map(|(row, (free, _))| (&row.id, free)).collect();
     let there: Vec<_> = there.collect();
     found.unless(seen == there, || format!("placement sees the workers {seen:?}, but there are {there:?}"));
+}
+
+/// No two live tasks have the same port of the same host, and every task has those it asked for. Workers that came to
+/// say that their hosts are the same may each have brought one; but whoever got a port since then found it free.
+fn check_ports(state: &State, found: &mut Found) {
+    let mut taken: BTreeMap<(&str, u16), Vec<(u64, TaskId)>> = BTreeMap::new();
+    for (id, task) in state.tasks.iter().filter(|(_, task)| is_live(task)) {
+        let Some(attempt) = &task.attempt else { continue };
+        let Some(worker) = state.workers.get(&attempt.worker) else { continue };
+        for (name, port) in &attempt.ports {
+            // Before this the worker may have been on another host.
+            let since = attempt.fence.max(worker.registered_seq);
+            taken.entry((&worker.info.hostname, *port)).or_default().push((since, *id));
+            found.unless(state.ports.is_taken(&worker.info.hostname, *port), || {
+                format!("task {id} has port {port} ({name}), which nobody has as far as placement sees")
+            });
+        }
+        let asked = task.spec.ports.iter().map(|ask| &ask.name);
+        found.unless(attempt.ports.keys().eq(asked), || {
+            format!("task {id} asks for ports {:?} and has {:?}", task.spec.ports, attempt.ports)
+        });
+    }
+    for ((host, port), tasks) in taken {
+        let newest = tasks.iter().max();
+        let clash = newest.is_some_and(|(since, id)| {
+            tasks.len() > 1 && state.tasks[id].attempt.as_ref().is_some_and(|a| a.fence == *since)
+        });
+        found.unless(!clash, || format!("port {port} of {host} is had by {tasks:?}"));
+    }
 }
 
 #[cfg(test)]

@@ -7,11 +7,16 @@
 //! take is set aside and the others go on: nothing is reserved for it.
 //!
 //! **Choice.** Workers are filtered in a fixed order (the first filter that removes one counts): offline, draining,
-//! runtime, constraint, too small, and then what they lack at the moment: cpu, memory, disk, slots. Those left are
-//! scored with [`score`]; the highest wins, of equals the first by name.
+//! runtime, constraint, distinct, too small, and then what they lack at the moment: ports, cpu, memory, disk, slots,
+//! devices. Those left
+//! are scored: [`score`] says how well they fit, and where a class has affinities or is to be spread, the score is the
+//! mean of that and of those, by their weights. The highest wins, of equals the first by name.
 
+mod attributes;
 mod candidates;
+mod division;
 mod filter;
+mod ranking;
 mod reason;
 
 use std::collections::{BTreeMap, BTreeSet, btree_set};
@@ -23,9 +28,11 @@ use muster_events::id::TaskId;
 use muster_events::resources::Resources;
 use muster_events::spec::{Constraint, Runtime, Strategy};
 
-use crate::fleet::{Demand, Fleet, Slot};
+use crate::fleet::{Fleet, Slot};
+use crate::groups::Group;
+use crate::ports::PortBook;
 use crate::state::{Class, Line, State};
-use candidates::Candidates;
+use candidates::{Candidates, News};
 use filter::Fit;
 
 /// Places waiting tasks, and says of classes that cannot be placed why they wait where that is news.
@@ -71,6 +78,24 @@ pub fn score(strategy: Strategy, used_with_task: &Resources, capacity: &Resource
 /// The score of a worker that suits perfectly.
 pub const SCORE_MAX: u32 = 10_000;
 
+/// The weight of the fit beside those of affinities and spreads.
+pub const FIT_WEIGHT: u32 = 100;
+
+/// The dominant share among the devices a task asks for, as it would be with the task; part of the fit of whoever asks
+/// for devices, as the resources are.
+pub(crate) fn device_share(
+    need: &BTreeMap<String, u64>,
+    free: &BTreeMap<String, u64>,
+    all: &BTreeMap<String, u64>,
+) -> u32 {
+    let count = |of: &BTreeMap<String, u64>, name: &str| of.get(name).copied().unwrap_or(0);
+    let with = |(name, need): (&String, &u64)| {
+        let all = count(all, name);
+        share((all + need).saturating_sub(count(free, name)), all)
+    };
+    need.iter().map(with).fold(0, u32::max)
+}
+
 fn share(used: u64, capacity: u64) -> u32 {
     if capacity == 0 || used >= capacity {
         // Nothing of what is not there can be used, so it leaves no mark on the score.
@@ -95,6 +120,11 @@ struct Round<'a> {
     changed: Vec<Slot>,
     /// Classes of other sizes often ask for the same kind of worker.
     fits: BTreeMap<(Runtime, &'a [Constraint]), Rc<Fit>>,
+    /// Where the tasks of each group went in this round.
+    groups: BTreeMap<&'a Group, Vec<Slot>>,
+    ports: PortBook<'a>,
+    /// The workers whose hosts' ports the round has allotted.
+    ported: Vec<Slot>,
     placed: usize,
     events: Vec<Event>,
 }
@@ -105,7 +135,7 @@ struct Queue<'a> {
     line: &'a Line,
     rest: btree_set::Iter<'a, (u64, TaskId)>,
     /// Made when its first task is looked at.
-    candidates: Option<Candidates>,
+    candidates: Option<Candidates<'a>>,
     /// The `seq` of the event that says why, once one has been placed.
     why_seq: Option<u64>,
     taken: usize,
@@ -114,7 +144,18 @@ struct Queue<'a> {
 impl<'a> Round<'a> {
     fn new(state: &'a State, limit: usize) -> Self {
         let (fleet, changed) = (state.fleet.clone(), Vec::new());
-        Self { state, limit, fleet, changed, fits: BTreeMap::new(), placed: 0, events: Vec::new() }
+        Self {
+            state,
+            limit,
+            fleet,
+            changed,
+            fits: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            ports: PortBook::new(&state.ports),
+            ported: Vec::new(),
+            placed: 0,
+            events: Vec::new(),
+        }
     }
 
     /// Places classes of one priority, the task that has waited longest first.
@@ -143,22 +184,25 @@ impl<'a> Round<'a> {
     /// Places one task, or says why not. The answer is whether the next of its class is worth a try.
     fn one(&mut self, queue: &mut Queue<'a>, task: TaskId) -> bool {
         let candidates = match &mut queue.candidates {
-            Some(candidates) => {
-                candidates.catch_up(&self.fleet, &self.changed);
-                candidates
-            }
+            Some(candidates) => candidates,
             none => none.insert(self.candidates(queue.class)),
         };
+        let group = queue.class.group.as_ref().and_then(|group| self.groups.get(group));
+        let group = group.map_or(&[][..], Vec::as_slice);
+        candidates.catch_up(
+            &self.fleet,
+            News { changed: &self.changed, group, ported: &self.ported },
+            &self.ports,
+        );
         let Some(best) = candidates.best(&self.fleet) else {
             self.waiting(queue, task);
             return false;
         };
         let number = self.state.tasks.get(&task).and_then(|t| t.attempt.as_ref()).map_or(1, |a| a.number + 1);
         let why = queue.why_seq.is_none().then(|| Arc::new(candidates.why(&self.fleet)));
-        self.fleet.set_free(best, self.fleet.free(best).minus(&queue.class.resources));
-        self.changed.push(best);
+        let ports = self.take(queue.class, best);
         let worker = self.fleet.row(best).id.clone();
-        let assigned = TaskAssigned { task, number, worker, why, why_seq: queue.why_seq };
+        let assigned = TaskAssigned { task, number, worker, ports, why, why_seq: queue.why_seq };
         if queue.why_seq.is_none() {
             queue.why_seq = Some(self.state.next_seq + self.events.len() as u64);
         }
@@ -168,13 +212,36 @@ impl<'a> Round<'a> {
         true
     }
 
-    fn candidates(&mut self, class: &'a Class) -> Candidates {
+    /// Takes what a task of the class needs from a worker; gives its ports.
+    fn take(&mut self, class: &'a Class, slot: Slot) -> BTreeMap<String, u16> {
+        let (free, mut devices) = self.fleet.free(slot);
+        if let Some(devices) = devices.as_mut().filter(|_| !class.devices.is_empty()) {
+            for (name, free) in Arc::make_mut(devices) {
+                *free = free.saturating_sub(class.devices.get(name).copied().unwrap_or(0));
+            }
+        }
+        self.fleet.set_free(slot, (free.minus(&class.resources), devices));
+        self.changed.push(slot);
+        if let Some(group) = &class.group {
+            self.groups.entry(group).or_default().push(slot);
+        }
+        if class.ports.is_empty() {
+            return BTreeMap::new();
+        }
+        let row = self.fleet.row(slot);
+        let start = self.state.next_seq + self.events.len() as u64;
+        let ports = self.ports.offer(&row.hostname, row.ports, &class.ports, start).unwrap_or_default();
+        self.ports.take(&row.hostname, ports.values().copied());
+        self.ported.push(slot);
+        ports
+    }
+
+    fn candidates(&mut self, class: &'a Class) -> Candidates<'a> {
         let (runtime, constraints) = (class.runtime, class.constraints.as_slice());
         let fleet = &self.fleet;
         let fit =
             self.fits.entry((runtime, constraints)).or_insert_with(|| Fit::new(fleet, runtime, constraints));
-        let demand = Demand::new(class.resources, class.strategy);
-        Candidates::new(demand, Rc::clone(fit), fleet, self.changed.len())
+        Candidates::new(class, Rc::clone(fit), self.state, fleet, &self.ports)
     }
 
     /// Says why a class waits, if that is not what was said last.

@@ -13,12 +13,14 @@ pub use muster_events::lifecycle::TaskState;
 use muster_events::outcome::Problem;
 use muster_events::report::Ending;
 use muster_events::resources::Resources;
-use muster_events::spec::{Constraint, Runtime, Strategy, TaskSpec};
+use muster_events::spec::{Affinity, Constraint, PortAsk, Runtime, Spread, Strategy, TaskSpec};
 use muster_events::time::Timestamp;
 use muster_events::worker::WorkerInfo;
 use serde::{Deserialize, Serialize};
 
 use crate::fleet::Fleet;
+use crate::groups::{Group, Groups};
+use crate::ports::Ports;
 
 /// The whole state. Made only by [`crate::evolve`]; everybody else reads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +49,12 @@ pub struct State {
     /// The workers as placement looks at them. Derived like the queue.
     #[serde(skip)]
     pub fleet: Fleet,
+    /// Where the tasks are that are spread or kept apart. Derived like the queue.
+    #[serde(skip)]
+    pub groups: Groups,
+    /// Which ports tasks have. Derived like the queue.
+    #[serde(skip)]
+    pub ports: Ports,
 }
 
 impl Default for State {
@@ -63,6 +71,8 @@ impl Default for State {
             counts: Counts::default(),
             queue: BTreeMap::new(),
             fleet: Fleet::default(),
+            groups: Groups::default(),
+            ports: Ports::default(),
         }
     }
 }
@@ -99,6 +109,9 @@ pub struct Attempt {
     pub fence: u64,
     /// Where.
     pub worker: WorkerId,
+    /// The ports it has on its host, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ports: BTreeMap<String, u16>,
     /// When it was placed.
     pub assigned_at: Timestamp,
     /// When its program started, by the worker's clock.
@@ -115,6 +128,11 @@ impl Task {
     /// The reference of the newest attempt of this task, whose id is `id`.
     pub fn attempt_ref(&self, id: TaskId) -> Option<AttemptRef> {
         self.attempt.as_ref().map(|a| AttemptRef { task: id, number: a.number, fence: a.fence })
+    }
+
+    /// Its class.
+    pub fn class(&self) -> Class {
+        Class::of(&self.spec, self.job)
     }
 
     /// The newest attempt, if it is still alive.
@@ -143,6 +161,9 @@ pub struct Worker {
     pub drain: Option<Drain>,
     /// What has been promised to the tasks on it.
     pub used: Resources,
+    /// The devices that have been, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub devices: BTreeMap<String, u64>,
     /// The tasks with a live attempt on it.
     pub tasks: BTreeSet<TaskId>,
 }
@@ -177,6 +198,23 @@ impl Worker {
         }
     }
 
+    /// Promises devices.
+    pub(crate) fn lend(&mut self, devices: &BTreeMap<String, u64>) {
+        for (name, count) in devices {
+            *self.devices.entry(name.clone()).or_default() += count;
+        }
+    }
+
+    /// Takes promised devices back.
+    pub(crate) fn take_back(&mut self, devices: &BTreeMap<String, u64>) {
+        for (name, count) in devices {
+            if let Some(lent) = self.devices.get_mut(name) {
+                *lent = lent.saturating_sub(*count);
+            }
+        }
+        self.devices.retain(|_, lent| *lent > 0);
+    }
+
     /// What is left to promise.
     pub const fn free(&self) -> Resources {
         self.info.capacity.minus(&self.used)
@@ -196,17 +234,37 @@ pub struct Class {
     pub strategy: Strategy,
     /// What the worker must be like.
     pub constraints: Vec<Constraint>,
+    /// The devices it needs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub devices: BTreeMap<String, u64>,
+    /// The ports it needs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortAsk>,
+    /// What it should be like.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub affinities: Vec<Affinity>,
+    /// Over what the tasks of the group are spread.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spread: Vec<Spread>,
+    /// With which tasks they are counted, where they are spread or kept apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
 }
 
 impl Class {
-    /// The class of tasks with this spec.
-    pub fn of(spec: &TaskSpec) -> Self {
+    /// The class of tasks with this spec and job.
+    pub fn of(spec: &TaskSpec, job: Option<JobId>) -> Self {
         Self {
             priority: Reverse(spec.priority),
             resources: spec.resources,
             runtime: spec.runtime,
             strategy: spec.strategy,
             constraints: spec.constraints.clone(),
+            devices: spec.devices.clone(),
+            ports: spec.ports.clone(),
+            affinities: spec.affinities.clone(),
+            spread: spec.spread.clone(),
+            group: Group::of(spec, job),
         }
     }
 }
@@ -306,11 +364,12 @@ impl State {
         self.next_seq - 1
     }
 
-    /// Makes the derived parts again, after a snapshot has been read: the queue, the fleet, and that equal specs are
-    /// one in memory, as they were before.
+    /// Makes the derived parts again, after a snapshot has been read: the queue, the fleet, groups and ports, and
+    /// that equal specs are one in memory, as they were before.
     pub fn rebuild(&mut self) {
         self.queue.clear();
         self.fleet = Fleet::of(self.workers.iter());
+        (self.groups, self.ports) = (Groups::default(), Ports::default());
         let mut specs: BTreeSet<Arc<TaskSpec>> = BTreeSet::new();
         for (id, task) in &mut self.tasks {
             match specs.get(&task.spec) {
@@ -318,7 +377,13 @@ impl State {
                 None => drop(specs.insert(Arc::clone(&task.spec))),
             }
             if task.state == TaskState::Pending {
-                self.queue.entry(Class::of(&task.spec)).or_default().tasks.insert((task.line_seq, *id));
+                self.queue.entry(task.class()).or_default().tasks.insert((task.line_seq, *id));
+            }
+            if let Some(attempt) = task.live_attempt() {
+                self.groups.add(task, &attempt.worker);
+                if let Some(worker) = self.workers.get(&attempt.worker) {
+                    self.ports.take(&worker.info.hostname, attempt.ports.values().copied());
+                }
             }
         }
     }

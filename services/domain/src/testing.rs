@@ -234,6 +234,7 @@ pub(crate) fn registration(name: &str) -> Register {
             capacity: Resources { cpu_milli: 4000, memory: 16 << 30, disk: 100 << 30, slots: 10 },
             version: "0.1.0".into(),
             started_at: START,
+            ..WorkerInfo::default()
         },
         holding: vec![],
     }

@@ -97,6 +97,7 @@ fn register(worker: &str) -> Command {
             capacity: Resources { cpu_milli: 4000, memory: 1 << 30, disk: 1 << 30, slots: 100 },
             version: String::new(),
             started_at: Timestamp::default(),
+            ..WorkerInfo::default()
         },
         holding: Vec::new(),
     })

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use muster_domain::state::{Class, State, Task, TaskState};
+use muster_domain::state::{State, Task, TaskState};
 use muster_events::id::{JobId, TaskId, WorkerId};
-use muster_events::spec::{Constraint, Limits, Runtime, Strategy, TaskSpec};
+use muster_events::spec::{Affinity, Constraint, Limits, PortAsk, Runtime, Spread, Strategy, TaskSpec};
 use muster_events::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -58,6 +58,21 @@ pub(crate) struct TaskAnswer<'a> {
     /// What a worker must be like.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     constraints: &'a [Constraint],
+    /// What it should be like.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    affinities: &'a [Affinity],
+    /// Over what the tasks of its job are spread.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    spread: &'a [Spread],
+    /// Devices reserved for it, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    devices: &'a BTreeMap<String, u64>,
+    /// The ports of the host it asks for.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    ports: &'a [PortAsk],
+    /// The ports it has on its worker's host, by their names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_ports: Option<&'a BTreeMap<String, u16>>,
     /// How the worker is chosen.
     strategy: Strategy,
     /// Higher is placed first.
@@ -96,7 +111,7 @@ fn seconds(ms: u64) -> Number {
 /// Why `task` is where it is. A waiting task says what its class waits for.
 fn reason<'a>(state: &'a State, task: &'a Task) -> Option<&'a str> {
     let blocked = (task.state == TaskState::Pending && !state.blocked.is_empty())
-        .then(|| state.blocked.get(&Class::of(&task.spec)))
+        .then(|| state.blocked.get(&task.class()))
         .flatten();
     blocked.map(|b| &*b.reason).or(task.reason.as_deref())
 }
@@ -131,6 +146,11 @@ impl<'a> TaskAnswer<'a> {
             limits: spec.limits,
             labels: &spec.labels,
             constraints: &spec.constraints,
+            affinities: &spec.affinities,
+            spread: &spec.spread,
+            devices: &spec.devices,
+            ports: &spec.ports,
+            host_ports: task.live_attempt().map(|a| &a.ports).filter(|ports| !ports.is_empty()),
             strategy: spec.strategy,
             priority: spec.priority,
             state: task.state,

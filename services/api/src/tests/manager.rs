@@ -161,6 +161,7 @@ impl Manager {
             capacity: Resources { cpu_milli: 2000, memory: 2 << 30, disk: 10 << 30, slots },
             version: "0".to_owned(),
             started_at: now().plus_seconds(-9045.0),
+            ..WorkerInfo::default()
         };
         let installation = Installation::new(Uuid::new_v4());
         let register =

@@ -1,13 +1,17 @@
 //! Up to 64 workers in a row, and the extremes of what they have left.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_events::id::WorkerId;
 use muster_events::resources::Resources;
-use muster_events::spec::Strategy;
+use muster_events::spec::{PortRange, Strategy};
 use muster_events::worker::WorkerInfo;
 
-use crate::placement::{SCORE_MAX, score};
+use crate::placement::{SCORE_MAX, device_share, score};
+
+/// Devices by name. Most workers have none.
+pub(crate) type Devices = Option<Arc<BTreeMap<String, u64>>>;
 
 /// The most rows in a block: as many as a set of rows has bits.
 pub(super) const ROWS_MAX: usize = 64;
@@ -29,12 +33,17 @@ pub(crate) struct Row {
     /// Which traits it has.
     pub(crate) traits: u32,
     pub(crate) capacity: Resources,
+    /// The devices it has.
+    pub(crate) devices: Devices,
+    /// The ports it may allot.
+    pub(crate) ports: Option<PortRange>,
 }
 
 impl Row {
     pub(super) fn new(id: &WorkerId, traits: u32, info: &WorkerInfo) -> Self {
         let hostname = info.hostname.as_str().into();
-        Self { id: id.clone(), hostname, traits, capacity: info.capacity }
+        let devices = (!info.devices.is_empty()).then(|| Arc::new(info.devices.clone()));
+        Self { id: id.clone(), hostname, traits, capacity: info.capacity, devices, ports: info.ports }
     }
 }
 
@@ -59,24 +68,36 @@ fn parts(r: &Resources) -> [f32; 4] {
 }
 
 /// What a class needs, and how it chooses.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Demand {
     pub(crate) need: Resources,
+    pub(crate) devices: BTreeMap<String, u64>,
     pub(crate) strategy: Strategy,
     parts: [f32; 4],
 }
 
 impl Demand {
-    pub(crate) fn new(need: Resources, strategy: Strategy) -> Self {
-        Self { need, strategy, parts: parts(&need) }
+    pub(crate) fn new(need: Resources, devices: BTreeMap<String, u64>, strategy: Strategy) -> Self {
+        Self { need, devices, strategy, parts: parts(&need) }
+    }
+
+    /// Whether so many devices are enough.
+    fn devices_in(&self, there: &Devices) -> bool {
+        let count = |name| there.as_ref().and_then(|all| all.get(name)).copied().unwrap_or(0);
+        self.devices.iter().all(|(name, need)| count(name) >= *need)
     }
 }
+
+/// What a worker has left.
+pub(crate) type Free = (Resources, Devices);
 
 /// Some workers that follow each other by name.
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
     rows: Arc<Rows>,
     free: Vec<Resources>,
+    /// The devices that are free, row by row.
+    devices: Vec<Devices>,
     /// The shares in use, row by row.
     used: Vec<[f32; 4]>,
     /// Of each resource, apart from the others: the most and the least that is free anywhere.
@@ -101,16 +122,17 @@ struct Rows {
 }
 
 impl Block {
-    pub(super) fn one(row: Row, free: Resources) -> Self {
-        Self::of(vec![row], vec![free])
+    pub(super) fn one(row: Row, (free, devices): Free) -> Self {
+        Self::of(vec![row], vec![free], vec![devices])
     }
 
-    fn of(rows: Vec<Row>, free: Vec<Resources>) -> Self {
+    fn of(rows: Vec<Row>, free: Vec<Resources>, devices: Vec<Devices>) -> Self {
         let rows = Rows::of(rows);
         let used = free.iter().zip(&rows.inverse).map(|(free, inverse)| used(free, inverse)).collect();
         let mut block = Self {
             rows: Arc::new(rows),
             free,
+            devices,
             used,
             most: Resources::default(),
             least: Resources::default(),
@@ -121,39 +143,49 @@ impl Block {
         block
     }
 
-    pub(super) fn insert(&mut self, place: usize, row: Row, free: Resources) {
-        let (mut rows, mut all) = (self.rows.rows.clone(), std::mem::take(&mut self.free));
+    /// Its rows and what they have, to be changed and made a block again.
+    fn parts(&mut self) -> (Vec<Row>, Vec<Resources>, Vec<Devices>) {
+        let rows = self.rows.rows.clone();
+        (rows, std::mem::take(&mut self.free), std::mem::take(&mut self.devices))
+    }
+
+    pub(super) fn insert(&mut self, place: usize, row: Row, (free, devices): Free) {
+        let (mut rows, mut all, mut all_devices) = self.parts();
         rows.insert(place, row);
         all.insert(place, free);
-        *self = Self::of(rows, all);
+        all_devices.insert(place, devices);
+        *self = Self::of(rows, all, all_devices);
     }
 
     pub(super) fn remove(&mut self, place: usize) -> Row {
-        let (mut rows, mut all) = (self.rows.rows.clone(), std::mem::take(&mut self.free));
-        all.remove(place);
+        let (mut rows, mut free, mut devices) = self.parts();
+        free.remove(place);
+        devices.remove(place);
         let row = rows.remove(place);
-        *self = Self::of(rows, all);
+        *self = Self::of(rows, free, devices);
         row
     }
 
     /// Keeps the first half and gives the second.
     pub(super) fn split(&mut self) -> Self {
-        let (mut rows, mut free) = (self.rows.rows.clone(), std::mem::take(&mut self.free));
+        let (mut rows, mut free, mut devices) = self.parts();
         let half = free.len() / 2;
-        let second = Self::of(rows.split_off(half), free.split_off(half));
-        *self = Self::of(rows, free);
+        let second = Self::of(rows.split_off(half), free.split_off(half), devices.split_off(half));
+        *self = Self::of(rows, free, devices);
         second
     }
 
     pub(super) fn append(&mut self, next: &Self) {
-        let (mut rows, mut free) = (self.rows.rows.clone(), std::mem::take(&mut self.free));
+        let (mut rows, mut free, mut devices) = self.parts();
         rows.extend(next.rows.rows.iter().cloned());
         free.extend(&next.free);
-        *self = Self::of(rows, free);
+        devices.extend(next.devices.iter().cloned());
+        *self = Self::of(rows, free, devices);
     }
 
-    pub(super) fn set_free(&mut self, place: usize, free: Resources) {
+    pub(super) fn set_free(&mut self, place: usize, (free, devices): Free) {
         self.free[place] = free;
+        self.devices[place] = devices;
         self.used[place] = used(&free, &self.rows.inverse[place]);
         self.measure();
     }
@@ -175,8 +207,9 @@ impl Block {
         &self.rows.rows
     }
 
-    pub(crate) fn free(&self) -> &[Resources] {
-        &self.free
+    /// What a row has left.
+    pub(crate) fn free(&self, place: usize) -> Free {
+        (self.free[place], self.devices[place].clone())
     }
 
     /// All rows as a set.
@@ -191,6 +224,7 @@ impl Block {
         }
         let Rows { inverse_max, inverse_min, .. } = &*self.rows;
         Some(match demand.strategy {
+            Strategy::BestFit if !demand.devices.is_empty() => SCORE_MAX,
             Strategy::BestFit => whole(largest(&self.fullest, &demand.parts, inverse_max) + DOUBT),
             Strategy::Spread => {
                 SCORE_MAX - whole(largest(&self.emptiest, &demand.parts, inverse_min) - DOUBT)
@@ -203,33 +237,43 @@ impl Block {
     pub(crate) fn score(&self, place: usize, demand: &Demand, above: Option<u32>) -> Option<u32> {
         let share = largest(&self.used[place], &demand.parts, &self.rows.inverse[place]);
         let worse = above.is_some_and(|above| match demand.strategy {
-            Strategy::BestFit => share + DOUBT < points(above + 1),
+            Strategy::BestFit => share + DOUBT < points(above + 1) && demand.devices.is_empty(),
             Strategy::Spread => share - DOUBT >= points(SCORE_MAX - above),
         });
-        if worse || !self.free[place].holds(&demand.need) {
+        if worse || !self.has_room(place, demand) {
             return None;
         }
         let exact = self.exact(place, demand, share);
         (above.is_none_or(|above| exact > above)).then_some(exact)
     }
 
+    fn has_room(&self, place: usize, demand: &Demand) -> bool {
+        self.free[place].holds(&demand.need) && demand.devices_in(&self.devices[place])
+    }
+
     fn exact(&self, place: usize, demand: &Demand, share: f32) -> u32 {
         let (low, high) = (whole(share - DOUBT), whole(share + DOUBT));
-        match demand.strategy {
+        let row = &self.rows.rows[place];
+        let fit = match demand.strategy {
             _ if low != high => {
-                let capacity = &self.rows.rows[place].capacity;
-                let used = capacity.minus(&self.free[place]).plus(&demand.need);
-                score(demand.strategy, &used, capacity)
+                let used = row.capacity.minus(&self.free[place]).plus(&demand.need);
+                score(demand.strategy, &used, &row.capacity)
             }
             Strategy::BestFit => low,
             Strategy::Spread => SCORE_MAX - low,
+        };
+        let Some((all, free)) = row.devices.as_ref().zip(self.devices[place].as_ref()) else { return fit };
+        let share = device_share(&demand.devices, free, all);
+        match demand.strategy {
+            Strategy::BestFit => fit.max(share),
+            Strategy::Spread => fit.min(SCORE_MAX - share),
         }
     }
 
     /// The best of these rows, of equals the first.
     pub(crate) fn best(&self, rows: u64, demand: &Demand) -> Option<(u32, usize)> {
         let mut best: Option<(u32, usize)> = None;
-        for place in places(rows & self.with_room(&demand.need)) {
+        for place in places(rows & self.with_room(demand)) {
             let above = best.map(|(score, _)| score);
             if let Some(score) = self.score(place, demand, above) {
                 best = Some((score, place));
@@ -239,14 +283,23 @@ impl Block {
     }
 
     /// The rows that have room.
-    pub(crate) fn with_room(&self, need: &Resources) -> u64 {
+    pub(crate) fn with_room(&self, demand: &Demand) -> u64 {
+        let need = &demand.need;
         let holds = |f: &Resources| {
             (f.cpu_milli >= need.cpu_milli)
                 & (f.memory >= need.memory)
                 & (f.disk >= need.disk)
                 & (f.slots >= need.slots)
         };
-        self.those(holds)
+        self.with_devices(self.those(holds), demand)
+    }
+
+    /// Those of these rows that have enough devices.
+    pub(crate) fn with_devices(&self, rows: u64, demand: &Demand) -> u64 {
+        if demand.devices.is_empty() {
+            return rows;
+        }
+        places(rows).filter(|row| demand.devices_in(&self.devices[*row])).fold(0, |rows, row| rows | 1 << row)
     }
 
     /// The rows that have enough cpu, memory, disk and slots, each by itself.
@@ -266,16 +319,17 @@ impl Block {
     }
 
     /// The rows that would have room, were they empty.
-    pub(crate) fn large_enough(&self, need: &Resources) -> u64 {
-        if self.rows.smallest.holds(need) {
+    pub(crate) fn large_enough(&self, demand: &Demand) -> u64 {
+        if self.rows.smallest.holds(&demand.need) && demand.devices.is_empty() {
             return self.all();
         }
-        self.rows.rows.iter().rev().fold(0, |rows, row| rows << 1 | u64::from(row.capacity.holds(need)))
+        let holds = |row: &Row| row.capacity.holds(&demand.need) && demand.devices_in(&row.devices);
+        self.rows.rows.iter().rev().fold(0, |rows, row| rows << 1 | u64::from(holds(row)))
     }
 
     /// Whether every row has room.
-    pub(crate) const fn all_have_room(&self, need: &Resources) -> bool {
-        self.least.holds(need)
+    pub(crate) fn all_have_room(&self, demand: &Demand) -> bool {
+        self.least.holds(&demand.need) && demand.devices.is_empty()
     }
 
     /// Whether no row has enough processors left.

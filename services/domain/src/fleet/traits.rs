@@ -11,13 +11,27 @@ use muster_events::worker::WorkerInfo;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Traits {
     pub(crate) zone: String,
+    pub(crate) os: String,
+    pub(crate) version: String,
     pub(crate) runtimes: BTreeSet<Runtime>,
+    pub(crate) tools: BTreeSet<String>,
+    pub(crate) tags: BTreeSet<String>,
     pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) devices: BTreeMap<String, u64>,
 }
 
 impl Traits {
     pub(crate) fn of(info: &WorkerInfo) -> Self {
-        Self { zone: info.zone.clone(), runtimes: info.runtimes.clone(), labels: info.labels.clone() }
+        Self {
+            zone: info.zone.clone(),
+            os: info.os.clone(),
+            version: info.version.clone(),
+            runtimes: info.runtimes.clone(),
+            tools: info.tools.clone(),
+            tags: info.tags.clone(),
+            labels: info.labels.clone(),
+            devices: info.devices.clone(),
+        }
     }
 }
 

@@ -1,150 +1,281 @@
-//! The workers that can take a task of one class, kept in order while the round changes what they have left.
+//! The workers that can take a task of one class.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use muster_events::event::{Candidate, Filter, Why};
-use muster_events::resources::Resources;
 
+use super::division::{Division, Key, NONE, Outside, members};
 use super::filter::Fit;
-use crate::fleet::{Block, Demand, Fleet, Slot, places};
+use super::ranking::{Members, Ranking};
+use crate::fleet::{Block, Demand, Fleet, Slot};
+use crate::ports::PortBook;
+use crate::state::{Class, State};
 
 /// The most candidates that a [`Why`] names.
 const BEST_MAX: usize = 5;
 
-/// The candidates of one class: of each block the best, or a bound that its best cannot exceed. A block is looked at
-/// row by row only when its bound is the highest of all; so the best of all workers is found with a look at few.
-#[derive(Debug)]
-pub(super) struct Candidates {
+/// The candidates of one class, in as many cells as it tells apart.
+pub(super) struct Candidates<'a> {
     demand: Demand,
     fit: Rc<Fit>,
-    /// One more than the score, by the order of the fit's blocks; 0 where none has room.
-    bounds: Vec<u16>,
-    /// The row with that score, where it is more than a bound.
-    rows: Vec<u8>,
+    cells: Vec<Cell>,
+    /// What divides the cells; absent where there is but one.
+    division: Option<Box<Divided<'a>>>,
     /// How many changes of the round are reckoned in.
     seen: usize,
 }
 
-/// In [`Candidates::rows`]: not looked at yet.
-const UNKNOWN: u8 = u8::MAX;
+/// Workers among which only how full they are decides.
+struct Cell {
+    ranking: Ranking,
+    /// The best of it, where it is known since the last change.
+    best: Option<Option<(u32, Slot)>>,
+}
 
-impl Candidates {
-    pub(super) fn new(demand: Demand, fit: Rc<Fit>, fleet: &Fleet, seen: usize) -> Self {
-        let blocks = fit.members.blocks(fleet);
-        let mut new = Self { demand, fit, bounds: vec![0; blocks], rows: vec![UNKNOWN; blocks], seen };
-        (0..blocks).for_each(|n| new.look_again(fleet, n));
+struct Divided<'a> {
+    by: Division<'a>,
+    /// Cell by cell.
+    keys: Vec<Key>,
+    cells: BTreeMap<Key, u32>,
+    /// Block by block and row by row.
+    cell_of: Vec<u32>,
+    outside: Outside,
+    /// How many placements of the group in this round are counted, and how many that took ports.
+    seen: usize,
+    seen_ported: usize,
+}
+
+/// What the round has done so far.
+#[derive(Clone, Copy)]
+pub(super) struct News<'b> {
+    /// The workers that have something less.
+    pub(super) changed: &'b [Slot],
+    /// Where tasks of the class's group were placed.
+    pub(super) group: &'b [Slot],
+    /// The workers whose hosts gave ports.
+    pub(super) ported: &'b [Slot],
+}
+
+/// Rows of a block in [`Divided::cell_of`].
+const STRIDE: usize = 64;
+
+const fn index(slot: Slot) -> usize {
+    slot.block as usize * STRIDE + slot.row as usize
+}
+
+impl<'a> Candidates<'a> {
+    /// As they stand before any of the round's news.
+    pub(super) fn new(
+        class: &'a Class,
+        fit: Rc<Fit>,
+        state: &State,
+        fleet: &Fleet,
+        ports: &PortBook<'_>,
+    ) -> Self {
+        let demand = Demand::new(class.resources, class.devices.clone(), class.strategy);
+        let mut new = Self { demand, fit, cells: Vec::new(), division: None, seen: 0 };
+        match Division::new(class, state) {
+            Some(by) => new.divide(by, fleet, ports),
+            None => new.cell(fleet, new.fit.members.clone()),
+        }
         new
     }
 
-    fn look_again(&mut self, fleet: &Fleet, n: usize) {
-        let (block, _) = self.fit.members.block(fleet, n);
-        self.bounds[n] = above(fleet.blocks()[block as usize].bound(&self.demand));
-        self.rows[n] = UNKNOWN;
+    fn cell(&mut self, fleet: &Fleet, members: Members) {
+        self.cells.push(Cell { ranking: Ranking::new(members, &self.demand, fleet), best: None });
     }
 
-    /// Reckons in the workers that have changed since it last looked.
-    pub(super) fn catch_up(&mut self, fleet: &Fleet, changed: &[Slot]) {
-        let news = &changed[self.seen..];
-        self.seen = changed.len();
-        if news.len() > self.bounds.len() * 4 {
+    fn divide(&mut self, mut by: Division<'a>, fleet: &Fleet, ports: &PortBook<'_>) {
+        let (lists, outside) = by.divide(fleet, &self.fit.members, ports);
+        let mut divided = Divided {
+            by,
+            keys: Vec::new(),
+            cells: BTreeMap::new(),
+            cell_of: vec![NONE; fleet.blocks().len() * STRIDE],
+            outside,
+            seen: 0,
+            seen_ported: 0,
+        };
+        for (key, list) in lists {
+            let number = divided.add(key);
+            for (block, rows) in &list {
+                for row in crate::fleet::places(*rows) {
+                    divided.cell_of[*block as usize * STRIDE + row] = number;
+                }
+            }
+            self.cell(fleet, members(list));
+        }
+        self.division = Some(Box::new(divided));
+    }
+
+    /// Reckons in what has happened since it last looked.
+    pub(super) fn catch_up(&mut self, fleet: &Fleet, all: News<'_>, ports: &PortBook<'_>) {
+        self.count(fleet, all, ports);
+        let news = &all.changed[self.seen..];
+        self.seen = all.changed.len();
+        if news.len() > fleet.blocks().len() * 4 {
             // Long away: looking at every block once is less work.
-            (0..self.bounds.len()).for_each(|n| self.look_again(fleet, n));
+            for cell in &mut self.cells {
+                cell.ranking.look_again_at_all(fleet, &self.demand);
+                cell.best = None;
+            }
             return;
         }
         for slot in news {
-            if let Some(n) = self.fit.members.place(slot.block) {
-                self.reckon_in(fleet, n, *slot);
+            let number = self.division.as_ref().map_or(0, |d| d.cell_of[index(*slot)]);
+            if let Some(cell) = self.cells.get_mut(number as usize) {
+                cell.ranking.reckon_in(fleet, &self.demand, *slot);
+                cell.best = None;
             }
         }
     }
 
-    /// One worker of the `n`-th block has changed. As long as the best of the block is no worse than it was, all
-    /// others are still behind it.
-    fn reckon_in(&mut self, fleet: &Fleet, n: usize, slot: Slot) {
-        let best = u32::from(self.rows[n]);
-        if self.rows[n] == UNKNOWN {
-            return self.look_again(fleet, n);
+    /// Moves the workers that are in another cell now, or in none.
+    fn count(&mut self, fleet: &Fleet, all: News<'_>, ports: &PortBook<'_>) {
+        let Some(mut divided) = self.division.take() else { return };
+        for slot in &all.group[divided.seen..] {
+            for moved in divided.by.count(fleet, *slot) {
+                self.shift(fleet, &mut divided, moved, ports);
+            }
         }
-        if self.fit.members.block(fleet, n).1 & (1 << slot.row) == 0 {
+        let ported = if divided.by.wants_ports() { &all.ported[divided.seen_ported..] } else { &[] };
+        for slot in ported {
+            for moved in fleet.on_host(&fleet.row(*slot).hostname) {
+                self.shift(fleet, &mut divided, moved, ports);
+            }
+        }
+        (divided.seen, divided.seen_ported) = (all.group.len(), all.ported.len());
+        self.division = Some(divided);
+    }
+
+    fn shift(&mut self, fleet: &Fleet, divided: &mut Divided<'a>, moved: Slot, ports: &PortBook<'_>) {
+        let (at, row) = (index(moved), fleet.row(moved));
+        let before = divided.cell_of[at];
+        if before == NONE {
             return;
         }
-        let block = &fleet.blocks()[slot.block as usize];
-        let now = above(block.score(slot.row as usize, &self.demand, None));
-        if slot.row == best && now < self.bounds[n] {
-            self.look_again(fleet, n);
-        } else if slot.row == best || now > self.bounds[n] || (now == self.bounds[n] && slot.row < best) {
-            (self.bounds[n], self.rows[n]) = (now, u8::try_from(slot.row).unwrap_or(UNKNOWN));
+        let after = match divided.by.lacks_ports(row, ports) {
+            Some(why) => Err(why),
+            None => divided.by.key(fleet, row).ok_or(Filter::Distinct),
+        };
+        let after = after.map(|key| divided.cells.get(&key).copied().unwrap_or_else(|| divided.add(key)));
+        if after == Ok(before) {
+            return;
+        }
+        if let Some(cell) = self.cells.get_mut(before as usize) {
+            cell.ranking.take_out(fleet, &self.demand, moved);
+            cell.best = None;
+        }
+        divided.cell_of[at] = after.unwrap_or(NONE);
+        match after {
+            Err(why) => divided.outside.add(why),
+            Ok(number) => match self.cells.get_mut(number as usize) {
+                Some(cell) => {
+                    cell.ranking.put_in(fleet, &self.demand, moved);
+                    cell.best = None;
+                }
+                None => self.cell(fleet, members(vec![(moved.block, moved.bit())])),
+            },
         }
     }
 
     /// The worker with the highest score, of equals the first by name.
     pub(super) fn best(&mut self, fleet: &Fleet) -> Option<Slot> {
-        loop {
-            let highest = self.bounds.iter().copied().max().filter(|bound| *bound > 0)?;
-            let n = self.bounds.iter().position(|bound| *bound == highest)?;
-            let (block, rows) = self.fit.members.block(fleet, n);
-            if self.rows[n] != UNKNOWN {
-                return Some(Slot { block, row: u32::from(self.rows[n]) });
-            }
-            let best = fleet.blocks()[block as usize].best(rows, &self.demand);
-            self.bounds[n] = above(best.map(|(score, _)| score));
-            self.rows[n] = best.map_or(UNKNOWN, |(_, row)| u8::try_from(row).unwrap_or(UNKNOWN));
+        let Some(divided) = &self.division else {
+            return self.cells[0].ranking.best(fleet, &self.demand).map(|(_, slot)| slot);
+        };
+        let mut open: Vec<(&Key, u32, Slot)> = Vec::new();
+        for (cell, key) in self.cells.iter_mut().zip(&divided.keys).filter(|(_, key)| divided.by.is_open(key))
+        {
+            let best = *cell.best.get_or_insert_with(|| cell.ranking.best(fleet, &self.demand));
+            open.extend(best.map(|(fit, slot)| (key, fit, slot)));
         }
+        let fewest = divided.by.fewest(open.iter().map(|(key, ..)| *key));
+        let scored = open.into_iter().map(|(key, fit, slot)| (divided.by.score(key, &fewest, fit), slot));
+        scored.max_by_key(|(score, slot)| (*score, std::cmp::Reverse(*slot))).map(|(_, slot)| slot)
     }
 
     /// The reasons as they stand: how many workers each filter removes now, and the best of the others.
     pub(super) fn why(&self, fleet: &Fleet) -> Why {
         let mut counts = Counts::default();
-        let mut best: Vec<(u32, Slot)> = Vec::with_capacity(BEST_MAX + 1);
-        for n in 0..self.fit.members.blocks(fleet) {
-            let (number, rows) = self.fit.members.block(fleet, n);
-            let block = &fleet.blocks()[number as usize];
-            counts.add(block, rows, &self.demand.need);
-            let beaten = best.get(BEST_MAX - 1).map(|(score, _)| *score);
-            if self.bounds[n] == 0 || beaten.is_some_and(|score| self.bounds[n] <= above(Some(score))) {
-                continue;
-            }
-            for row in places(rows & block.with_room(&self.demand.need)) {
-                let beaten = best.get(BEST_MAX - 1).map(|(score, _)| *score);
-                if let Some(score) = block.score(row, &self.demand, beaten) {
-                    let at = best.partition_point(|(other, _)| *other >= score);
-                    best.insert(at, (score, Slot { block: number, row: u32::try_from(row).unwrap_or(0) }));
-                    best.truncate(BEST_MAX);
-                }
+        let mut best: Vec<(u32, Slot)> = Vec::new();
+        let Some(divided) = &self.division else {
+            counts.add_all(fleet, self.cells[0].ranking.members(), &self.demand);
+            best = self.cells[0].ranking.top(fleet, &self.demand, BEST_MAX);
+            return self.told(fleet, &counts, best);
+        };
+        counts.outside = divided.outside;
+        let mut tops = Vec::new();
+        for (cell, key) in self.cells.iter().zip(&divided.keys) {
+            if divided.by.is_open(key) {
+                counts.add_all(fleet, cell.ranking.members(), &self.demand);
+                let top = cell.ranking.top(fleet, &self.demand, BEST_MAX);
+                tops.extend(Some((key, top)).filter(|(_, top)| !top.is_empty()));
+            } else {
+                counts.outside.distinct +=
+                    rows(fleet, cell.ranking.members()).map(|(_, r)| r.count_ones()).sum::<u32>();
             }
         }
-        let named = best.into_iter();
+        let fewest = divided.by.fewest(tops.iter().map(|(key, _)| *key));
+        for (key, top) in tops {
+            best.extend(top.into_iter().map(|(fit, slot)| (divided.by.score(key, &fewest, fit), slot)));
+        }
+        best.sort_unstable_by_key(|(score, slot)| (std::cmp::Reverse(*score), *slot));
+        best.truncate(BEST_MAX);
+        self.told(fleet, &counts, best)
+    }
+
+    fn told(&self, fleet: &Fleet, counts: &Counts, best: Vec<(u32, Slot)>) -> Why {
+        let best = best.into_iter();
         Why {
             considered: fleet.active() + fleet.draining() + fleet.offline(),
             filtered: counts.filtered(fleet, &self.fit),
-            best: named
-                .map(|(score, slot)| Candidate { worker: fleet.row(slot).id.clone(), score })
-                .collect(),
+            best: best.map(|(score, slot)| Candidate { worker: fleet.row(slot).id.clone(), score }).collect(),
         }
     }
 }
 
-/// A score that may be absent as a number of which the greater is the better.
-fn above(score: Option<u32>) -> u16 {
-    score.map_or(0, |score| u16::try_from(score + 1).unwrap_or(u16::MAX))
+impl Divided<'_> {
+    fn add(&mut self, key: Key) -> u32 {
+        let number = u32::try_from(self.keys.len()).unwrap_or(NONE);
+        self.keys.push(key.clone());
+        self.cells.insert(key, number);
+        number
+    }
+}
+
+/// The blocks of these workers with their rows.
+fn rows<'a>(fleet: &'a Fleet, members: &'a Members) -> impl Iterator<Item = (&'a Block, u64)> {
+    (0..members.blocks(fleet)).map(|n| {
+        let (block, rows) = members.block(fleet, n);
+        (&*fleet.blocks()[block as usize], rows)
+    })
 }
 
 /// How many workers that fit lack what.
 #[derive(Default)]
 struct Counts {
+    outside: Outside,
     too_small: u32,
     cpu: u32,
     memory: u32,
     disk: u32,
     slots: u32,
+    devices: u32,
 }
 
 impl Counts {
-    fn add(&mut self, block: &Block, rows: u64, need: &Resources) {
-        if block.all_have_room(need) {
+    fn add_all(&mut self, fleet: &Fleet, members: &Members, demand: &Demand) {
+        rows(fleet, members).for_each(|(block, rows)| self.add(block, rows, demand));
+    }
+
+    fn add(&mut self, block: &Block, rows: u64, demand: &Demand) {
+        if block.all_have_room(demand) {
             return;
         }
-        let large = rows & block.large_enough(need);
+        let need = &demand.need;
+        let large = rows & block.large_enough(demand);
         self.too_small += (rows & !large).count_ones();
         if block.all_lack_cpu(need) {
             self.cpu += large.count_ones();
@@ -154,20 +285,25 @@ impl Counts {
         self.cpu += (large & !cpu).count_ones();
         self.memory += (large & cpu & !memory).count_ones();
         self.disk += (large & cpu & memory & !disk).count_ones();
-        self.slots += (large & cpu & memory & disk & !slots).count_ones();
+        let room = large & cpu & memory & disk;
+        self.slots += (room & !slots).count_ones();
+        self.devices += (room & slots & !block.with_devices(room & slots, demand)).count_ones();
     }
 
-    fn filtered(&self, fleet: &Fleet, fit: &Fit) -> std::collections::BTreeMap<Filter, u32> {
+    fn filtered(&self, fleet: &Fleet, fit: &Fit) -> BTreeMap<Filter, u32> {
         let all = [
             (Filter::Offline, fleet.offline()),
             (Filter::Draining, fleet.draining()),
             (Filter::Runtime, fit.lack_runtime),
             (Filter::Constraint, fit.lack_traits),
-            (Filter::TooSmall, self.too_small),
+            (Filter::Distinct, self.outside.distinct),
+            (Filter::TooSmall, self.too_small + self.outside.too_small),
+            (Filter::Ports, self.outside.ports),
             (Filter::Cpu, self.cpu),
             (Filter::Memory, self.memory),
             (Filter::Disk, self.disk),
             (Filter::Slots, self.slots),
+            (Filter::Devices, self.devices),
         ];
         all.into_iter().filter(|(_, count)| *count > 0).collect()
     }

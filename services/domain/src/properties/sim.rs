@@ -87,7 +87,7 @@ impl Sim {
         let zone = shape.zone.map(|which| Constraint {
             attribute: "zone".into(),
             operator: if shape.spread { Operator::Equal } else { Operator::NotEqual },
-            value: zone(u8::from(which)),
+            value: zone(u8::from(which)).into(),
         });
         let task = TaskDefinition {
             id: own.then(|| id(&format!("task-{given}"))),

@@ -39,6 +39,7 @@ impl Standin {
             capacity: Resources { cpu_milli: 0, memory: 0, disk: 0, slots: 10_000_000 },
             version: String::new(),
             started_at: now(),
+            ..WorkerInfo::default()
         };
         let register = Register {
             worker_id: id.clone(),
@@ -94,8 +95,11 @@ async fn send(rig: &Rig, worker: &WorkerId, command: &Command) -> Result<(), Fai
 /// Tasks a second of one submit of `count`, from its publication to the last placement in the log.
 pub(super) async fn place(rig: &Rig, standin: &Standin, count: u32) -> Result<f64, Failure> {
     let bus = rig.bus()?;
-    let there =
-        Constraint { attribute: "worker".into(), operator: Operator::Equal, value: standin.id.to_string() };
+    let there = Constraint {
+        attribute: "worker".into(),
+        operator: Operator::Equal,
+        value: standin.id.to_string().into(),
+    };
     let task = TaskDefinition {
         name: "bench".into(),
         command: vec!["true".into()],
