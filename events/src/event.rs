@@ -37,6 +37,9 @@ pub enum Event {
     /// The worker says it runs.
     #[serde(rename = "task.started")]
     TaskStarted(TaskStarted),
+    /// Tasks of lower priority are told to stop, and what they leave is held for it.
+    #[serde(rename = "task.preempting")]
+    TaskPreempting(TaskPreempting),
     /// It shall stop.
     #[serde(rename = "task.stopping")]
     TaskStopping(TaskStopping),
@@ -231,6 +234,20 @@ pub struct TaskAssigned {
     pub why_seq: Option<u64>,
 }
 
+/// Data of `task.preempting`. The victims' own `task.stopping` follow it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskPreempting {
+    /// The task that waits, and keeps waiting until they have stopped.
+    pub task: TaskId,
+    /// Where room is held for it.
+    pub worker: WorkerId,
+    /// The ports that are held for it, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ports: BTreeMap<String, u16>,
+    /// The attempts that make room, the least of them that is enough: lowest priority first, then those placed last.
+    pub victims: Vec<AttemptRef>,
+}
+
 /// Data of `task.started`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskStarted {
@@ -250,6 +267,8 @@ pub enum StopCause {
     Cancel,
     /// Its worker's drain deadline has passed; the task is placed elsewhere.
     Drain,
+    /// It makes room for a task of higher priority and is placed again.
+    Preempt,
 }
 
 /// Data of `task.stopping`.
@@ -374,6 +393,7 @@ impl Event {
             Self::TaskWaiting(_) => "task.waiting",
             Self::TaskAssigned(_) => "task.assigned",
             Self::TaskStarted(_) => "task.started",
+            Self::TaskPreempting(_) => "task.preempting",
             Self::TaskStopping(_) => "task.stopping",
             Self::TaskCompleted(_) => "task.completed",
             Self::TaskFailed(_) => "task.failed",
@@ -397,6 +417,7 @@ impl Event {
             Self::TaskWaiting(e) => Some(e.task),
             Self::TaskAssigned(e) => Some(e.task),
             Self::TaskStarted(e) => Some(e.attempt.task),
+            Self::TaskPreempting(e) => Some(e.task),
             Self::TaskStopping(e) => Some(e.attempt.task),
             Self::TaskCompleted(e) | Self::TaskFailed(e) => Some(e.attempt.task),
             Self::TaskCancelled(e) => Some(e.task),
@@ -418,6 +439,7 @@ impl Event {
     pub const fn worker(&self) -> Option<&WorkerId> {
         match self {
             Self::TaskAssigned(e) => Some(&e.worker),
+            Self::TaskPreempting(e) => Some(&e.worker),
             Self::TaskRescheduled(e) => Some(&e.worker),
             Self::ReportRefused(e) => Some(&e.worker),
             Self::WorkerRegistered(e) => Some(&e.worker),

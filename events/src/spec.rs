@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::placement::check_devices;
 pub use self::placement::{
-    Affinity, Attribute, Constraint, Operator, PORTS_DEFAULT, Pattern, PortAsk, PortRange, Spread, Strategy,
-    Value, WEIGHT_MAX, dotted,
+    Affinity, Attribute, Constraint, Operator, PORTS_DEFAULT, Pattern, PortAsk, PortRange, Preemption,
+    Spread, Strategy, Value, WEIGHT_MAX, dotted,
 };
 pub use self::runtime::{Limits, Runtime};
 use crate::id::TaskId;
@@ -97,6 +97,9 @@ pub struct TaskDefinition {
     /// Higher is placed first; -1000 to 1000.
     #[serde(default)]
     pub priority: i32,
+    /// Whether tasks of lower priority are stopped to make room for it.
+    #[serde(default, skip_serializing_if = "Preemption::is_default")]
+    pub preemption: Preemption,
     /// Copies, each a task of its own with an id derived from the command's; 1 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
@@ -158,4 +161,7 @@ pub struct TaskSpec {
     /// Higher is placed first.
     #[serde(default)]
     pub priority: i32,
+    /// Whether others make room for it.
+    #[serde(default, skip_serializing_if = "Preemption::is_default")]
+    pub preemption: Preemption,
 }

@@ -40,6 +40,7 @@ impl TaskDefinition {
             ports: sorted(&self.ports),
             strategy: self.strategy,
             priority: self.priority,
+            preemption: self.preemption,
         })
     }
 

@@ -62,6 +62,7 @@ pub fn of<'a>(state: &State, events: impl Iterator<Item = (u64, &'a Event)>) -> 
             | Event::CommandRejected(_)
             | Event::TaskSubmitted(_)
             | Event::TaskWaiting(_)
+            | Event::TaskPreempting(_)
             | Event::TaskStarted(_)
             | Event::TaskCompleted(_)
             | Event::TaskFailed(_)

@@ -13,11 +13,12 @@ pub use muster_events::lifecycle::TaskState;
 use muster_events::outcome::Problem;
 use muster_events::report::Ending;
 use muster_events::resources::Resources;
-use muster_events::spec::{Affinity, Constraint, PortAsk, Runtime, Spread, Strategy, TaskSpec};
+use muster_events::spec::{Affinity, Constraint, PortAsk, Preemption, Runtime, Spread, Strategy, TaskSpec};
 use muster_events::time::Timestamp;
 use muster_events::worker::WorkerInfo;
 use serde::{Deserialize, Serialize};
 
+use crate::claims::{self, Claim, Held, Tenants};
 use crate::fleet::Fleet;
 use crate::groups::{Group, Groups};
 use crate::ports::Ports;
@@ -41,6 +42,9 @@ pub struct State {
     pub blocked: BTreeMap<Class, Blocked>,
     /// How earlier commands came out.
     pub outcomes: Outcomes,
+    /// Room that is held for waiting tasks.
+    #[serde(default)]
+    pub claims: BTreeMap<TaskId, Claim>,
     /// Tasks by state.
     pub counts: Counts,
     /// The waiting tasks, class by class. Derived: a snapshot leaves it out and [`State::rebuild`] makes it again.
@@ -68,6 +72,7 @@ impl Default for State {
             workers: BTreeMap::new(),
             blocked: BTreeMap::new(),
             outcomes: Outcomes::default(),
+            claims: BTreeMap::new(),
             counts: Counts::default(),
             queue: BTreeMap::new(),
             fleet: Fleet::default(),
@@ -164,8 +169,14 @@ pub struct Worker {
     /// The devices that have been, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub devices: BTreeMap<String, u64>,
+    /// What is held on it for tasks that wait for others to stop.
+    #[serde(default)]
+    pub held: Held,
     /// The tasks with a live attempt on it.
     pub tasks: BTreeSet<TaskId>,
+    /// What those would leave. Derived: a snapshot leaves it out.
+    #[serde(skip)]
+    pub tenants: Tenants,
 }
 
 /// A worker that takes nothing new.
@@ -215,9 +226,14 @@ impl Worker {
         self.devices.retain(|_, lent| *lent > 0);
     }
 
-    /// What is left to promise.
+    /// What is taken of it.
+    pub const fn taken(&self) -> Resources {
+        self.used
+    }
+
+    /// What is left to promise: neither taken nor held.
     pub const fn free(&self) -> Resources {
-        self.info.capacity.minus(&self.used)
+        self.info.capacity.minus(&self.taken().plus(&self.held.resources))
     }
 }
 
@@ -234,6 +250,9 @@ pub struct Class {
     pub strategy: Strategy,
     /// What the worker must be like.
     pub constraints: Vec<Constraint>,
+    /// Whether others make room for it.
+    #[serde(default)]
+    pub preemption: Preemption,
     /// The devices it needs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub devices: BTreeMap<String, u64>,
@@ -260,6 +279,7 @@ impl Class {
             runtime: spec.runtime,
             strategy: spec.strategy,
             constraints: spec.constraints.clone(),
+            preemption: spec.preemption,
             devices: spec.devices.clone(),
             ports: spec.ports.clone(),
             affinities: spec.affinities.clone(),
@@ -369,6 +389,7 @@ impl State {
     pub fn rebuild(&mut self) {
         self.queue.clear();
         self.fleet = Fleet::of(self.workers.iter());
+        self.workers.values_mut().for_each(|w| w.tenants = Tenants::default());
         (self.groups, self.ports) = (Groups::default(), Ports::default());
         let mut specs: BTreeSet<Arc<TaskSpec>> = BTreeSet::new();
         for (id, task) in &mut self.tasks {
@@ -381,10 +402,12 @@ impl State {
             }
             if let Some(attempt) = task.live_attempt() {
                 self.groups.add(task, &attempt.worker);
-                if let Some(worker) = self.workers.get(&attempt.worker) {
+                if let Some(worker) = self.workers.get_mut(&attempt.worker) {
                     self.ports.take(&worker.info.hostname, attempt.ports.values().copied());
+                    worker.tenants.add(&task.spec, attempt.stop.is_some());
                 }
             }
         }
+        claims::rebuild(self);
     }
 }
