@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use muster_domain::state::{Class, State, Task, TaskState};
+use muster_domain::state::{State, Task, TaskState};
 use muster_events::id::{JobId, TaskId, WorkerId};
 use muster_events::spec::{
-    Constraint, HealthDefinition, Limits, RestartDefinition, Runtime, StopSignal, Strategy, TaskSpec,
+    Affinity, Constraint, HealthDefinition, Limits, PortAsk, RestartDefinition, Runtime, Spread, StopSignal,
+    Strategy, TaskSpec,
 };
 use muster_events::time::Timestamp;
 use schemars::JsonSchema;
@@ -60,6 +61,21 @@ pub(crate) struct TaskAnswer<'a> {
     /// What a worker must be like.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     constraints: &'a [Constraint],
+    /// What it should be like.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    affinities: &'a [Affinity],
+    /// Over what the tasks of its job are spread.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    spread: &'a [Spread],
+    /// Devices reserved for it, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    devices: &'a BTreeMap<String, u64>,
+    /// The ports of the host it asks for.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    ports: &'a [PortAsk],
+    /// The ports it has on its worker's host, by their names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_ports: Option<&'a BTreeMap<String, u16>>,
     /// How the worker is chosen.
     strategy: Strategy,
     /// Higher is placed first.
@@ -116,8 +132,7 @@ fn seconds(ms: u64) -> Number {
 /// Why `task` is where it is. A task in line says what its class waits for.
 fn reason<'a>(state: &'a State, task: &'a Task) -> Option<&'a str> {
     let in_line = task.state == TaskState::Pending && task.retry_at.is_none();
-    let blocked =
-        (in_line && !state.blocked.is_empty()).then(|| state.blocked.get(&Class::of(&task.spec))).flatten();
+    let blocked = (in_line && !state.blocked.is_empty()).then(|| state.blocked.get(&task.class())).flatten();
     blocked.map(|b| &*b.reason).or(task.reason.as_deref())
 }
 
@@ -151,6 +166,11 @@ impl<'a> TaskAnswer<'a> {
             limits: spec.limits,
             labels: &spec.labels,
             constraints: &spec.constraints,
+            affinities: &spec.affinities,
+            spread: &spec.spread,
+            devices: &spec.devices,
+            ports: &spec.ports,
+            host_ports: task.live_attempt().map(|a| &a.ports).filter(|ports| !ports.is_empty()),
             strategy: spec.strategy,
             priority: spec.priority,
             restart: spec.restart.as_ref().map(RestartDefinition::from),
