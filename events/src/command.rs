@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, Encoding};
 use crate::id::{Actor, CommandId, JobId, TaskId, WorkerId};
 use crate::outcome::{FieldError, Problem};
+use crate::quota::NamespaceLimit;
 use crate::report::Reports;
 use crate::spec::{TaskDefinition, TaskSpec, limit};
 use crate::worker::{Heartbeat, Register};
@@ -22,6 +23,9 @@ pub enum Command {
     /// Run a task that has ended once more.
     #[serde(rename = "task.start")]
     TaskStart(TaskStart),
+    /// Limit what the tasks of a namespace use at a time.
+    #[serde(rename = "namespace.limit")]
+    NamespaceLimit(NamespaceLimit),
     /// A worker announces itself.
     #[serde(rename = "worker.register")]
     WorkerRegister(Register),
@@ -43,10 +47,11 @@ pub enum Command {
 }
 
 /// The verbs there are, as `<entity>.<verb>`; [`GROUP_VERB`] apart.
-pub const VERBS: [&str; 9] = [
+pub const VERBS: [&str; 10] = [
     "task.submit",
     "task.cancel",
     "task.start",
+    "namespace.limit",
     "worker.register",
     "worker.unregister",
     "worker.drain",
@@ -186,6 +191,7 @@ impl Command {
             Self::TaskSubmit(_) => "task.submit",
             Self::TaskCancel(_) => "task.cancel",
             Self::TaskStart(_) => "task.start",
+            Self::NamespaceLimit(_) => "namespace.limit",
             Self::WorkerRegister(_) => "worker.register",
             Self::WorkerUnregister(_) => "worker.unregister",
             Self::WorkerDrain(_) => "worker.drain",
@@ -202,6 +208,7 @@ impl Command {
             "task.submit" => Self::TaskSubmit(decode_submission(encoding, payload)?),
             "task.cancel" => Self::TaskCancel(codec::decode_request(encoding, payload)?),
             "task.start" => Self::TaskStart(codec::decode_request(encoding, payload)?),
+            "namespace.limit" => Self::NamespaceLimit(codec::decode_request(encoding, payload)?),
             "worker.register" => Self::WorkerRegister(codec::decode_request(encoding, payload)?),
             "worker.unregister" => Self::WorkerUnregister(codec::decode_request(encoding, payload)?),
             "worker.drain" => Self::WorkerDrain(codec::decode_request(encoding, payload)?),
@@ -226,6 +233,7 @@ impl Command {
             },
             Self::TaskCancel(v) => codec::encode(encoding, v),
             Self::TaskStart(v) => codec::encode(encoding, v),
+            Self::NamespaceLimit(v) => codec::encode(encoding, v),
             Self::WorkerRegister(v) => codec::encode(encoding, v),
             Self::WorkerUnregister(v) | Self::WorkerActivate(v) => codec::encode(encoding, v),
             Self::WorkerDrain(v) => codec::encode(encoding, v),
@@ -246,6 +254,7 @@ impl Command {
                 )])),
                 _ => Ok(()),
             },
+            Self::NamespaceLimit(limit) => limit.check().map_err(Problem::invalid),
             Self::WorkerRegister(register) => register.check().map_err(Problem::invalid),
             Self::WorkerDrain(drain) => match drain.deadline_s {
                 Some(s) if !s.is_finite() || !(0.0..=limit::TIMEOUT_S).contains(&s) => {

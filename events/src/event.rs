@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{AttemptRef, Incarnation, Installation, JobId, NodeName, TaskId, WorkerId};
 use crate::outcome::Problem;
+use crate::quota::NamespaceLimit;
 use crate::report::Ending;
 use crate::spec::TaskSpec;
 use crate::time::Timestamp;
@@ -37,6 +38,9 @@ pub enum Event {
     /// The worker says it runs.
     #[serde(rename = "task.started")]
     TaskStarted(TaskStarted),
+    /// Tasks of lower priority are told to stop, and what they leave is held for it.
+    #[serde(rename = "task.preempting")]
+    TaskPreempting(TaskPreempting),
     /// It shall stop.
     #[serde(rename = "task.stopping")]
     TaskStopping(TaskStopping),
@@ -58,6 +62,9 @@ pub enum Event {
     /// A report about an attempt that is not the task's present one was refused.
     #[serde(rename = "report.refused")]
     ReportRefused(ReportRefused),
+    /// What the tasks of a namespace may use at a time has changed.
+    #[serde(rename = "namespace.limited")]
+    NamespaceLimited(NamespaceLimit),
     /// A worker announced itself.
     #[serde(rename = "worker.registered")]
     WorkerRegistered(WorkerRegistered),
@@ -154,6 +161,8 @@ pub enum Filter {
     Devices,
     /// The ports are taken on its host.
     Ports,
+    /// The namespace's quota leaves no room, whatever the worker.
+    Quota,
 }
 
 impl Filter {
@@ -172,6 +181,7 @@ impl Filter {
             Self::Slots => "slots",
             Self::Devices => "devices",
             Self::Ports => "ports",
+            Self::Quota => "quota",
         }
     }
 }
@@ -231,6 +241,20 @@ pub struct TaskAssigned {
     pub why_seq: Option<u64>,
 }
 
+/// Data of `task.preempting`. The victims' own `task.stopping` follow it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskPreempting {
+    /// The task that waits, and keeps waiting until they have stopped.
+    pub task: TaskId,
+    /// Where room is held for it.
+    pub worker: WorkerId,
+    /// The ports that are held for it, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ports: BTreeMap<String, u16>,
+    /// The attempts that make room, the least of them that is enough: lowest priority first, then those placed last.
+    pub victims: Vec<AttemptRef>,
+}
+
 /// Data of `task.started`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskStarted {
@@ -250,6 +274,8 @@ pub enum StopCause {
     Cancel,
     /// Its worker's drain deadline has passed; the task is placed elsewhere.
     Drain,
+    /// It makes room for a task of higher priority and is placed again.
+    Preempt,
 }
 
 /// Data of `task.stopping`.
@@ -332,7 +358,7 @@ pub struct WorkerRegistered {
     /// Which data folder.
     pub installation: Installation,
     /// What it is.
-    pub info: WorkerInfo,
+    pub info: Box<WorkerInfo>,
     /// Attempts it said it holds that are not its own any more: to be stopped there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stale: Vec<AttemptRef>,
@@ -374,6 +400,7 @@ impl Event {
             Self::TaskWaiting(_) => "task.waiting",
             Self::TaskAssigned(_) => "task.assigned",
             Self::TaskStarted(_) => "task.started",
+            Self::TaskPreempting(_) => "task.preempting",
             Self::TaskStopping(_) => "task.stopping",
             Self::TaskCompleted(_) => "task.completed",
             Self::TaskFailed(_) => "task.failed",
@@ -381,6 +408,7 @@ impl Event {
             Self::TaskRescheduled(_) => "task.rescheduled",
             Self::TaskRestarted(_) => "task.restarted",
             Self::ReportRefused(_) => "report.refused",
+            Self::NamespaceLimited(_) => "namespace.limited",
             Self::WorkerRegistered(_) => "worker.registered",
             Self::WorkerOffline(_) => "worker.offline",
             Self::WorkerDraining(_) => "worker.draining",
@@ -397,6 +425,7 @@ impl Event {
             Self::TaskWaiting(e) => Some(e.task),
             Self::TaskAssigned(e) => Some(e.task),
             Self::TaskStarted(e) => Some(e.attempt.task),
+            Self::TaskPreempting(e) => Some(e.task),
             Self::TaskStopping(e) => Some(e.attempt.task),
             Self::TaskCompleted(e) | Self::TaskFailed(e) => Some(e.attempt.task),
             Self::TaskCancelled(e) => Some(e.task),
@@ -405,6 +434,7 @@ impl Event {
             Self::ReportRefused(e) => Some(e.attempt.task),
             Self::LeaderElected(_)
             | Self::CommandRejected(_)
+            | Self::NamespaceLimited(_)
             | Self::WorkerRegistered(_)
             | Self::WorkerOffline(_)
             | Self::WorkerDraining(_)
@@ -418,6 +448,7 @@ impl Event {
     pub const fn worker(&self) -> Option<&WorkerId> {
         match self {
             Self::TaskAssigned(e) => Some(&e.worker),
+            Self::TaskPreempting(e) => Some(&e.worker),
             Self::TaskRescheduled(e) => Some(&e.worker),
             Self::ReportRefused(e) => Some(&e.worker),
             Self::WorkerRegistered(e) => Some(&e.worker),
@@ -428,6 +459,7 @@ impl Event {
             }
             Self::LeaderElected(_)
             | Self::CommandRejected(_)
+            | Self::NamespaceLimited(_)
             | Self::TaskSubmitted(_)
             | Self::TaskWaiting(_)
             | Self::TaskStarted(_)

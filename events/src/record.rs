@@ -105,6 +105,8 @@ impl Serialize for EventData<'_> {
             Event::TaskWaiting(e) => e.serialize(s),
             Event::TaskAssigned(e) => e.serialize(s),
             Event::TaskStarted(e) => e.serialize(s),
+            Event::NamespaceLimited(e) => e.serialize(s),
+            Event::TaskPreempting(e) => e.serialize(s),
             Event::TaskStopping(e) => e.serialize(s),
             Event::TaskCompleted(e) | Event::TaskFailed(e) => e.serialize(s),
             Event::TaskCancelled(e) => e.serialize(s),

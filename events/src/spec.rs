@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::placement::check_devices;
 pub use self::placement::{
-    Affinity, Attribute, Constraint, Operator, PORTS_DEFAULT, Pattern, PortAsk, PortRange, Spread, Strategy,
-    Value, WEIGHT_MAX, dotted,
+    Affinity, Attribute, Constraint, Operator, PORTS_DEFAULT, Pattern, PortAsk, PortRange, Preemption,
+    Spread, Strategy, Value, WEIGHT_MAX, dotted,
 };
 pub use self::runtime::{Limits, Runtime};
-use crate::id::TaskId;
+use crate::id::{Namespace, TaskId};
 use crate::resources::Resources;
 
 /// Seconds between TERM and KILL where a definition says nothing (what Docker's `stop` grants).
@@ -34,6 +34,9 @@ pub struct TaskDefinition {
     pub id: Option<TaskId>,
     /// A name for people; need not be unique.
     pub name: String,
+    /// The namespace whose quota it counts for; `default` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Namespace>,
     /// Container image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
@@ -97,6 +100,9 @@ pub struct TaskDefinition {
     /// Higher is placed first; -1000 to 1000.
     #[serde(default)]
     pub priority: i32,
+    /// Whether tasks of lower priority are stopped to make room for it.
+    #[serde(default, skip_serializing_if = "Preemption::is_default")]
+    pub preemption: Preemption,
     /// Copies, each a task of its own with an id derived from the command's; 1 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
@@ -107,6 +113,9 @@ pub struct TaskDefinition {
 pub struct TaskSpec {
     /// A name for people.
     pub name: String,
+    /// The namespace whose quota it counts for, if not `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Namespace>,
     /// Container image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
@@ -158,4 +167,7 @@ pub struct TaskSpec {
     /// Higher is placed first.
     #[serde(default)]
     pub priority: i32,
+    /// Whether others make room for it.
+    #[serde(default, skip_serializing_if = "Preemption::is_default")]
+    pub preemption: Preemption,
 }

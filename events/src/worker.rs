@@ -87,7 +87,7 @@ pub struct Register {
     /// Which data folder it lives in: a second worker of the same name has another.
     pub installation: Installation,
     /// What it is.
-    pub info: WorkerInfo,
+    pub info: Box<WorkerInfo>,
     /// The attempts it holds: running, or ended and not yet reported. What the state places there and this list
     /// lacks is lost.
     #[serde(default)]

@@ -1,6 +1,7 @@
 //! From a definition to a spec: each field checked, units made canonical, defaults spelled out.
 
 use super::{GRACE_S_DEFAULT, Runtime, TaskDefinition, TaskSpec, check_devices, limit, placement};
+use crate::id::Namespace;
 use crate::outcome::FieldError;
 use crate::resources::Resources;
 
@@ -17,6 +18,7 @@ impl TaskDefinition {
         }
         Ok(TaskSpec {
             name: self.name.clone(),
+            namespace: self.namespace.clone().filter(|name| *name != Namespace::default()),
             image: self.image.clone(),
             command: self.command.iter().chain(&self.args).cloned().collect(),
             env: self.env.clone(),
@@ -40,6 +42,7 @@ impl TaskDefinition {
             ports: sorted(&self.ports),
             strategy: self.strategy,
             priority: self.priority,
+            preemption: self.preemption,
         })
     }
 

@@ -27,6 +27,25 @@ pub enum Strategy {
     Spread,
 }
 
+/// Whether a task may have others stopped to make room for it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Preemption {
+    /// Those of lower priority, where there is no other room for it. They wait again.
+    #[default]
+    Lower,
+    /// None; it waits until there is room.
+    Never,
+}
+
+impl Preemption {
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// How a constraint or an affinity compares. On a set (`runtime`, `tools`, `tags`) it holds when it holds for one of
 /// the members, `!=` when it holds for all. What a worker does not have meets `!=` and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]

@@ -163,7 +163,7 @@ fn worker(n: usize) -> Command {
         worker_id: WorkerId::new(&format!("w{n:05}")).unwrap(),
         incarnation: Incarnation::new(uuid),
         installation: Installation::new(uuid),
-        info: WorkerInfo {
+        info: Box::new(WorkerInfo {
             hostname: format!("host-{n:05}"),
             address: String::new(),
             zone: ["a", "b", "c"][n % 3].into(),
@@ -174,7 +174,7 @@ fn worker(n: usize) -> Command {
             version: "0.1.0".into(),
             started_at: NOW,
             ..WorkerInfo::default()
-        },
+        }),
         holding: vec![],
     })
 }

@@ -7,11 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_events::commit::{Commit, Entry};
-use muster_events::event::{Event, TaskAssigned, TaskSubmitted, WorkerRegistered};
+use muster_events::event::{
+    Event, TaskAssigned, TaskPreempting, TaskStopping, TaskSubmitted, WorkerRegistered,
+};
 use muster_events::id::{AttemptRef, TaskId, WorkerId};
 use muster_events::report::Ending;
 use muster_events::time::Timestamp;
 
+use crate::claims::{self, Held};
 use crate::state::{Attempt, Blocked, Class, Drain, Recorded, State, Task, TaskState, Worker, WorkerStatus};
 
 /// A commit or event that cannot follow the state it meets.
@@ -117,13 +120,8 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
             step.state.counts.leave(TaskState::Scheduled);
             step.state.counts.enter(TaskState::Running);
         }
-        Event::TaskStopping(e) => {
-            let task = step.live(e.attempt)?;
-            task.reason = e.reason.as_deref().map(Into::into);
-            if let Some(attempt) = &mut task.attempt {
-                attempt.stop = Some(e.cause);
-            }
-        }
+        Event::TaskPreempting(e) => step.preempting(e)?,
+        Event::TaskStopping(e) => step.stopping(e)?,
         Event::TaskCompleted(e) => step.ended(e.attempt, TaskState::Completed, Some(&e.ending), None)?,
         Event::TaskFailed(e) => {
             let reason = e.ending.reason();
@@ -156,9 +154,12 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
             if !step.worker(&e.worker)?.tasks.is_empty() {
                 return Err(step.misfit(&e.worker, "still has tasks"));
             }
+            claims::release_all(step.state, &e.worker);
             step.state.workers.remove(&e.worker);
             step.state.fleet.remove(&e.worker);
         }
+        Event::NamespaceLimited(e) if e.quota.is_empty() => drop(step.state.quotas.remove(&e.namespace)),
+        Event::NamespaceLimited(e) => drop(step.state.quotas.insert(e.namespace.clone(), e.quota)),
         // A refusal changes nothing but the record.
         Event::CommandRejected(_) | Event::ReportRefused(_) => {}
     }
@@ -195,7 +196,40 @@ impl Step<'_> {
         change(worker);
         if let Some(worker) = self.state.workers.get(id) {
             self.state.fleet.put(id, worker);
+            if worker.status() != WorkerStatus::Active {
+                claims::release_all(self.state, id);
+            }
         }
+        Ok(())
+    }
+
+    /// It shall stop, and will leave what it has.
+    fn stopping(&mut self, e: &TaskStopping) -> Result<(), Illegal> {
+        let task = self.live(e.attempt)?;
+        task.reason = e.reason.as_deref().map(Into::into);
+        let Some(attempt) = &mut task.attempt else { return Ok(()) };
+        let before = attempt.stop.replace(e.cause);
+        let id = attempt.worker.clone();
+        if before.is_none() {
+            let spec = Arc::clone(&task.spec);
+            let tenants = &mut self.worker(&id)?.tenants;
+            tenants.remove(&spec, false);
+            tenants.add(&spec, true);
+        }
+        Ok(())
+    }
+
+    fn preempting(&mut self, e: &TaskPreempting) -> Result<(), Illegal> {
+        let task = self.task(e.task)?;
+        if task.state != TaskState::Pending || self.state.claims.contains_key(&e.task) {
+            return Err(self.misfit(e.task, task.state.as_str()));
+        }
+        let worker = self.worker(&e.worker)?;
+        let status = worker.status();
+        if status != WorkerStatus::Active || !e.victims.iter().all(|v| worker.tasks.contains(&v.task)) {
+            return Err(self.misfit(&e.worker, format!("{status:?}").to_lowercase()));
+        }
+        claims::hold(self.state, e);
         Ok(())
     }
 
@@ -251,6 +285,8 @@ impl Step<'_> {
     }
 
     fn assigned(mut self, e: &TaskAssigned) -> Result<(), Illegal> {
+        // What was held for it is free, and most likely taken by it in the same breath.
+        claims::release(self.state, e.task);
         let task = self.task(e.task)?;
         let number = task.attempt.as_ref().map_or(1, |a| a.number + 1);
         if task.state != TaskState::Pending || e.number != number {
@@ -286,6 +322,10 @@ impl Step<'_> {
         });
         let (class, place) = (task.class(), (task.line_seq, e.task));
         self.state.groups.add(task, &e.worker);
+        self.state.usage.add(&task.spec);
+        if let Some(worker) = self.state.workers.get_mut(&e.worker) {
+            worker.tenants.add(&task.spec, false);
+        }
         dequeue(self.state, &class, place);
         self.state.counts.leave(TaskState::Pending);
         self.state.counts.enter(TaskState::Scheduled);
@@ -315,6 +355,7 @@ impl Step<'_> {
             task.reason = Some(reason.into());
         }
         let spec = Arc::clone(&task.spec);
+        let leaving = task.attempt.as_ref().is_some_and(|a| a.stop.is_some());
         let place = task.attempt.as_mut().map(|a| {
             a.ending = ending.cloned();
             (a.worker.clone(), a.ports.clone())
@@ -323,10 +364,12 @@ impl Step<'_> {
             let worker = self.worker(&id)?;
             worker.used = worker.used.minus(&spec.resources);
             worker.take_back(&spec.devices);
+            worker.tenants.remove(&spec, leaving);
             worker.tasks.remove(&attempt.task);
             self.refill(&id, &ports, &BTreeMap::new());
             if let Some(task) = self.state.tasks.get(&attempt.task) {
                 self.state.groups.remove(task, &id);
+                self.state.usage.remove(&spec);
             }
         }
         self.state.counts.leave(before);
@@ -342,6 +385,7 @@ impl Step<'_> {
         if found != TaskState::Pending {
             return Err(self.misfit(id, found.as_str()));
         }
+        claims::release(self.state, id);
         let at = self.at;
         if let Some(task) = self.state.tasks.get_mut(&id) {
             task.state = TaskState::Cancelled;
@@ -373,23 +417,26 @@ impl Step<'_> {
     }
 
     fn registered(mut self, e: &WorkerRegistered) {
+        claims::release_all(self.state, &e.worker);
         let known = self.state.workers.remove(&e.worker);
         if let Some(known) = known.as_ref().filter(|w| w.info.hostname != e.info.hostname) {
             self.move_ports(known, &e.info.hostname);
         }
-        let (used, devices, tasks, drain) =
-            known.map(|w| (w.used, w.devices, w.tasks, w.drain)).unwrap_or_default();
+        let (used, devices, tasks, tenants, drain) =
+            known.map(|w| (w.used, w.devices, w.tasks, w.tenants, w.drain)).unwrap_or_default();
         let worker = Worker {
             incarnation: e.incarnation,
             installation: e.installation,
-            info: e.info.clone(),
+            info: (*e.info).clone(),
             registered_seq: self.seq,
             registered_at: self.at,
             online: true,
             drain,
             used,
             devices,
+            held: Held::default(),
             tasks,
+            tenants,
         };
         self.state.fleet.put(&e.worker, &worker);
         self.state.workers.insert(e.worker.clone(), worker);

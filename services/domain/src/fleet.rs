@@ -16,7 +16,7 @@ use muster_events::id::WorkerId;
 use muster_events::resources::Resources;
 use muster_events::spec::Runtime;
 
-pub(crate) use self::block::{Block, Demand, Free, Row, places};
+pub(crate) use self::block::{Block, Demand, Devices, Free, Row, places};
 use self::block::{ROWS_MAX, ROWS_MERGE};
 use self::traits::TraitTable;
 pub(crate) use self::traits::Traits;
@@ -224,10 +224,11 @@ impl Fleet {
 }
 
 /// What a worker has left.
-fn left(worker: &Worker) -> Free {
+pub(crate) fn left(worker: &Worker) -> Free {
     let devices = &worker.info.devices;
     let free = |(name, count): (&String, &u64)| {
-        (name.clone(), count.saturating_sub(worker.devices.get(name).copied().unwrap_or(0)))
+        let of = |all: &BTreeMap<String, u64>| all.get(name).copied().unwrap_or(0);
+        (name.clone(), count.saturating_sub(of(&worker.devices) + of(&worker.held.devices)))
     };
     let devices = (!devices.is_empty()).then(|| Arc::new(devices.iter().map(free).collect()));
     (worker.free(), devices)

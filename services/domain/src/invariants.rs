@@ -3,10 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
-use muster_events::id::{TaskId, WorkerId};
+use muster_events::id::{Namespace, TaskId, WorkerId};
 use muster_events::resources::Resources;
+use muster_events::spec::TaskSpec;
 
+use crate::claims::Tenants;
 use crate::state::{Attempt, Class, State, Task, TaskState, Worker};
 
 /// Something that must never be so, in words that name the task or worker and both sides of the contradiction.
@@ -30,6 +33,7 @@ pub fn check(state: &State) -> Vec<Violation> {
     check_queue(state, &mut found);
     check_fleet(state, &mut found);
     check_ports(state, &mut found);
+    check_claims(state, &mut found);
     found.0
 }
 
@@ -215,6 +219,49 @@ fn check_fleet(state: &State, found: &mut Found) {
     let seen: Vec<_> = state.fleet.rows().map(|(row, (free, _))| (&row.id, free)).collect();
     let there: Vec<_> = there.collect();
     found.unless(seen == there, || format!("placement sees the workers {seen:?}, but there are {there:?}"));
+}
+
+/// Room is held for waiting tasks alone, on workers that take work; what each worker holds is the sum of it, and what its
+/// tasks would leave is what they have.
+fn check_claims(state: &State, found: &mut Found) {
+    let mut held: BTreeMap<&WorkerId, Held> = BTreeMap::new();
+    let mut usage: Vec<&Arc<TaskSpec>> =
+        state.tasks.values().filter(|t| is_live(t)).map(|t| &t.spec).collect();
+    for (id, claim) in &state.claims {
+        let task = state.tasks.get(id).filter(|task| task.state == TaskState::Pending);
+        found.unless(task.is_some(), || format!("room is held for task {id}, which does not wait"));
+        let takes_work = state.workers.get(&claim.worker).is_some_and(|w| w.online && w.drain.is_none());
+        found.unless(takes_work, || format!("room is held on worker {}, which takes no work", claim.worker));
+        let (sum, spec) = (held.entry(&claim.worker).or_default(), task.map(|t| &t.spec));
+        usage.extend(spec);
+        for (part, sum) in spec.map(|s| amounts(&s.resources)).unwrap_or_default().iter().zip(&mut sum.sum) {
+            *sum += part;
+        }
+        for (name, count) in spec.iter().flat_map(|s| &s.devices) {
+            sum.devices.entry(name.clone()).or_default().0 += count;
+        }
+    }
+    for (id, worker) in &state.workers {
+        let sum = held.remove(id).unwrap_or_default();
+        let devices = sum.devices.into_iter().map(|(name, (count, _))| (name, count)).collect();
+        let holds = amounts(&worker.held.resources) == sum.sum && worker.held.devices == devices;
+        found.unless(holds, || format!("worker {id} holds {:?}, but {:?} is claimed", worker.held, sum.sum));
+        let mut tenants = Tenants::default();
+        for task in worker.tasks.iter().filter_map(|id| state.tasks.get(id)) {
+            tenants.add(&task.spec, task.attempt.as_ref().is_some_and(|a| a.stop.is_some()));
+        }
+        found.unless(worker.tenants == tenants, || {
+            format!("worker {id} is thought to be left {:?}, but it is {tenants:?}", worker.tenants)
+        });
+    }
+    let mut by_namespace: BTreeMap<Namespace, Resources> = BTreeMap::new();
+    for spec in usage {
+        let sum = by_namespace.entry(spec.namespace.clone().unwrap_or_default()).or_default();
+        *sum = sum.plus(&spec.resources);
+    }
+    found.unless(by_namespace.iter().eq(state.usage.all()), || {
+        format!("namespaces are thought to use {:?}, but they use {by_namespace:?}", state.usage)
+    });
 }
 
 /// No two live tasks have the same port of the same host, and every task has those it asked for. Workers that came to

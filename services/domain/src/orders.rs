@@ -62,6 +62,8 @@ pub fn of<'a>(state: &State, events: impl Iterator<Item = (u64, &'a Event)>) -> 
             | Event::CommandRejected(_)
             | Event::TaskSubmitted(_)
             | Event::TaskWaiting(_)
+            | Event::NamespaceLimited(_)
+            | Event::TaskPreempting(_)
             | Event::TaskStarted(_)
             | Event::TaskCompleted(_)
             | Event::TaskFailed(_)

@@ -4,7 +4,8 @@
 //!
 //! **Order.** Higher priority first. Within one priority the task that has waited longest (smallest place in line)
 //! comes first, whatever its class, so no class is served before another for its shape. A class that no worker can
-//! take is set aside and the others go on: nothing is reserved for it.
+//! take is set aside and the others go on: nothing is reserved for it, unless tasks of lower priority can make room. These
+//! are then told to stop, and what they leave is held for the task that waits for it ([`crate::claims`]).
 //!
 //! **Choice.** Workers are filtered in a fixed order (the first filter that removes one counts): offline, draining,
 //! runtime, constraint, distinct, too small, and then what they lack at the moment: ports, cpu, memory, disk, slots,
@@ -16,6 +17,7 @@ mod attributes;
 mod candidates;
 mod division;
 mod filter;
+mod preempt;
 mod ranking;
 mod reason;
 
@@ -23,21 +25,26 @@ use std::collections::{BTreeMap, BTreeSet, btree_set};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use muster_events::event::{Event, TaskAssigned, TaskWaiting};
-use muster_events::id::TaskId;
+use muster_events::event::{
+    Candidate, Event, Filter, StopCause, TaskAssigned, TaskPreempting, TaskStopping, TaskWaiting, Why,
+};
+use muster_events::id::{Namespace, TaskId, WorkerId};
 use muster_events::resources::Resources;
-use muster_events::spec::{Constraint, Runtime, Strategy};
+use muster_events::spec::{Constraint, Preemption, Runtime, Strategy};
 
+use crate::claims::has_room;
 use crate::fleet::{Fleet, Slot};
 use crate::groups::Group;
 use crate::ports::PortBook;
-use crate::state::{Class, Line, State};
+use crate::quota;
+use crate::state::{Class, Line, State, Worker};
 use candidates::{Candidates, News};
 use filter::Fit;
+use preempt::Tenancies;
 
 /// Places waiting tasks, and says of classes that cannot be placed why they wait where that is news.
 ///
-/// At most `limit` assignments, beside at most one `task.waiting` for each class. Fewer assignments than `limit` mean
+/// At most `limit` assignments and preemptions, beside at most one `task.waiting` for each class. Fewer than `limit` mean
 /// that there is nothing more to do until a worker or the queue changes; else apply the events and call again. The
 /// events must be applied next, directly onto `state`: where one says where the reason stands (`why_seq`), it counts on
 /// their numbers.
@@ -46,8 +53,10 @@ pub fn place(state: &State, limit: usize) -> Vec<Event> {
         return Vec::new();
     }
     let mut round = Round::new(state, limit);
+    round.remind_victims();
     let classes: Vec<(&Class, &Line)> = state.queue.iter().collect();
     for equals in classes.chunk_by(|a, b| a.0.priority == b.0.priority) {
+        round.holders(equals[0].0.priority.0);
         round.priority(equals);
     }
     round.events
@@ -125,6 +134,14 @@ struct Round<'a> {
     ports: PortBook<'a>,
     /// The workers whose hosts' ports the round has allotted.
     ported: Vec<Slot>,
+    /// Tasks for which the round has room made, and those that make it.
+    claimed: BTreeSet<TaskId>,
+    victims: BTreeSet<TaskId>,
+    /// Workers with what tasks have taken for which room was held.
+    since: BTreeMap<&'a WorkerId, Worker>,
+    tenancies: Option<Tenancies>,
+    /// What namespaces with a quota use, with what the round has taken.
+    used: BTreeMap<Namespace, Resources>,
     placed: usize,
     events: Vec<Event>,
 }
@@ -153,6 +170,11 @@ impl<'a> Round<'a> {
             groups: BTreeMap::new(),
             ports: PortBook::new(&state.ports),
             ported: Vec::new(),
+            claimed: BTreeSet::new(),
+            victims: BTreeSet::new(),
+            since: BTreeMap::new(),
+            tenancies: None,
+            used: state.quotas.keys().map(|name| (name.clone(), state.usage.of(name))).collect(),
             placed: 0,
             events: Vec::new(),
         }
@@ -175,7 +197,8 @@ impl<'a> Round<'a> {
             && let Some((_, task, place)) = heads.pop_first()
         {
             let queue = &mut queues[place];
-            if self.one(queue, task) {
+            let holds = self.state.claims.contains_key(&task) || self.claimed.contains(&task);
+            if holds || self.one(queue, task) {
                 heads.extend(queue.rest.next().map(|&(seq, id)| (seq, id, place)));
             }
         }
@@ -183,6 +206,10 @@ impl<'a> Round<'a> {
 
     /// Places one task, or says why not. The answer is whether the next of its class is worth a try.
     fn one(&mut self, queue: &mut Queue<'a>, task: TaskId) -> bool {
+        if !self.within_quota(queue.class) {
+            self.over_quota(queue, task);
+            return false;
+        }
         let candidates = match &mut queue.candidates {
             Some(candidates) => candidates,
             none => none.insert(self.candidates(queue.class)),
@@ -195,6 +222,9 @@ impl<'a> Round<'a> {
             &self.ports,
         );
         let Some(best) = candidates.best(&self.fleet) else {
+            if self.preempt(queue, task) {
+                return true;
+            }
             self.waiting(queue, task);
             return false;
         };
@@ -212,6 +242,84 @@ impl<'a> Round<'a> {
         true
     }
 
+    /// Tells victims to stop that have not been told: a leader may have died between two commits.
+    fn remind_victims(&mut self) {
+        for (id, claim) in &self.state.claims {
+            let priority = self.state.tasks.get(id).map_or(0, |task| task.spec.priority);
+            for victim in &claim.victims {
+                self.stop(*victim, &claim.worker, *id, priority);
+            }
+        }
+    }
+
+    /// Places the tasks of a priority for which room was held, where it is there now.
+    fn holders(&mut self, priority: i32) {
+        let state = self.state;
+        let claims = state.claims.iter().filter_map(|(id, claim)| Some((*id, claim, state.tasks.get(id)?)));
+        let mut holders: Vec<_> = claims.filter(|(.., task)| task.spec.priority == priority).collect();
+        holders.sort_by_key(|(id, _, task)| (task.line_seq, *id));
+        for (id, claim, task) in holders {
+            let Some(worker) = state.workers.get(&claim.worker) else { continue };
+            let there = self.since.entry(&claim.worker).or_insert_with(|| worker.clone());
+            if self.placed >= self.limit || !has_room(there, &task.spec) {
+                continue;
+            }
+            there.used = there.used.plus(&task.spec.resources);
+            there.lend(&task.spec.devices);
+            let score = score(task.spec.strategy, &there.used, &there.info.capacity);
+            let best = vec![Candidate { worker: claim.worker.clone(), score }];
+            let considered = u32::try_from(state.workers.len()).unwrap_or(u32::MAX);
+            self.placed += 1;
+            self.events.push(Event::TaskAssigned(TaskAssigned {
+                task: id,
+                number: task.attempt.as_ref().map_or(1, |a| a.number + 1),
+                worker: claim.worker.clone(),
+                ports: claim.ports.clone(),
+                why: Some(Arc::new(Why { considered, best, ..Why::default() })),
+                why_seq: None,
+            }));
+        }
+    }
+
+    /// Tells a task to stop, if it is there and has not been told.
+    fn stop(&mut self, id: TaskId, worker: &WorkerId, by: TaskId, priority: i32) {
+        let Some(task) = self.state.tasks.get(&id) else { return };
+        let told = task.live_attempt().is_none_or(|a| a.stop.is_some() || a.worker != *worker);
+        if let Some(attempt) = task.attempt_ref(id).filter(|_| !told) {
+            let reason = Some(format!("makes room for task {by} of priority {priority}"));
+            self.events.push(Event::TaskStopping(TaskStopping {
+                attempt,
+                cause: StopCause::Preempt,
+                reason,
+            }));
+        }
+    }
+
+    /// Has room made for a task that fits nowhere.
+    fn preempt(&mut self, queue: &Queue<'a>, task: TaskId) -> bool {
+        let (class, Some(candidates)) = (queue.class, &queue.candidates) else { return false };
+        if class.preemption == Preemption::Never {
+            return false;
+        }
+        let (state, fleet) = (self.state, &self.fleet);
+        let tenancies = self.tenancies.get_or_insert_with(|| Tenancies::new(state, fleet));
+        let rows = candidates.open_rows(fleet);
+        let Some(plan) = tenancies.plan(state, fleet, class, rows, &self.victims) else { return false };
+        tenancies.leave(&plan);
+        let ports = self.take(class, plan.slot);
+        let worker = self.fleet.row(plan.slot).id.clone();
+        let victims = plan.victims.clone();
+        self.placed += 1;
+        self.claimed.insert(task);
+        self.victims.extend(victims.iter().map(|v| v.task));
+        let preempting = TaskPreempting { task, worker: worker.clone(), ports, victims };
+        self.events.push(Event::TaskPreempting(preempting));
+        for victim in plan.victims {
+            self.stop(victim.task, &worker, task, class.priority.0);
+        }
+        true
+    }
+
     /// Takes what a task of the class needs from a worker; gives its ports.
     fn take(&mut self, class: &'a Class, slot: Slot) -> BTreeMap<String, u16> {
         let (free, mut devices) = self.fleet.free(slot);
@@ -222,6 +330,14 @@ impl<'a> Round<'a> {
         }
         self.fleet.set_free(slot, (free.minus(&class.resources), devices));
         self.changed.push(slot);
+        if let Some(tenancies) = &mut self.tenancies {
+            tenancies.take(slot, class);
+        }
+        if !self.used.is_empty()
+            && let Some(used) = self.used.get_mut(&class.namespace.clone().unwrap_or_default())
+        {
+            *used = used.plus(&class.resources);
+        }
         if let Some(group) = &class.group {
             self.groups.entry(group).or_default().push(slot);
         }
@@ -244,6 +360,25 @@ impl<'a> Round<'a> {
         Candidates::new(class, Rc::clone(fit), self.state, fleet, &self.ports)
     }
 
+    /// Whether the quota of its namespace leaves room for a task of the class.
+    fn within_quota(&self, class: &Class) -> bool {
+        if self.used.is_empty() {
+            return true;
+        }
+        let namespace = class.namespace.clone().unwrap_or_default();
+        let both = self.state.quotas.get(&namespace).zip(self.used.get(&namespace));
+        both.is_none_or(|(quota, used)| quota::allows(quota, used, &class.resources))
+    }
+
+    fn over_quota(&mut self, queue: &Queue<'a>, task: TaskId) {
+        let considered = u32::try_from(self.state.workers.len()).unwrap_or(u32::MAX);
+        let filtered = [(Filter::Quota, considered)].into();
+        let namespace = queue.class.namespace.clone().unwrap_or_default();
+        let quota = self.state.quotas.get(&namespace).copied().unwrap_or_default();
+        let reason = reason::over_quota(queue.class, &namespace, &quota);
+        self.say(queue, task, reason, Why { considered, filtered, ..Why::default() });
+    }
+
     /// Says why a class waits, if that is not what was said last.
     fn waiting(&mut self, queue: &Queue<'a>, task: TaskId) {
         let Some(candidates) = &queue.candidates else { return };
@@ -253,7 +388,11 @@ impl<'a> Round<'a> {
             return;
         }
         let reason = reason::of(queue.class, &self.state.workers, &why);
-        if known.is_some_and(|b| *b.reason == *reason) {
+        self.say(queue, task, reason, why);
+    }
+
+    fn say(&mut self, queue: &Queue<'a>, task: TaskId, reason: String, why: Why) {
+        if self.state.blocked.get(queue.class).is_some_and(|b| *b.reason == *reason) {
             return;
         }
         let count = (queue.line.tasks.len() - queue.taken) as u64;

@@ -8,19 +8,24 @@ use muster_events::codec;
 use muster_events::commit::Cursor;
 use muster_events::event::{LeaderElected, StopCause, Why};
 use muster_events::hash::Hash;
-use muster_events::id::{AttemptRef, CommandId, Incarnation, Installation, JobId, TaskId, WorkerId};
+use muster_events::id::{
+    AttemptRef, CommandId, Incarnation, Installation, JobId, Namespace, TaskId, WorkerId,
+};
 pub use muster_events::lifecycle::TaskState;
 use muster_events::outcome::Problem;
+use muster_events::quota::Quota;
 use muster_events::report::Ending;
 use muster_events::resources::Resources;
-use muster_events::spec::{Affinity, Constraint, PortAsk, Runtime, Spread, Strategy, TaskSpec};
+use muster_events::spec::{Affinity, Constraint, PortAsk, Preemption, Runtime, Spread, Strategy, TaskSpec};
 use muster_events::time::Timestamp;
 use muster_events::worker::WorkerInfo;
 use serde::{Deserialize, Serialize};
 
+use crate::claims::{self, Claim, Held, Tenants};
 use crate::fleet::Fleet;
 use crate::groups::{Group, Groups};
 use crate::ports::Ports;
+use crate::quota::Usage;
 
 /// The whole state. Made only by [`crate::evolve`]; everybody else reads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +46,12 @@ pub struct State {
     pub blocked: BTreeMap<Class, Blocked>,
     /// How earlier commands came out.
     pub outcomes: Outcomes,
+    /// Room that is held for waiting tasks.
+    #[serde(default)]
+    pub claims: BTreeMap<TaskId, Claim>,
+    /// What namespaces may use at a time, where that is limited.
+    #[serde(default)]
+    pub quotas: BTreeMap<Namespace, Quota>,
     /// Tasks by state.
     pub counts: Counts,
     /// The waiting tasks, class by class. Derived: a snapshot leaves it out and [`State::rebuild`] makes it again.
@@ -55,6 +66,9 @@ pub struct State {
     /// Which ports tasks have. Derived like the queue.
     #[serde(skip)]
     pub ports: Ports,
+    /// What namespaces use. Derived like the queue.
+    #[serde(skip)]
+    pub usage: Usage,
 }
 
 impl Default for State {
@@ -68,11 +82,14 @@ impl Default for State {
             workers: BTreeMap::new(),
             blocked: BTreeMap::new(),
             outcomes: Outcomes::default(),
+            claims: BTreeMap::new(),
+            quotas: BTreeMap::new(),
             counts: Counts::default(),
             queue: BTreeMap::new(),
             fleet: Fleet::default(),
             groups: Groups::default(),
             ports: Ports::default(),
+            usage: Usage::default(),
         }
     }
 }
@@ -164,8 +181,14 @@ pub struct Worker {
     /// The devices that have been, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub devices: BTreeMap<String, u64>,
+    /// What is held on it for tasks that wait for others to stop.
+    #[serde(default)]
+    pub held: Held,
     /// The tasks with a live attempt on it.
     pub tasks: BTreeSet<TaskId>,
+    /// What those would leave. Derived: a snapshot leaves it out.
+    #[serde(skip)]
+    pub tenants: Tenants,
 }
 
 /// A worker that takes nothing new.
@@ -215,9 +238,14 @@ impl Worker {
         self.devices.retain(|_, lent| *lent > 0);
     }
 
-    /// What is left to promise.
+    /// What is taken of it.
+    pub const fn taken(&self) -> Resources {
+        self.used
+    }
+
+    /// What is left to promise: neither taken nor held.
     pub const fn free(&self) -> Resources {
-        self.info.capacity.minus(&self.used)
+        self.info.capacity.minus(&self.taken().plus(&self.held.resources))
     }
 }
 
@@ -234,6 +262,12 @@ pub struct Class {
     pub strategy: Strategy,
     /// What the worker must be like.
     pub constraints: Vec<Constraint>,
+    /// Whose quota it counts for, if not that of `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Namespace>,
+    /// Whether others make room for it.
+    #[serde(default)]
+    pub preemption: Preemption,
     /// The devices it needs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub devices: BTreeMap<String, u64>,
@@ -260,6 +294,8 @@ impl Class {
             runtime: spec.runtime,
             strategy: spec.strategy,
             constraints: spec.constraints.clone(),
+            namespace: spec.namespace.clone(),
+            preemption: spec.preemption,
             devices: spec.devices.clone(),
             ports: spec.ports.clone(),
             affinities: spec.affinities.clone(),
@@ -369,7 +405,8 @@ impl State {
     pub fn rebuild(&mut self) {
         self.queue.clear();
         self.fleet = Fleet::of(self.workers.iter());
-        (self.groups, self.ports) = (Groups::default(), Ports::default());
+        self.workers.values_mut().for_each(|w| w.tenants = Tenants::default());
+        (self.groups, self.ports, self.usage) = (Groups::default(), Ports::default(), Usage::default());
         let mut specs: BTreeSet<Arc<TaskSpec>> = BTreeSet::new();
         for (id, task) in &mut self.tasks {
             match specs.get(&task.spec) {
@@ -381,10 +418,13 @@ impl State {
             }
             if let Some(attempt) = task.live_attempt() {
                 self.groups.add(task, &attempt.worker);
-                if let Some(worker) = self.workers.get(&attempt.worker) {
+                self.usage.add(&task.spec);
+                if let Some(worker) = self.workers.get_mut(&attempt.worker) {
                     self.ports.take(&worker.info.hostname, attempt.ports.values().copied());
+                    worker.tenants.add(&task.spec, attempt.stop.is_some());
                 }
             }
         }
+        claims::rebuild(self);
     }
 }

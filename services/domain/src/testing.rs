@@ -225,7 +225,7 @@ pub(crate) fn registration(name: &str) -> Register {
         worker_id: worker_id(name),
         incarnation: incarnation("first life"),
         installation: installation(name),
-        info: WorkerInfo {
+        info: Box::new(WorkerInfo {
             hostname: format!("host-of-{name}"),
             address: String::new(),
             zone: "default".into(),
@@ -235,7 +235,7 @@ pub(crate) fn registration(name: &str) -> Register {
             version: "0.1.0".into(),
             started_at: START,
             ..WorkerInfo::default()
-        },
+        }),
         holding: vec![],
     }
 }

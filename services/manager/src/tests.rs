@@ -88,7 +88,7 @@ fn register(worker: &str) -> Command {
         worker_id: WorkerId::new(worker).unwrap(),
         incarnation: Incarnation::new(uuid::Uuid::from_u128(1)),
         installation: Installation::new(uuid::Uuid::from_u128(2)),
-        info: WorkerInfo {
+        info: Box::new(WorkerInfo {
             hostname: "host".into(),
             address: String::new(),
             zone: "z".into(),
@@ -98,7 +98,7 @@ fn register(worker: &str) -> Command {
             version: String::new(),
             started_at: Timestamp::default(),
             ..WorkerInfo::default()
-        },
+        }),
         holding: Vec::new(),
     })
 }

@@ -43,7 +43,7 @@ async fn register(
             worker_id: node.worker.clone(),
             incarnation,
             installation: node.installation,
-            info: node.info(),
+            info: node.info().into(),
             holding,
         });
         let mut link = node.bus.link();

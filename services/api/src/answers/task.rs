@@ -1,10 +1,13 @@
 //! Tasks.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use muster_domain::state::{State, Task, TaskState};
-use muster_events::id::{JobId, TaskId, WorkerId};
-use muster_events::spec::{Affinity, Constraint, Limits, PortAsk, Runtime, Spread, Strategy, TaskSpec};
+use muster_events::id::{JobId, Namespace, TaskId, WorkerId};
+use muster_events::spec::{
+    Affinity, Constraint, Limits, PortAsk, Preemption, Runtime, Spread, Strategy, TaskSpec,
+};
 use muster_events::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -20,6 +23,8 @@ pub(crate) struct TaskAnswer<'a> {
     id: TaskId,
     /// A name for people.
     name: &'a str,
+    /// The namespace whose quota it counts for.
+    namespace: &'a str,
     /// The job it belongs to.
     job: Option<JobId>,
     /// Which copy of its definition it is, from 0.
@@ -77,6 +82,8 @@ pub(crate) struct TaskAnswer<'a> {
     strategy: Strategy,
     /// Higher is placed first.
     priority: i32,
+    /// Whether tasks of lower priority are stopped to make room for it.
+    preemption: Preemption,
     /// `pending`, `scheduled`, `running`, `completed`, `failed`, `cancelled`.
     #[schemars(with = "String")]
     state: TaskState,
@@ -89,7 +96,7 @@ pub(crate) struct TaskAnswer<'a> {
     /// The program's exit code, where it gave one.
     exit_code: Option<i32>,
     /// In words: why it waits, failed or was cancelled.
-    reason: Option<&'a str>,
+    reason: Option<Cow<'a, str>>,
     /// Whether it has been told to stop and has not yet ended.
     stopping: bool,
     /// When it was submitted.
@@ -109,11 +116,18 @@ fn seconds(ms: u64) -> Number {
 }
 
 /// Why `task` is where it is. A waiting task says what its class waits for.
-fn reason<'a>(state: &'a State, task: &'a Task) -> Option<&'a str> {
+fn reason<'a>(state: &'a State, id: TaskId, task: &'a Task) -> Option<Cow<'a, str>> {
+    if let Some(claim) = state.claims.get(&id) {
+        let count = claim.victims.len();
+        let tasks = if count == 1 { "task" } else { "tasks" };
+        let text =
+            format!("room is made for it on worker {}: {count} {tasks} of lower priority stop", claim.worker);
+        return Some(text.into());
+    }
     let blocked = (task.state == TaskState::Pending && !state.blocked.is_empty())
         .then(|| state.blocked.get(&task.class()))
         .flatten();
-    blocked.map(|b| &*b.reason).or(task.reason.as_deref())
+    blocked.map(|b| &*b.reason).or(task.reason.as_deref()).map(Cow::Borrowed)
 }
 
 impl<'a> TaskAnswer<'a> {
@@ -130,6 +144,7 @@ impl<'a> TaskAnswer<'a> {
         Self {
             id,
             name: &spec.name,
+            namespace: spec.namespace.as_ref().map_or("default", Namespace::as_str),
             job: task.job,
             index: task.index,
             image: spec.image.as_deref(),
@@ -153,12 +168,13 @@ impl<'a> TaskAnswer<'a> {
             host_ports: task.live_attempt().map(|a| &a.ports).filter(|ports| !ports.is_empty()),
             strategy: spec.strategy,
             priority: spec.priority,
+            preemption: spec.preemption,
             state: task.state,
             worker_id: shown_worker(task),
             attempt: newest.map(|a| a.number),
             handle: shown.and_then(|a| a.handle.as_deref()),
             exit_code: shown.and_then(|a| a.ending.as_ref()).and_then(|e| e.exit_code()),
-            reason: reason(state, task),
+            reason: reason(state, id, task),
             stopping: task.live_attempt().is_some_and(|a| a.stop.is_some()),
             created_at: task.submitted_at,
             scheduled_at: shown.map(|a| a.assigned_at),

@@ -152,7 +152,7 @@ impl Manager {
     pub(crate) async fn register(&self, name: &str, zone: &str, slots: u64) -> u64 {
         let worker_id = WorkerId::new(name).unwrap();
         let incarnation = Incarnation::new(Uuid::new_v4());
-        let info = WorkerInfo {
+        let info = Box::new(WorkerInfo {
             hostname: format!("{name}.example"),
             address: "127.0.0.1:9000".to_owned(),
             zone: zone.to_owned(),
@@ -162,7 +162,7 @@ impl Manager {
             version: "0".to_owned(),
             started_at: now().plus_seconds(-9045.0),
             ..WorkerInfo::default()
-        };
+        });
         let installation = Installation::new(Uuid::new_v4());
         let register =
             Register { worker_id: worker_id.clone(), incarnation, installation, info, holding: Vec::new() };

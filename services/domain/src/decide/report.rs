@@ -118,8 +118,8 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// What the end of an attempt means for its task. A cancel outweighs every end, even a good one; a stop for a drain
-/// only those ends that the stop, or a loss, brought about.
+/// What the end of an attempt means for its task. A cancel outweighs every end, even a good one; a stop for a drain, or
+/// to make room, only those ends that the stop, or a loss, brought about.
 fn ended(report: &Report, task: &Task, attempt: &Attempt, ending: &Ending) -> Event {
     let end = || TaskEnded { attempt: report.attempt, at: report.at, ending: ending.clone() };
     match (ending, attempt.stop) {
@@ -130,6 +130,10 @@ fn ended(report: &Report, task: &Task, attempt: &Attempt, ending: &Ending) -> Ev
         (Ending::Stopped { .. }, Some(StopCause::Drain)) => {
             let why = format!("worker {} drains", attempt.worker);
             give_up(report.attempt.task, task, attempt, Some(ending), why)
+        }
+        (Ending::Stopped { .. }, Some(StopCause::Preempt)) => {
+            let why = task.reason.as_deref().unwrap_or("it made room for a task of higher priority");
+            give_up(report.attempt.task, task, attempt, Some(ending), why.to_owned())
         }
         (Ending::Exited { code: 0 }, _) => Event::TaskCompleted(end()),
         _ => Event::TaskFailed(end()),

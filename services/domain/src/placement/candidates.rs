@@ -8,7 +8,7 @@ use muster_events::event::{Candidate, Filter, Why};
 use super::division::{Division, Key, NONE, Outside, members};
 use super::filter::Fit;
 use super::ranking::{Members, Ranking};
-use crate::fleet::{Block, Demand, Fleet, Slot};
+use crate::fleet::{Block, Demand, Fleet, Slot, places};
 use crate::ports::PortBook;
 use crate::state::{Class, State};
 
@@ -100,7 +100,7 @@ impl<'a> Candidates<'a> {
         for (key, list) in lists {
             let number = divided.add(key);
             for (block, rows) in &list {
-                for row in crate::fleet::places(*rows) {
+                for row in places(*rows) {
                     divided.cell_of[*block as usize * STRIDE + row] = number;
                 }
             }
@@ -194,6 +194,19 @@ impl<'a> Candidates<'a> {
         let fewest = divided.by.fewest(open.iter().map(|(key, ..)| *key));
         let scored = open.into_iter().map(|(key, fit, slot)| (divided.by.score(key, &fewest, fit), slot));
         scored.max_by_key(|(score, slot)| (*score, std::cmp::Reverse(*slot))).map(|(_, slot)| slot)
+    }
+
+    /// The workers that could take a task, had they room.
+    pub(super) fn open_rows<'b>(&'b self, fleet: &'b Fleet) -> impl Iterator<Item = Slot> + 'b {
+        let is_open = |n: usize| self.division.as_ref().is_none_or(|d| d.by.is_open(&d.keys[n]));
+        let open = self.cells.iter().enumerate().filter(move |(n, _)| is_open(*n));
+        open.flat_map(move |(_, cell)| {
+            let members = cell.ranking.members();
+            (0..members.blocks(fleet)).flat_map(move |n| {
+                let (block, rows) = members.block(fleet, n);
+                places(rows).map(move |row| Slot { block, row: u32::try_from(row).unwrap_or(0) })
+            })
+        })
     }
 
     /// The reasons as they stand: how many workers each filter removes now, and the best of the others.

@@ -3,15 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_events::event::Event;
-use muster_events::id::WorkerId;
-use muster_events::spec::{Operator, Strategy};
+use muster_events::event::{Event, Filter, StopCause, TaskPreempting};
+use muster_events::id::{TaskId, WorkerId};
+use muster_events::resources::Resources;
+use muster_events::spec::{Operator, Preemption, Strategy};
 use muster_events::time::Timestamp;
 
 use super::attributes::{Test, dividing_of};
 use super::{FIT_WEIGHT, SCORE_MAX, score};
+use crate::claims::has_room;
 use crate::evolve;
-use crate::state::{Class, State, Worker, WorkerStatus};
+use crate::state::{Class, State, Task, Worker, WorkerStatus};
 
 /// The worker that a task of the class goes to.
 pub(crate) fn best(state: &State, class: &Class) -> Option<WorkerId> {
@@ -27,11 +29,16 @@ pub(crate) fn best(state: &State, class: &Class) -> Option<WorkerId> {
 }
 
 fn fits(state: &State, class: &Class, id: &WorkerId, worker: &Worker) -> bool {
+    suits(state, class, id, worker)
+        && worker.free().holds(&class.resources)
+        && class.devices.iter().all(|(name, need)| free_devices(worker, name) >= *need)
+}
+
+/// Whether it fits, but for resources and devices.
+fn suits(state: &State, class: &Class, id: &WorkerId, worker: &Worker) -> bool {
     worker.status() == WorkerStatus::Active
         && worker.info.runtimes.contains(&class.runtime)
         && class.constraints.iter().all(|c| Test::of(c).on_worker(id, &worker.info))
-        && worker.free().holds(&class.resources)
-        && class.devices.iter().all(|(name, need)| free_devices(worker, name) >= *need)
         && has_ports(state, class, worker)
         && class.constraints.iter().filter(|c| c.operator == Operator::Distinct).all(|c| {
             let value = dividing_of(&c.attribute, id, &worker.info).unwrap();
@@ -41,7 +48,7 @@ fn fits(state: &State, class: &Class, id: &WorkerId, worker: &Worker) -> bool {
 
 fn free_devices(worker: &Worker, name: &str) -> u64 {
     let count = |of: &BTreeMap<String, u64>| of.get(name).copied().unwrap_or(0);
-    count(&worker.info.devices) - count(&worker.devices)
+    count(&worker.info.devices) - count(&worker.devices) - count(&worker.held.devices)
 }
 
 fn has_ports(state: &State, class: &Class, worker: &Worker) -> bool {
@@ -51,19 +58,108 @@ fn has_ports(state: &State, class: &Class, worker: &Worker) -> bool {
             taken.extend(attempt.ports.values().copied());
         }
     }
+    for claim in state.claims.values() {
+        if state.workers[&claim.worker].info.hostname == worker.info.hostname {
+            taken.extend(claim.ports.values().copied());
+        }
+    }
     let fixed: BTreeSet<_> = class.ports.iter().filter_map(|ask| ask.port).collect();
     let range = worker.info.ports.into_iter().flat_map(|r| r.from..=r.to);
     let open = range.filter(|port| !taken.contains(port) && !fixed.contains(port)).count();
     fixed.is_disjoint(&taken) && class.ports.len() - fixed.len() <= open
 }
 
+/// What will be free on a worker when these tasks and all that are stopping have left: resources, and devices by name.
+fn future(state: &State, class: &Class, worker: &Worker, gone: &dyn Fn(TaskId, &Task) -> bool) -> bool {
+    let mut sums = [0_i128; 4];
+    let parts = |r: &Resources| [r.cpu_milli, r.memory, r.disk, r.slots].map(i128::from);
+    let mut add = |r: &Resources, sign| sums.iter_mut().zip(parts(r)).for_each(|(s, p)| *s += p * sign);
+    add(&worker.info.capacity, 1);
+    add(&worker.held.resources, -1);
+    let mut devices: BTreeMap<&String, i128> = BTreeMap::new();
+    for name in class.devices.keys() {
+        let count = |of: &BTreeMap<String, u64>| i128::from(of.get(name).copied().unwrap_or(0));
+        devices.insert(name, count(&worker.info.devices) - count(&worker.held.devices));
+    }
+    for (id, task) in worker.tasks.iter().map(|id| (*id, &state.tasks[id])) {
+        if task.live_attempt().unwrap().stop.is_some() || gone(id, task) {
+            continue;
+        }
+        add(&task.spec.resources, -1);
+        for (name, free) in &mut devices {
+            *free -= i128::from(task.spec.devices.get(*name).copied().unwrap_or(0));
+        }
+    }
+    sums.iter().zip(parts(&class.resources)).all(|(s, need)| *s >= need)
+        && class.devices.iter().all(|(name, need)| devices[name] >= i128::from(*need))
+}
+
+/// Whether a task of the class would still be within its namespace's quota, with all that is placed or held.
+fn within_quota(state: &State, class: &Class) -> bool {
+    let namespace = class.namespace.clone().unwrap_or_default();
+    let Some(quota) = state.quotas.get(&namespace) else { return true };
+    let counts = |id: &TaskId, t: &Task| t.live_attempt().is_some() || state.claims.contains_key(id);
+    let mut used = class.resources;
+    for (_, task) in state.tasks.iter().filter(|(id, t)| counts(id, t)) {
+        if task.spec.namespace.clone().unwrap_or_default() == namespace {
+            used = used.plus(&task.spec.resources);
+        }
+    }
+    (class.resources.cpu_milli == 0 || quota.cpu_milli.is_none_or(|max| used.cpu_milli <= max))
+        && (class.resources.memory == 0 || quota.memory.is_none_or(|max| used.memory <= max))
+        && quota.tasks.is_none_or(|max| used.slots <= max)
+}
+
+/// Whether tasks of lower priority could make room somewhere where none is being made.
+fn could_preempt(state: &State, class: &Class) -> bool {
+    if class.preemption == Preemption::Never {
+        return false;
+    }
+    let able: Vec<_> = state.workers.iter().filter(|(id, w)| suits(state, class, id, w)).collect();
+    let leaving = |w: &Worker| w.tasks.iter().any(|t| state.tasks[t].live_attempt().unwrap().stop.is_some());
+    let soon = |w: &Worker| leaving(w) && future(state, class, w, &|_, _| false);
+    if class.devices.is_empty() && able.iter().any(|(_, w)| soon(w)) {
+        return false;
+    }
+    let lower = |_: TaskId, t: &Task| t.spec.priority < class.priority.0;
+    let some = |w: &Worker| {
+        w.tasks
+            .iter()
+            .any(|t| lower(*t, &state.tasks[t]) && state.tasks[t].live_attempt().unwrap().stop.is_none())
+    };
+    able.iter()
+        .any(|(_, w)| some(w) && !future(state, class, w, &|_, _| false) && future(state, class, w, &lower))
+}
+
+/// The victims are on the worker and of lower priority, enough, and none of them too many.
+fn check_preempting(state: &State, e: &TaskPreempting) {
+    let class = state.tasks[&e.task].class();
+    assert_eq!(best(state, &class), None, "{e:?}");
+    assert!(within_quota(state, &class), "{e:?}");
+    let worker = &state.workers[&e.worker];
+    assert!(suits(state, &class, &e.worker, worker), "{e:?}");
+    let victims: BTreeSet<_> = e.victims.iter().map(|v| v.task).collect();
+    for victim in &e.victims {
+        let task = &state.tasks[&victim.task];
+        assert!(task.spec.priority < class.priority.0, "{e:?}");
+        assert_eq!(task.attempt_ref(victim.task), Some(*victim));
+        assert!(task.live_attempt().is_some_and(|a| a.worker == e.worker && a.stop.is_none()), "{e:?}");
+        let others = |id: TaskId, _: &Task| victims.contains(&id) && id != victim.task;
+        assert!(!future(state, &class, worker, &others), "{victim:?} need not stop: {e:?}");
+    }
+    assert!(future(state, &class, worker, &|id, _| victims.contains(&id)), "{e:?}");
+}
+
 /// How many live tasks of the class's group there are on each value of an attribute.
 fn counts(state: &State, class: &Class, attribute: &str) -> BTreeMap<String, u32> {
     let mut counts = BTreeMap::new();
-    for task in state.tasks.values().filter(|t| class.group.is_some() && t.class().group == class.group) {
-        let Some(attempt) = task.live_attempt() else { continue };
-        let worker = &state.workers[&attempt.worker];
-        if let Some(value) = dividing_of(attribute, &attempt.worker, &worker.info) {
+    for (id, task) in &state.tasks {
+        if class.group.is_none() || task.class().group != class.group {
+            continue;
+        }
+        let claimed = state.claims.get(id).map(|c| &c.worker);
+        let Some(at) = task.live_attempt().map(|a| &a.worker).or(claimed) else { continue };
+        if let Some(value) = dividing_of(attribute, at, &state.workers[at].info) {
             *counts.entry(value.to_owned()).or_default() += 1;
         }
     }
@@ -116,12 +212,31 @@ pub(crate) fn check(state: &State, events: &[Event], at: Timestamp) -> State {
     let mut state = state.clone();
     for event in events {
         match event {
+            Event::TaskAssigned(e) if state.claims.contains_key(&e.task) => {
+                let claim = &state.claims[&e.task];
+                assert_eq!((&claim.worker, &claim.ports), (&e.worker, &e.ports), "{e:?}");
+                assert!(has_room(&state.workers[&e.worker], &state.tasks[&e.task].spec), "{e:?}");
+            }
             Event::TaskAssigned(e) => {
+                assert!(within_quota(&state, &state.tasks[&e.task].class()), "{e:?}");
                 let expected = best(&state, &state.tasks[&e.task].class());
                 assert_eq!(expected.as_ref(), Some(&e.worker), "{e:?}");
             }
             Event::TaskWaiting(e) => {
-                assert_eq!(best(&state, &state.tasks[&e.task].class()), None, "{e:?}");
+                let class = state.tasks[&e.task].class();
+                if e.why.filtered.contains_key(&Filter::Quota) {
+                    assert!(!within_quota(&state, &class), "{e:?}");
+                } else {
+                    assert!(within_quota(&state, &class), "{e:?}");
+                    assert_eq!(best(&state, &class), None, "{e:?}");
+                    assert!(!could_preempt(&state, &class), "{e:?}");
+                }
+            }
+            Event::TaskPreempting(e) => check_preempting(&state, e),
+            Event::TaskStopping(e) => {
+                assert_eq!(e.cause, StopCause::Preempt);
+                let claim = state.claims.values().find(|c| c.victims.contains(&e.attempt.task));
+                assert!(claim.is_some(), "{e:?}");
             }
             _ => panic!("placement says {event:?}"),
         }

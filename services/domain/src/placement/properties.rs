@@ -2,6 +2,8 @@
 
 use muster_events::command::Command;
 use muster_events::event::Event;
+use muster_events::id::Namespace;
+use muster_events::quota::{NamespaceLimit, Quota};
 use muster_events::resources::Resources;
 use muster_events::spec::{
     Affinity, Constraint, Operator, PortAsk, PortRange, Spread, Strategy as How, TaskDefinition, Value,
@@ -100,6 +102,7 @@ fn kind() -> impl Strategy<Value = TaskDefinition> {
     (size, -1..2, any::<bool>(), prop_oneof![plain, asks().boxed()]).prop_map(
         |((tenths, memory, disk), priority, emptiest, asks)| TaskDefinition {
             id: None,
+            namespace: (memory % 4 == 1).then(|| Namespace::new("small").unwrap()),
             cpu: f64::from(tenths) / 10.0,
             memory: (memory * 100) << 20,
             disk: disk << 30,
@@ -128,7 +131,8 @@ fn settle(mut world: World, limit: usize) -> World {
         let events = place(&world.state, limit);
         assert_eq!(events, place(&world.state, limit));
         world.state = oracle::check(&world.state, &events, world.now);
-        if events.iter().filter(|e| matches!(e, Event::TaskAssigned(_))).count() < limit {
+        let counts = |e: &&Event| matches!(e, Event::TaskAssigned(_) | Event::TaskPreempting(_));
+        if events.iter().filter(counts).count() < limit {
             break;
         }
     }
@@ -137,16 +141,19 @@ fn settle(mut world: World, limit: usize) -> World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 48, ..ProptestConfig::default() })]
 
     /// Whatever the workers and the tasks, each task goes where a look at every worker would send it; and a state that
     /// was made again from a snapshot says the same.
     #[test]
     fn the_index_chooses_as_a_look_at_every_worker_would(
-        workers in proptest::collection::vec(worker(), 1..200),
-        first in jobs(), later in jobs(), limit in 1..200_usize, away in any::<u64>(),
+        workers in proptest::collection::vec(worker(), 1..150),
+        first in jobs(), later in jobs(), limit in 1..200_usize, away in any::<u64>(), tasks in 0..30_u64,
     ) {
-        let world = settle(submitted(given(workers.iter().cloned()), first), limit);
+        let quota = Quota { cpu_milli: Some(20_000), memory: None, tasks: Some(tasks) };
+        let small = NamespaceLimit { namespace: Namespace::new("small").unwrap(), quota };
+        let world = given(workers.iter().cloned()).and(Command::NamespaceLimit(small));
+        let world = settle(submitted(world, first), limit);
         let gone = workers.iter().enumerate().filter(|(n, _)| away >> (n % 64) & 1 == 1);
         let world = gone.fold(world, |world, (_, worker)| {
             let Command::WorkerRegister(c) = worker else { unreachable!() };

@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 
 use muster_events::event::{Filter, Why};
-use muster_events::id::WorkerId;
+use muster_events::id::{Namespace, WorkerId};
+use muster_events::quota::Quota;
 use muster_events::resources::Resources;
 use muster_events::spec::{Operator, PortAsk};
 
 use super::attributes::Test;
 use crate::groups::Group;
+use crate::quota;
 use crate::state::{Class, Worker, WorkerStatus};
 
 /// The filters that say that a worker could take the task, once something on it ends.
@@ -57,6 +59,23 @@ pub(super) fn of(class: &Class, workers: &BTreeMap<WorkerId, Worker>, why: &Why)
         return too_small(class, &meeting);
     }
     if why.filtered.contains_key(&Filter::Distinct) { apart(class) } else { away(&fitting) }
+}
+
+/// Of a class whose namespace has used up its quota.
+pub(super) fn over_quota(class: &Class, namespace: &Namespace, quota: &Quota) -> String {
+    let limits = Resources {
+        cpu_milli: quota.cpu_milli.unwrap_or(0),
+        memory: quota.memory.unwrap_or(0),
+        ..Resources::default()
+    };
+    let mut parts = resources(&limits);
+    parts.extend(quota.tasks.map(|n| format!("{n} task{}", if n == 1 { "" } else { "s" })));
+    let (limits, need) = (parts.join(", "), amounts(class));
+    if quota::allows(quota, &Resources::default(), &class.resources) {
+        format!("waits for room in the quota of namespace {namespace} ({limits}): needs {need}")
+    } else {
+        format!("the quota of namespace {namespace} ({limits}) is too small for it: needs {need}")
+    }
 }
 
 fn constraints(class: &Class) -> String {
@@ -139,7 +158,18 @@ fn more(count: usize) -> String {
 
 /// What a task needs, leaving out what it needs nothing of; one slot goes without saying unless it is all.
 fn amounts(class: &Class) -> String {
-    let need = &class.resources;
+    let mut parts = resources(&class.resources);
+    parts.extend(class.devices.iter().map(|(name, count)| format!("{count} {name}")));
+    if !class.ports.is_empty() {
+        parts.push(ports(&class.ports));
+    }
+    if parts.is_empty() {
+        parts.push(format!("{} slot", class.resources.slots));
+    }
+    parts.join(", ")
+}
+
+fn resources(need: &Resources) -> Vec<String> {
     let mut parts = Vec::new();
     if need.cpu_milli > 0 {
         parts.push(cpu_cores(need.cpu_milli));
@@ -150,14 +180,7 @@ fn amounts(class: &Class) -> String {
     if need.disk > 0 {
         parts.push(format!("{} of disk", bytes(need.disk)));
     }
-    parts.extend(class.devices.iter().map(|(name, count)| format!("{count} {name}")));
-    if !class.ports.is_empty() {
-        parts.push(ports(&class.ports));
-    }
-    if parts.is_empty() {
-        parts.push(format!("{} slot", need.slots));
-    }
-    parts.join(", ")
+    parts
 }
 
 fn ports(asks: &[PortAsk]) -> String {

@@ -303,3 +303,5 @@ fn nothing_waits_nothing_happens() {
 
 mod asks;
 mod devices;
+mod preempt;
+mod quotas;

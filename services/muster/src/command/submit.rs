@@ -106,6 +106,12 @@ struct TaskArgs {
     /// Placed before tasks of lower priority: -1000 to 1000
     #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_name = "N")]
     priority: i32,
+    /// Wait rather than have tasks of lower priority stopped to make room
+    #[arg(long)]
+    no_preempt: bool,
+    /// The namespace whose quota it counts for [default: default]
+    #[arg(long, value_name = "NAME")]
+    namespace: Option<muster_events::id::Namespace>,
     /// Working folder (absolute)
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,

@@ -138,7 +138,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     clippy::cast_sign_loss,
     reason = "checked to be positive and small"
 )]
-fn thousandths(cores: f64) -> Result<u64, Failure> {
+pub(crate) fn thousandths(cores: f64) -> Result<u64, Failure> {
     if cores.is_finite() && (0.0..=1e6).contains(&cores) {
         return Ok((cores * 1000.0).round() as u64);
     }

@@ -30,7 +30,7 @@ impl Standin {
         let bus = rig.bus()?;
         let id = WorkerId::new("standin").map_err(|e| Failure::failed(e.to_string()))?;
         let incarnation = Incarnation::new(uuid::Uuid::new_v4());
-        let info = WorkerInfo {
+        let info = Box::new(WorkerInfo {
             hostname: "bench".into(),
             address: String::new(),
             zone: "default".into(),
@@ -40,7 +40,7 @@ impl Standin {
             version: String::new(),
             started_at: now(),
             ..WorkerInfo::default()
-        };
+        });
         let register = Register {
             worker_id: id.clone(),
             incarnation,

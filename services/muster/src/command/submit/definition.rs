@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use muster_events::spec::{Limits, Runtime, TaskDefinition};
+use muster_events::spec::{Limits, Preemption, Runtime, TaskDefinition};
 
 use super::Args;
 use crate::exit::Failure;
@@ -21,6 +21,7 @@ pub(super) fn of(args: Args) -> Result<TaskDefinition, Failure> {
     Ok(TaskDefinition {
         id: options.id,
         name,
+        namespace: options.namespace,
         image: options.image,
         command: args.command,
         args: Vec::new(),
@@ -42,6 +43,7 @@ pub(super) fn of(args: Args) -> Result<TaskDefinition, Failure> {
         ports: options.port,
         strategy: options.strategy,
         priority: options.priority,
+        preemption: if options.no_preempt { Preemption::Never } else { Preemption::Lower },
         count: options.count,
     })
 }
