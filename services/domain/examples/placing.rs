@@ -34,6 +34,8 @@ fn main() {
             run(size, name, tasks);
         }
         trickle(size);
+        preempting(size);
+        packing(size);
     }
 }
 
@@ -143,6 +145,18 @@ impl Sim {
         self.apply(&events);
     }
 
+    /// Submits tasks and places all that can be.
+    fn fill(&mut self, tasks: Vec<TaskDefinition>) {
+        self.command("alice", &Command::TaskSubmit(Submission { job: None, tasks }));
+        loop {
+            let events = placement::place(&self.state, LIMIT);
+            self.apply(&events);
+            if events.len() < LIMIT {
+                break;
+            }
+        }
+    }
+
     fn apply(&mut self, events: &[Event]) {
         for e in events {
             evolve::event(&mut self.state, e, NOW).unwrap();
@@ -205,6 +219,65 @@ fn run(size: usize, name: &str, jobs: Jobs) {
         longest * 1e3,
         placed as f64 / evolving
     );
+}
+
+/// A cluster full of tasks of priority 0, and tasks of priority 1 that have room made for them.
+fn preempting(size: usize) {
+    let mut sim = Sim::cluster(size);
+    sim.fill((0..size as u64 * 30).map(shape).collect());
+    let tasks = (0..size as u64).map(|i| TaskDefinition { priority: 1, ..shape(i) }).collect();
+    sim.command("alice", &Command::TaskSubmit(Submission { job: None, tasks }));
+    let begin = cpu();
+    let events = placement::place(&sim.state, LIMIT);
+    let took = cpu() - begin;
+    let made = events.iter().filter(|e| matches!(e, Event::TaskPreempting(_))).count();
+    let victims = events.iter().filter(|e| matches!(e, Event::TaskStopping(_))).count();
+    println!(
+        "{size:8} {:34} {made:8} {:6} {:9.1} {:9} {:8.0} ({victims} victims)",
+        "with preemption",
+        1,
+        took * 1e3,
+        "",
+        made as f64 / took
+    );
+}
+
+/// How much of what is asked for can be placed when that is 95 % of what there is of the scarcer resource.
+fn packing(size: usize) {
+    for (name, strategy) in [("best fit", Strategy::BestFit), ("emptiest first", Strategy::Spread)] {
+        let mut sim = Sim::cluster(size);
+        let tasks: Vec<_> = (0..size as u64 * 30).map(|i| TaskDefinition { strategy, ..shape(i) }).collect();
+        let share = |part: fn(&Resources) -> u64, sim: &Sim| {
+            let sum = |of: fn(&muster_domain::state::Worker) -> Resources| {
+                sim.state.workers.values().map(|w| part(&of(w))).sum::<u64>() as f64
+            };
+            sum(|w| w.used) / sum(|w| w.info.capacity)
+        };
+        let all = sim.state.workers.values().map(|w| w.info.capacity);
+        let (cpu, memory) = all.fold((0, 0), |(c, m), r| (c + r.cpu_milli, m + r.memory));
+        // As many tasks as take 95 % of the scarcer resource.
+        let (mut c, mut m) = (0.0, 0.0);
+        let mut chosen: Vec<TaskDefinition> = Vec::new();
+        for task in tasks {
+            c += task.cpu * 1000.0 / cpu as f64;
+            m += task.memory as f64 / memory as f64;
+            if c.max(m) > 0.95 {
+                break;
+            }
+            chosen.push(task);
+        }
+        // Large tasks come last: they find what small ones have left.
+        chosen.sort_by(|a, b| a.cpu.total_cmp(&b.cpu));
+        let asked = chosen.len();
+        sim.fill(chosen);
+        let placed = asked - sim.state.queue.values().map(|l| l.tasks.len()).sum::<usize>();
+        let idle = sim.state.workers.values().filter(|w| w.tasks.is_empty()).count();
+        println!(
+            "{size:8} packing 95 %, {name:19} {placed:8} of {asked}: cpu {:.3}, memory {:.3} in use, {idle} workers empty",
+            share(|r| r.cpu_milli, &sim),
+            share(|r| r.memory, &sim)
+        );
+    }
 }
 
 /// One task a call, on a cluster that is half full.
