@@ -9,7 +9,7 @@ mod worker;
 
 pub use cluster::{ClusterStatus, TaskCounts, WorkerCounts};
 pub use event::{EventPage, EventRecord};
-pub use job::{Job, JobPage, JobRun, JobState, JobTasks, JobVersion, JobVersions};
+pub use job::{Job, JobPage, JobRun, JobState, JobStep, JobTasks, JobVersion, JobVersions};
 pub use task::{Submitted, Task, TaskPage, TaskState};
 pub use worker::{
     DrainAnswer, NodeInfo, TaskSummary, Worker, WorkerHealth, WorkerMetrics, WorkerPage, WorkerState,

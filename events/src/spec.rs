@@ -86,6 +86,9 @@ pub struct TaskDefinition {
     /// Copies, each a task of its own with an id derived from the command's; 1 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
+    /// The steps that must have completed before; for the steps of a pipeline only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<String>,
 }
 
 /// A task as the log keeps it: checked, in canonical units, with defaults spelled out.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use muster_events::id::JobId;
+use muster_events::id::{JobId, TaskId};
 use muster_events::job::JobSpec;
 use muster_events::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -134,6 +134,25 @@ pub struct Job {
     /// Its runs, the newest first, where one job was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<JobRun>,
+    /// The steps of a pipeline in its newest run, where one job was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<JobStep>,
+}
+
+/// A step of a pipeline.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JobStep {
+    /// Its name.
+    pub name: String,
+    /// The steps that must have completed before.
+    pub needs: Vec<String>,
+    /// Its task's state; `waiting` while it has none, `left_out` when the run has ended without it.
+    pub state: String,
+    /// Its task, once there is one.
+    pub task_id: Option<TaskId>,
+    /// What it waits for, or why it failed, in words.
+    pub reason: Option<String>,
 }
 
 /// One time through a job's work.

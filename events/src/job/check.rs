@@ -1,13 +1,15 @@
 //! From a definition to a spec: each field checked against what the kind can have, defaults spelled out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use schemars::{JsonSchema as _, Schema, SchemaGenerator};
 use serde_json::Value;
 
-use super::{Array, Batch, Copies, JobDefinition, JobKind, JobSpec, Service, System, Work};
-use crate::id::{JobId, JobName};
+use super::{
+    Array, Batch, Copies, JobDefinition, JobKind, JobSpec, OnFailure, Pipeline, Service, Step, System, Work,
+};
+use crate::id::{JobId, JobName, is_token};
 use crate::outcome::FieldError;
 use crate::spec::{TaskDefinition, TaskSpec, limit};
 
@@ -24,6 +26,7 @@ impl JobDefinition {
         let task = self.task.as_ref().and_then(|task| wrong.template("task", task, &self.name));
         let work = match self.kind {
             JobKind::Batch => self.batch(task, &mut wrong).map(Work::Batch),
+            JobKind::Pipeline => self.pipeline(&mut wrong).map(Work::Pipeline),
             JobKind::System => task.map(|task| Work::System(System { task })),
             JobKind::Service => {
                 task.map(|task| Work::Service(Service { task, count: self.count.unwrap_or(1) }))
@@ -42,13 +45,14 @@ impl JobDefinition {
 
     /// Refuses what the kind cannot have and asks for what it needs.
     fn check_fields(&self, wrong: &mut Wrong) {
-        use JobKind::{Batch, Service, System};
-        let takes: [(&str, bool, &[JobKind]); 5] = [
+        use JobKind::{Batch, Pipeline, Service, System};
+        let takes: [(&str, bool, &[JobKind]); 6] = [
             ("count", self.count.is_some(), &[Batch, Service]),
             ("array", self.array.is_some(), &[Batch]),
-            ("max_parallel", self.max_parallel.is_some(), &[Batch]),
-            ("on_failure", self.on_failure.is_some(), &[Batch]),
+            ("max_parallel", self.max_parallel.is_some(), &[Batch, Pipeline]),
+            ("on_failure", self.on_failure.is_some(), &[Batch, Pipeline]),
             ("task", self.task.is_some(), &[Batch, Service, System]),
+            ("tasks", !self.tasks.is_empty(), &[Pipeline]),
         ];
         for (field, given, kinds) in takes {
             if given && !kinds.contains(&self.kind) {
@@ -60,7 +64,7 @@ impl JobDefinition {
                 );
             }
         }
-        if self.task.is_none() {
+        if self.task.is_none() && self.kind != Pipeline {
             wrong.add("task", "", "must say what to run");
         }
         if self.count.is_some() && self.array.is_some() {
@@ -82,6 +86,53 @@ impl JobDefinition {
         }
     }
 
+    fn pipeline(&self, wrong: &mut Wrong) -> Option<Pipeline> {
+        let count = self.tasks.len();
+        if !(1..=limit::STEPS).contains(&count) {
+            wrong.add("tasks", count, "a pipeline has 1 to 1024 steps");
+            return None;
+        }
+        let before = wrong.0.len();
+        let mut indexes = BTreeMap::new();
+        for (index, task) in (0_u32..).zip(&self.tasks) {
+            let path = format!("tasks[{index}].name");
+            if !is_token(&task.name) {
+                wrong.add(path, &task.name, "a step has a name of 1 to 64 of a-z A-Z 0-9 _ -");
+            } else if indexes.insert(task.name.as_str(), index).is_some() {
+                wrong.add(path, &task.name, "is the name of another step too");
+            }
+        }
+        let mut steps = Vec::with_capacity(count);
+        for (index, task) in self.tasks.iter().enumerate() {
+            let mut needs = BTreeSet::new();
+            for (place, name) in task.needs.iter().enumerate() {
+                match indexes.get(name.as_str()) {
+                    Some(index) => drop(needs.insert(*index)),
+                    None => {
+                        let known = indexes.keys().copied().collect::<Vec<_>>().join(", ");
+                        let message = format!("is no step of this pipeline; there are {known}");
+                        wrong.add(format!("tasks[{index}].needs[{place}]"), name, &message);
+                    }
+                }
+            }
+            let definition = TaskDefinition { needs: Vec::new(), ..task.clone() };
+            let task = wrong.template(&format!("tasks[{index}]"), &definition, &self.name);
+            steps.extend(task.map(|task| Step { task, needs: needs.into_iter().collect() }));
+        }
+        if wrong.0.len() > before {
+            return None;
+        }
+        if let Some(cycle) = cycle(&steps) {
+            let first = cycle[0];
+            let names = cycle.iter().chain([&first]).map(|n| steps[*n as usize].task.name.as_str());
+            let names = names.collect::<Vec<_>>().join(" needs ");
+            wrong.add(format!("tasks[{first}].needs"), "", &format!("lead in a circle: {names}"));
+            return None;
+        }
+        let on_failure = self.on_failure.unwrap_or(OnFailure::Stop);
+        Some(Pipeline { steps, max_parallel: self.max_parallel, on_failure })
+    }
+
     fn batch(&self, task: Option<Arc<TaskSpec>>, wrong: &mut Wrong) -> Option<Batch> {
         let copies = match &self.array {
             None => Copies::Count(self.count.unwrap_or(1)),
@@ -89,6 +140,38 @@ impl JobDefinition {
         };
         let (max_parallel, on_failure) = (self.max_parallel, self.on_failure.unwrap_or_default());
         Some(Batch { task: task?, copies, max_parallel, on_failure })
+    }
+}
+
+/// A circle of steps each of which needs the next, if there is one.
+fn cycle(steps: &[Step]) -> Option<Vec<u32>> {
+    // Take away, again and again, what needs nothing that is left: what remains at the end has a circle in it.
+    let mut left: BTreeMap<u32, BTreeSet<u32>> =
+        (0_u32..).zip(steps).map(|(n, step)| (n, step.needs.iter().copied().collect())).collect();
+    let mut needed_by: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for (step, needs) in &left {
+        needs.iter().for_each(|need| needed_by.entry(*need).or_default().push(*step));
+    }
+    let mut free: Vec<u32> = left.iter().filter(|(_, needs)| needs.is_empty()).map(|(n, _)| *n).collect();
+    while let Some(done) = free.pop() {
+        left.remove(&done);
+        for step in needed_by.get(&done).into_iter().flatten() {
+            if let Some(needs) = left.get_mut(step) {
+                needs.remove(&done);
+                if needs.is_empty() {
+                    free.push(*step);
+                }
+            }
+        }
+    }
+    // Each that is left needs one that is left; so following them comes back to where it was.
+    let mut path: Vec<u32> = vec![*left.keys().next()?];
+    loop {
+        let next = *left.get(path.last()?)?.first()?;
+        if let Some(begin) = path.iter().position(|step| *step == next) {
+            return Some(path.split_off(begin));
+        }
+        path.push(next);
     }
 }
 
@@ -174,6 +257,7 @@ pub(super) fn template_schema(generator: &mut SchemaGenerator) -> Schema {
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
         properties.remove("id");
         properties.remove("count");
+        properties.remove("needs");
     }
     schema
 }
@@ -183,7 +267,7 @@ mod tests {
     use super::*;
     use crate::codec::{Encoding, decode_request};
     use crate::id::WorkerId;
-    use crate::job::{OnFailure, Range};
+    use crate::job::Range;
     use crate::outcome::Problem;
 
     fn read(text: &str) -> Result<JobDefinition, Problem> {
@@ -240,12 +324,71 @@ mod tests {
         let work = Work::System(system.clone());
         let one = system.task_on(&WorkerId::new("w1").unwrap());
         assert_eq!(one.constraints.len(), 2);
-        assert!(one.constraints.is_sorted() && work.has(&one) && work.has(&system.task));
-        assert!(!work.has(&TaskSpec { priority: 1, ..one.clone() }));
-        assert!(!work.has(&TaskSpec { constraints: vec![], ..one }));
+        assert!(one.constraints.is_sorted() && work.has(0, &one) && work.has(0, &system.task));
+        assert!(!work.has(0, &TaskSpec { priority: 1, ..one.clone() }));
+        assert!(!work.has(0, &TaskSpec { constraints: vec![], ..one }));
         // Bound already: the same once more is nothing new.
         let bound = System { task: Arc::new(system.task_on(&WorkerId::new("w1").unwrap())) };
         assert_eq!(bound.task_on(&WorkerId::new("w1").unwrap()), *bound.task);
+    }
+
+    fn pipeline(steps: &str) -> String {
+        format!(r#"{{"kind":"pipeline","name":"p","tasks":[{steps}]}}"#)
+    }
+
+    fn step(name: &str, needs: &str) -> String {
+        format!(r#"{{"name":"{name}","command":["x"],"needs":[{needs}]}}"#)
+    }
+
+    #[test]
+    fn a_pipeline_knows_what_its_steps_need_by_their_places() {
+        let text = pipeline(&[step("c", r#""b","a","b""#), step("a", ""), step("b", r#""a""#)].join(","));
+        let Work::Pipeline(pipeline) = spec(&text).work else { panic!("a pipeline") };
+        let needs: Vec<_> =
+            pipeline.steps.iter().map(|s| (s.task.name.as_str(), s.needs.as_slice())).collect();
+        assert_eq!(needs, [("c", &[1, 2][..]), ("a", &[]), ("b", &[1])]);
+        assert_eq!(pipeline.on_failure, OnFailure::Stop);
+    }
+
+    #[test]
+    fn a_circle_is_spelled_out() {
+        let circle = |steps: &[String]| {
+            let wrong = read(&pipeline(&steps.join(","))).unwrap().check().unwrap_err();
+            (wrong[0].field.clone(), wrong[0].message.clone())
+        };
+        let steps = [
+            step("in", r#""c""#),
+            step("a", r#""in2","c""#),
+            step("b", r#""a""#),
+            step("c", r#""b""#),
+            step("in2", ""),
+        ];
+        assert_eq!(
+            circle(&steps),
+            ("tasks[3].needs".into(), "lead in a circle: c needs b needs a needs c".into())
+        );
+        let own = circle(&[step("a", r#""a""#)]);
+        assert_eq!(own, ("tasks[0].needs".into(), "lead in a circle: a needs a".into()));
+    }
+
+    #[test]
+    fn steps_that_cannot_be_are_named() {
+        for (steps, field, message) in [
+            (String::new(), "tasks", "1 to 1024 steps"),
+            (step("a b", ""), "tasks[0].name", "a step has a name"),
+            ([step("a", ""), step("a", "")].join(","), "tasks[1].name", "another step"),
+            ([step("a", ""), step("b", r#""a","x""#)].join(","), "tasks[1].needs[1]", "there are a, b"),
+            (r#"{"name":"a","command":["x"],"count":2}"#.into(), "tasks[0].count", "cannot be given"),
+            (r#"{"name":"a","command":[]}"#.into(), "tasks[0].command", "must name a program"),
+        ] {
+            let wrong = read(&pipeline(&steps)).unwrap().check().unwrap_err();
+            assert_eq!(wrong[0].field, field, "{wrong:?}");
+            assert!(wrong[0].message.contains(message), "{wrong:?}");
+        }
+        assert_eq!(
+            wrong(r#"{"kind":"batch","name":"b","task":{"command":["x"],"needs":["a"]}}"#),
+            ["task.needs"]
+        );
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub const TIMEOUT_S: f64 = 31_536_000.0;
 pub const GRACE_S: f64 = 3600.0;
 /// Highest priority; the lowest is its negative.
 pub const PRIORITY: i32 = 1000;
+/// Most steps of a pipeline.
+pub const STEPS: usize = 1024;
 /// Most bytes of the values of an array of tasks: a version of a job is one message, which has to hold them.
 pub const ARRAY_BYTES: usize = 512 << 10;
 /// Most bytes of one of them; it becomes an environment variable.

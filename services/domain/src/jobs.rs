@@ -7,6 +7,7 @@
 
 mod batch;
 mod dirty;
+mod pipeline;
 mod restart;
 mod service;
 mod system;
@@ -15,7 +16,7 @@ use muster_events::event::{
     Event, JobEnded, JobStarted, JobStopped, JobStopping, TaskRestarted, TaskSubmitted,
 };
 use muster_events::id::{JobId, TaskId, WorkerId};
-use muster_events::job::Work;
+use muster_events::job::{OnFailure, Work};
 use muster_events::outcome::Problem;
 use muster_events::time::Timestamp;
 
@@ -60,7 +61,7 @@ fn due(state: &State, job: &Job) -> Option<Timestamp> {
     runs.filter_map(|(_, run)| match &run.spec.work {
         Work::Service(service) => service::due(state, run, service),
         Work::System(system) => system::due(state, run, system),
-        Work::Batch(_) => None,
+        Work::Batch(_) | Work::Pipeline(_) => None,
     })
     .min()
 }
@@ -92,8 +93,8 @@ pub(crate) fn may_start(state: &State, id: TaskId, task: &Task) -> Result<(), Pr
         ));
     };
     match &run.spec.work {
-        Work::Batch(_) if task.run == job.last_run => Ok(()),
-        Work::Batch(_) => {
+        Work::Batch(_) | Work::Pipeline(_) if task.run == job.last_run => Ok(()),
+        Work::Batch(_) | Work::Pipeline(_) => {
             conflict(format!("it belongs to run {} of its job `{name}`, which ran again since", task.run))
         }
         Work::Service(_) | Work::System(_) if has_place(run, id, task) => Ok(()),
@@ -130,7 +131,10 @@ impl Turn<'_> {
             return if over { vec![Event::JobStopped(stopped)] } else { ending };
         }
         match &self.run.spec.work {
-            Work::Batch(_) if self.run.version < self.job.current.number => self.replaced(),
+            Work::Batch(_) | Work::Pipeline(_) if self.run.version < self.job.current.number => {
+                self.replaced()
+            }
+            Work::Pipeline(work) => self.pipeline(work),
             Work::Batch(work) => self.batch(work),
             Work::Service(work) => self.service(work),
             Work::System(work) => self.system(work),
@@ -141,6 +145,32 @@ impl Turn<'_> {
     fn replaced(&self) -> Vec<Event> {
         let reason = Some(format!("replaced by version {} of its job", self.job.current.number));
         vec![Event::JobStopping(JobStopping { job: self.id, run: Some(self.number), reason })]
+    }
+
+    /// Work that has an end: what shall run again and then what is `new`, as far as there is room; or the end, when
+    /// nothing runs and nothing follows.
+    fn to_the_end(
+        &self,
+        total: u32,
+        max_parallel: Option<u32>,
+        on_failure: OnFailure,
+        new: impl Iterator<Item = Event>,
+    ) -> Vec<Event> {
+        let run = self.run;
+        let failing = on_failure == OnFailure::Stop && run.failures > 0;
+        if failing && run.counts.of(TaskState::Pending) > 0 {
+            let pending = |id: &&_| self.state.tasks.get(id).is_some_and(|t| t.state == TaskState::Pending);
+            return self.end(run.open.values().filter(pending), "another task of its job has failed");
+        }
+        let alive = run.open.len() + run.ending.len();
+        let room = max_parallel.map_or(usize::MAX, |max| (max as usize).saturating_sub(alive));
+        let room = if failing { 0 } else { room.min(self.limit) };
+        let again = run.again.values().map(|id| Event::TaskRestarted(TaskRestarted { task: *id }));
+        let begun: Vec<Event> = again.chain(new).take(room).collect();
+        if begun.is_empty() && !run.is_busy() {
+            return vec![self.over(total.saturating_sub(run.made))];
+        }
+        begun
     }
 
     /// Ends tasks, as many as there is room for.

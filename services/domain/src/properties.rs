@@ -43,7 +43,7 @@ enum Step {
     Forgive,
     Later(u8),
     Place(u8),
-    /// Jobs 0 and 1 are batches, 2 and 3 services, 4 is a system job.
+    /// Jobs 0 and 1 are batches, 2 and 3 services, 4 is a system job, 5 a pipeline.
     JobSubmit {
         job: u8,
         count: u32,
@@ -87,7 +87,7 @@ fn job_wish() -> impl Strategy<Value = JobWish> {
 }
 
 fn job_step() -> impl Strategy<Value = Step> {
-    let job = || 0..5_u8;
+    let job = || 0..6_u8;
     prop_oneof![
         4 => (job(), 0..5_u32, job_wish()).prop_map(|(job, count, wish)| Step::JobSubmit { job, count, wish }),
         1 => job().prop_map(Step::JobStop),

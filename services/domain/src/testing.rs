@@ -304,6 +304,7 @@ fn job_of(kind: JobKind, name: &str, count: u32) -> JobDefinition {
         array: None,
         max_parallel: None,
         on_failure: None,
+        tasks: vec![],
         task: Some(TaskDefinition { id: None, ..definition(name) }),
     }
 }
@@ -321,6 +322,17 @@ pub(crate) fn service(name: &str, count: u32) -> JobDefinition {
 /// A task of one core and 1 GiB on each worker.
 pub(crate) fn system(name: &str) -> JobDefinition {
     JobDefinition { count: None, ..job_of(JobKind::System, name, 0) }
+}
+
+/// Steps of one core and 1 GiB each, with what they need.
+pub(crate) fn pipeline(name: &str, steps: &[(&str, &[&str])]) -> JobDefinition {
+    let step = |(name, needs): &(&str, &[&str])| TaskDefinition {
+        id: None,
+        needs: needs.iter().map(|need| (*need).to_owned()).collect(),
+        ..definition(name)
+    };
+    let tasks = steps.iter().map(step).collect();
+    JobDefinition { count: None, task: None, tasks, ..job_of(JobKind::Pipeline, name, 0) }
 }
 
 pub(crate) fn job_submit(definition: JobDefinition) -> Command {

@@ -142,6 +142,20 @@ task:
     }
 
     #[test]
+    fn a_circle_is_told_where_it_begins() {
+        let text = "kind: pipeline\nname: p\ntasks:\n- name: a\n  command: [x]\n- name: b\n  command: [x]\n  needs: [c]\n- name: c\n  command: [x]\n  needs: [b]\n";
+        let error = parse("p.yaml", text).unwrap_err();
+        assert!(error.contains("lead in a circle: b needs c needs b at line 8 column 10"), "{error}");
+        let error = parse("p.yaml", &text.replace("needs: [b]", "needs: [b, d]")).unwrap_err();
+        assert!(
+            error.contains(
+                "tasks[2].needs[1] `d`: is no step of this pipeline; there are a, b, c at line 11 column 14"
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn what_is_not_there_is_told_where_it_should_be() {
         let error = parse("x.yaml", "kind: batch\nname: b\n").unwrap_err();
         assert!(error.contains("task: must say what to run at line 1 column 1"), "{error}");

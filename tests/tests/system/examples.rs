@@ -35,7 +35,7 @@ fn each_has_its_test_and_names_the_schema() {
         assert!(text.starts_with("# yaml-language-server: $schema=../schemas/job.json\n"), "{file}");
         assert!(source.contains(&format!("\"{file}\"")), "{file} has no test");
     }
-    assert!(files.len() >= 3, "{files:?}");
+    assert!(files.len() >= 4, "{files:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,6 +79,24 @@ async fn a_system_job_has_a_task_on_each_worker() {
     })
     .await;
     assert!(job(&cluster, &["stop", "uptime"]).await.contains("stopped"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_runs_its_steps_in_order() {
+    let cluster = Cluster::start(Setup::default()).await;
+    let out = run(&cluster, "pipeline.yaml").await;
+    assert!(out.contains("job sums completed: 4 completed"), "{out}");
+    let job = cluster.get("/api/v1/jobs/sums").await;
+    let mut times = std::collections::BTreeMap::new();
+    for step in job["steps"].as_array().unwrap() {
+        let task = cluster.task(step["task_id"].as_str().unwrap()).await;
+        let time = |field: &str| task[field].as_str().unwrap().to_owned();
+        times.insert(step["name"].as_str().unwrap().to_owned(), (time("created_at"), time("finished_at")));
+    }
+    for (step, need) in [("left", "extract"), ("right", "extract"), ("load", "left"), ("load", "right")] {
+        assert!(times[step].0 >= times[need].1, "{step} began before {need} had ended: {times:?}");
+    }
+    assert!(self::job(&cluster, &["show", "sums"]).await.contains("left, right"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

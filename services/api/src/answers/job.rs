@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use muster_domain::state::job::{Ended, Job, Run};
 use muster_domain::state::{State, TaskState, WorkerStatus};
 use muster_events::event::Event;
-use muster_events::id::{Actor, JobId, JobName, Namespace, WorkerId};
-use muster_events::job::{JobKind, JobSpec, Work};
+use muster_events::id::{Actor, JobId, JobName, Namespace, TaskId, WorkerId};
+use muster_events::job::{JobKind, JobSpec, Pipeline, Step, Work};
 use muster_events::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
+
+use super::task::reason as reason_of;
 
 /// A job: what is wanted, and what has become of it.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -57,6 +59,56 @@ pub(crate) struct JobAnswer<'a> {
     /// Its runs, the newest first; only where one job is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     runs: Option<Vec<RunAnswer<'a>>>,
+    /// The steps of a pipeline in its newest run; only where one job is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steps: Option<Vec<StepAnswer<'a>>>,
+}
+
+/// A step of a pipeline.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "JobStep")]
+pub(crate) struct StepAnswer<'a> {
+    /// Its name.
+    name: &'a str,
+    /// The steps that must have completed before.
+    needs: Vec<&'a str>,
+    /// Its task's state; `waiting` while it has none, `left_out` when the run has ended without it.
+    state: &'static str,
+    /// Its task, once there is one.
+    task_id: Option<TaskId>,
+    /// In words: what it waits for, or why it failed.
+    reason: Option<String>,
+}
+
+impl<'a> StepAnswer<'a> {
+    /// The steps of a run, in the order in which they were written.
+    fn all(state: &State, run: &'a Run, pipeline: &'a Pipeline) -> Vec<Self> {
+        (0_u32..)
+            .zip(&pipeline.steps)
+            .map(|(index, step)| Self::new(state, run, pipeline, index, step))
+            .collect()
+    }
+
+    fn new(state: &State, run: &Run, pipeline: &'a Pipeline, index: u32, step: &'a Step) -> Self {
+        let task_of = |index: u32| {
+            let places = [&run.open, &run.ending, &run.over, &run.again];
+            let id = places.iter().find_map(|places| places.get(&index))?;
+            Some((*id, state.tasks.get(id)?))
+        };
+        let needs = pipeline.needs(step).map(|(_, step)| step.task.name.as_str()).collect();
+        let (shown, task_id, reason) = match task_of(index) {
+            Some((id, task)) => (task.state.as_str(), Some(id), reason_of(state, task).map(str::to_owned)),
+            None => {
+                let missing = pipeline.needs(step).filter(|(need, _)| {
+                    task_of(*need).is_none_or(|(_, task)| task.state != TaskState::Completed)
+                });
+                let missing: Vec<_> = missing.map(|(_, step)| step.task.name.as_str()).collect();
+                let waits = (!missing.is_empty()).then(|| format!("needs {}", missing.join(", ")));
+                (if run.end.is_some() { "left_out" } else { "waiting" }, None, waits)
+            }
+        };
+        Self { name: &step.task.name, needs, state: shown, task_id, reason }
+    }
 }
 
 /// Tasks by state.
@@ -144,6 +196,7 @@ impl<'a> JobAnswer<'a> {
         let (count, max_parallel) = match &spec.work {
             Work::Batch(batch) => (batch.copies.total(), batch.max_parallel),
             Work::Service(service) => (service.count, None),
+            Work::Pipeline(pipeline) => (pipeline.total(), pipeline.max_parallel),
             Work::System(_) => {
                 let places = newest.map_or(0, |(_, run)| run.workers.keys().filter(|id| active(id)).count());
                 (u32::try_from(places).unwrap_or(u32::MAX), None)
@@ -171,13 +224,18 @@ impl<'a> JobAnswer<'a> {
             finished_at: newest.and_then(|(_, run)| run.end.as_ref()).map(|end| end.at),
             spec: None,
             runs: None,
+            steps: None,
         }
     }
 
     /// A job with what it shall be and its runs.
     pub(crate) fn whole(state: &State, id: JobId, job: &'a Job) -> Self {
         let runs = job.runs.iter().rev().map(|(number, run)| RunAnswer::new(*number, run)).collect();
-        Self { spec: Some(job.spec()), runs: Some(runs), ..Self::short(state, id, job) }
+        let steps = job.newest_run().and_then(|(_, run)| match &run.spec.work {
+            Work::Pipeline(pipeline) => Some(StepAnswer::all(state, run, pipeline)),
+            Work::Batch(_) | Work::Service(_) | Work::System(_) => None,
+        });
+        Self { spec: Some(job.spec()), runs: Some(runs), steps, ..Self::short(state, id, job) }
     }
 }
 

@@ -103,7 +103,7 @@ fn seconds(ms: u64) -> Number {
 }
 
 /// Why `task` is where it is. A waiting task says what its class waits for.
-fn reason<'a>(state: &'a State, task: &'a Task) -> Option<&'a str> {
+pub(crate) fn reason<'a>(state: &'a State, task: &'a Task) -> Option<&'a str> {
     let blocked = (task.state == TaskState::Pending && !state.blocked.is_empty())
         .then(|| state.blocked.get(&Class::of(&task.spec)))
         .flatten();

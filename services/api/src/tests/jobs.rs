@@ -179,6 +179,29 @@ async fn lists_are_filtered_and_paged() {
 }
 
 #[tokio::test]
+async fn a_pipeline_tells_where_each_step_stands() {
+    let harness = Harness::new().await;
+    let step = |name: &str, needs: &[&str]| json!({ "name": name, "command": ["true"], "needs": needs });
+    let steps = json!([step("load", &["extract"]), step("extract", &[])]);
+    let (status, job, _) =
+        done(harness.post(PATH, &json!({ "kind": "pipeline", "name": "p", "tasks": steps }))).await;
+    assert_eq!((status, &job["count"]), (201, &json!(2)));
+    let load = json!({ "name": "load", "needs": ["extract"], "state": "waiting", "task_id": null, "reason": "needs extract" });
+    assert_eq!(job["steps"][0], load);
+    let extract = job["steps"][1]["task_id"].as_str().unwrap().to_owned();
+    harness.sees(harness.manager.exited(&extract, 7).await).await;
+    let job = harness.ok(&format!("{PATH}/p")).await;
+    assert_eq!((&job["state"], &job["steps"][0]["state"]), (&json!("failed"), &json!("left_out")));
+    assert_eq!(job["steps"][1]["reason"], "exit code 7");
+    let circle = json!([step("a", &["b"]), step("b", &["a"])]);
+    let (status, body, _) =
+        done(harness.post(PATH, &json!({ "kind": "pipeline", "name": "c", "tasks": circle }))).await;
+    assert_eq!(status, 400);
+    assert!(body["message"].as_str().unwrap().contains("lead in a circle: a needs b needs a"), "{body}");
+    harness.end().await;
+}
+
+#[tokio::test]
 async fn an_array_gives_each_task_its_value() {
     let harness = Harness::new().await;
     let mut job = batch("sweep", 1);

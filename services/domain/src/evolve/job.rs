@@ -10,7 +10,7 @@ use muster_events::spec::TaskSpec;
 use muster_events::time::Timestamp;
 
 use super::{Illegal, Step};
-use crate::state::job::{End, Ended, Job, RUNS_KEPT, Run, Stop, VERSIONS_KEPT, Version, is_kept_up};
+use crate::state::job::{End, Ended, Job, RUNS_KEPT, Run, Stop, VERSIONS_KEPT, Version};
 use crate::state::{Counts, State, Task, TaskState, Worker};
 
 impl Step<'_> {
@@ -82,9 +82,9 @@ impl Step<'_> {
     fn find_stale(&mut self, id: JobId) {
         let (jobs, tasks) = (&mut self.state.jobs, &self.state.tasks);
         let Some(job) = jobs.by_id.get_mut(&id) else { return };
-        for run in job.runs.values_mut().filter(|run| run.end.is_none() && is_kept_up(&run.spec)) {
+        for run in job.runs.values_mut().filter(|run| run.end.is_none() && run.spec.work.is_kept_up()) {
             let work = &run.spec.work;
-            let differs = |task: &TaskId| tasks.get(task).is_some_and(|t| !work.has(&t.spec));
+            let differs = |task: &TaskId| tasks.get(task).is_some_and(|t| !work.has(t.index, &t.spec));
             run.stale = run.open.iter().filter(|(_, task)| differs(task)).map(|(index, _)| *index).collect();
         }
     }
@@ -100,10 +100,8 @@ impl Step<'_> {
         job.last_run = e.run;
         let spec = Arc::clone(job.spec());
         let first = job.next_task;
-        if let Work::Batch(batch) = &spec.work {
-            // Runs at the same time shall not take each other's ordinals.
-            job.next_task += u64::from(batch.copies.total());
-        }
+        // Runs at the same time shall not take each other's ordinals.
+        job.next_task += u64::from(spec.work.total().unwrap_or(0));
         job.runs.insert(e.run, begun(e.version, spec, first, at));
         let ended: Vec<u32> = job.runs.iter().filter(|(_, r)| r.end.is_some()).map(|(n, _)| *n).collect();
         for number in ended.iter().take(ended.len().saturating_sub(RUNS_KEPT)) {
@@ -203,18 +201,16 @@ impl Step<'_> {
         let Some(run) = run else {
             return Err(self.misfit(job, format!("no live run {} of version {}", e.run, e.version)));
         };
-        match (&run.spec.work, &e.on) {
+        let spec = match (&run.spec.work, &e.on) {
             (Work::System(system), Some(worker)) => {
-                let spec = Arc::new(system.task_on(worker));
                 run.workers.insert(worker.clone(), e.index);
-                Ok(spec)
+                Some(Arc::new(system.task_on(worker)))
             }
-            (work @ (Work::Batch(_) | Work::Service(_)), None) => Ok(Arc::clone(work.task())),
-            (_, on) => {
-                let found = format!("a {}, and the task is for {on:?}", run.spec.work.kind().as_str());
-                Err(self.misfit(job, found))
-            }
-        }
+            (Work::System(_), None) | (_, Some(_)) => None,
+            (work, None) => work.task(e.index).map(Arc::clone),
+        };
+        let kind = run.spec.work.kind().as_str();
+        spec.ok_or_else(|| self.misfit(job, format!("a {kind}, which has no task {} on {:?}", e.index, e.on)))
     }
 }
 
@@ -223,7 +219,7 @@ fn adopt(job: &mut Job) -> bool {
     let Job { runs, current, .. } = job;
     let newest = runs.last_entry().map(std::collections::btree_map::OccupiedEntry::into_mut);
     let Some(run) = newest.filter(|run| run.stop.is_none()) else { return false };
-    if !is_kept_up(&current.spec) && !run.spec.work.runs_the_same(&current.spec.work) {
+    if !current.spec.work.is_kept_up() && !run.spec.work.runs_the_same(&current.spec.work) {
         return false;
     }
     run.version = current.number;
@@ -292,7 +288,7 @@ pub(super) fn moved(state: &mut State, id: TaskId, from: Option<TaskState>, to: 
     let Some(job_id) = task.job else { return };
     let Some(job) = state.jobs.by_id.get_mut(&job_id) else { return };
     let Some(run) = job.runs.get_mut(&task.run) else { return };
-    let kept_up = is_kept_up(&run.spec);
+    let kept_up = run.spec.work.is_kept_up();
     match from {
         None => {
             if kept_up {
@@ -305,7 +301,8 @@ pub(super) fn moved(state: &mut State, id: TaskId, from: Option<TaskState>, to: 
                 run.counts.leave(other.state);
                 run.failures -= u32::from(before.is_some() && other.state == TaskState::Failed);
             }
-            run.made = run.made.max(task.index + 1);
+            // Only a place of a service or a system job has more than one task in a run.
+            run.made = if kept_up { run.made.max(task.index + 1) } else { run.made + 1 };
         }
         Some(from) if !kept_up || has_place(run, id, task.index) => run.counts.leave(from),
         // Another has its place.
@@ -337,7 +334,7 @@ fn take_place(run: &mut Run, id: TaskId, task: &Task, from: Option<TaskState>, t
         run.ending.remove(&index);
         run.stale.remove(&index);
         run.failures += u32::from(to == TaskState::Failed);
-        if to != TaskState::Completed || is_kept_up(&run.spec) {
+        if to != TaskState::Completed || run.spec.work.kind() != JobKind::Batch {
             run.over.insert(index, id);
         }
     } else if from.is_none_or(TaskState::is_final) {
@@ -345,7 +342,7 @@ fn take_place(run: &mut Run, id: TaskId, task: &Task, from: Option<TaskState>, t
         run.failures -= u32::from(was_over && from == Some(TaskState::Failed));
         run.again.remove(&index);
         run.open.insert(index, id);
-        if is_kept_up(&run.spec) && !run.spec.work.has(&task.spec) {
+        if run.spec.work.is_kept_up() && !run.spec.work.has(index, &task.spec) {
             run.stale.insert(index);
         }
     }

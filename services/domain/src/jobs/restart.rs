@@ -12,7 +12,7 @@ const PACE_MICROS: i64 = 1_000_000;
 /// Whether the task itself runs again, rather than another in its place: unless it was cancelled, or is not what is
 /// wanted any more.
 pub(super) fn is_same_task(run: &Run, task: &Task) -> bool {
-    task.state != TaskState::Cancelled && run.spec.work.has(&task.spec)
+    task.state != TaskState::Cancelled && run.spec.work.has(task.index, &task.spec)
 }
 
 /// When it may.

@@ -286,7 +286,7 @@ impl Sim {
             self.unregister(worker);
             self.register(worker, true, false, 0, 4, None);
         }
-        (0..5).for_each(|job| self.job_stop(job));
+        (0..6).for_each(|job| self.job_stop(job));
         for _ in 0..100 {
             self.reconcile_all();
             self.place(usize::MAX);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use muster_events::id::{JobId, JobName, Namespace, TaskId, WorkerId};
-use muster_events::job::{JobKind, JobRef, JobSpec};
+use muster_events::job::{JobRef, JobSpec};
 use muster_events::spec::TaskSpec;
 use muster_events::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -93,16 +93,15 @@ pub struct Run {
     pub stop: Option<Stop>,
     /// How it ended; absent while it lives.
     pub end: Option<End>,
-    /// The ordinal of its first task: the task at index `i` of a batch has `first + i`.
+    /// The ordinal of its first task: of work that has an end, the task at index `i` has `first + i`.
     pub first: u64,
-    /// How many places have been filled: those with a smaller index have, or had, a task.
+    /// How many places have, or had, a task: but in a pipeline those with the smallest indexes.
     pub made: u32,
     /// The tasks that have not ended, by index, but for those in `ending`.
     pub open: BTreeMap<u32, TaskId>,
     /// The tasks that have been told to stop for good.
     pub ending: BTreeMap<u32, TaskId>,
-    /// The tasks that have ended and may be wanted again: of a batch those that did not complete, else all that still
-    /// hold their place.
+    /// The tasks that have ended and still count: of a batch those that did not complete, else all that hold a place.
     pub over: BTreeMap<u32, TaskId>,
     /// Those of `over` that shall run again as soon as they may.
     pub again: BTreeMap<u32, TaskId>,
@@ -238,7 +237,7 @@ impl Jobs {
 
     /// What the tasks of their present versions are.
     pub(crate) fn task_specs(&self) -> impl Iterator<Item = &Arc<TaskSpec>> {
-        self.by_id.values().map(|job| job.spec().work.task())
+        self.by_id.values().flat_map(|job| job.spec().work.tasks())
     }
 
     /// Takes note of whether something may fall due for a job.
@@ -281,7 +280,8 @@ impl Job {
 
     /// Whether something may fall due for it: a task that is kept up and has ended starts again.
     fn is_timed(&self) -> bool {
-        is_kept_up(self.spec()) && self.live_runs().any(|(_, run)| run.stop.is_none() && !run.over.is_empty())
+        self.spec().work.is_kept_up()
+            && self.live_runs().any(|(_, run)| run.stop.is_none() && !run.over.is_empty())
     }
 
     /// Where it stands.
@@ -295,14 +295,6 @@ impl Job {
             Some(Some(Ended::Completed)) => JobState::Completed,
             Some(Some(Ended::Failed)) => JobState::Failed,
         }
-    }
-}
-
-/// Whether each task of the job holds a place that is filled again when the task ends.
-pub(crate) fn is_kept_up(spec: &JobSpec) -> bool {
-    match spec.work.kind() {
-        JobKind::Service | JobKind::System => true,
-        JobKind::Batch => false,
     }
 }
 

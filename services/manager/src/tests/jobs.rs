@@ -21,6 +21,7 @@ fn job(kind: JobKind, count: u32) -> Command {
         array: None,
         max_parallel: None,
         on_failure: None,
+        tasks: Vec::new(),
         task: Some(TaskDefinition { command: vec!["true".into()], cpu: 0.1, ..TaskDefinition::default() }),
     }))
 }

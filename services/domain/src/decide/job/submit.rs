@@ -56,7 +56,7 @@ mod tests {
         assert_eq!((job.state(), job.current.number, job.next_task), (JobState::Running, 1, 3));
         let first = &world.state.tasks[&TaskId::of_job(id, 0)];
         assert_eq!((first.job, first.run, first.version, first.index), (Some(id), 1, 1, 0));
-        assert!(std::sync::Arc::ptr_eq(&first.spec, job.spec().work.task()));
+        assert!(std::sync::Arc::ptr_eq(&first.spec, job.spec().work.task(0).unwrap()));
     }
 
     #[test]

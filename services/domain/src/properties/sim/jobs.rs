@@ -14,9 +14,9 @@ use super::{JobWish, Sim};
 use crate::jobs::{self, Dirty};
 use crate::placement::suits;
 use crate::state::job::Run;
-use crate::state::{State, WorkerStatus};
+use crate::state::{State, TaskState, WorkerStatus};
 
-/// The most turns in which five small jobs must be as wanted.
+/// The most turns in which six small jobs must be as wanted.
 const TURNS_MAX: usize = 1000;
 
 /// Watches over all that happens to jobs.
@@ -57,6 +57,22 @@ fn name(job: u8) -> JobName {
     JobName::new(&format!("j{job}")).unwrap()
 }
 
+fn cpu(wish: &JobWish) -> f64 {
+    if wish.heavy { 2.0 } else { 0.1 }
+}
+
+/// Step `n` of a pipeline: it needs the one before it, or those two before it.
+fn steps(n: u32, wish: &JobWish) -> TaskDefinition {
+    let back = if wish.array { 1..2 } else { 2..4 };
+    TaskDefinition {
+        name: format!("s{n}"),
+        command: vec!["true".into()],
+        cpu: cpu(wish),
+        needs: back.filter_map(|by| Some(format!("s{}", n.checked_sub(by)?))).collect(),
+        ..TaskDefinition::default()
+    }
+}
+
 fn reference(job: u8) -> JobRef {
     JobRef::Name(Default::default(), name(job))
 }
@@ -66,9 +82,11 @@ impl Sim {
         let kind = match job {
             0 | 1 => JobKind::Batch,
             2 | 3 => JobKind::Service,
-            _ => JobKind::System,
+            4 => JobKind::System,
+            _ => JobKind::Pipeline,
         };
         let (batch, system) = (kind == JobKind::Batch, kind == JobKind::System);
+        let (service, pipeline) = (kind == JobKind::Service, kind == JobKind::Pipeline);
         let array =
             (batch && wish.array).then_some(Array::Range(Range { from: 1, to: i64::from(count), step: 1 }));
         let definition = JobDefinition {
@@ -77,13 +95,18 @@ impl Sim {
             name: name(job),
             namespace: None,
             labels: [].into(),
-            count: (array.is_none() && !system).then_some(count),
+            count: (array.is_none() && (batch || service)).then_some(count),
             array,
-            max_parallel: wish.max_parallel.filter(|_| batch),
-            on_failure: (batch && wish.stops_at_failure).then_some(OnFailure::Stop),
-            task: Some(TaskDefinition {
+            max_parallel: wish.max_parallel.filter(|_| batch || pipeline),
+            on_failure: (batch || pipeline).then_some(if wish.stops_at_failure {
+                OnFailure::Stop
+            } else {
+                OnFailure::Continue
+            }),
+            tasks: (0..if pipeline { count } else { 0 }).map(|n| steps(n, wish)).collect(),
+            task: (!pipeline).then(|| TaskDefinition {
                 command: vec!["true".into()],
-                cpu: if wish.heavy { 2.0 } else { 0.1 },
+                cpu: cpu(wish),
                 constraints: (system && wish.array)
                     .then(|| Constraint {
                         attribute: "zone".into(),
@@ -146,7 +169,9 @@ impl Sim {
                 match &run.spec.work {
                     Work::Service(service) => assert!(alive <= u64::from(service.count), "{id}: {run:?}"),
                     Work::System(system) => self.check_places(run, system),
-                    Work::Batch(_) => assert!(run.is_busy(), "{id} has nothing to wait for: {run:?}"),
+                    Work::Batch(_) | Work::Pipeline(_) => {
+                        assert!(run.is_busy(), "{id} has nothing to wait for: {run:?}")
+                    }
                 }
             }
         }
@@ -175,7 +200,19 @@ impl Sim {
         }
     }
 
-    /// A turn never has more of a batch's tasks alive than may be at a time.
+    /// No step begins before those it needs have completed.
+    fn check_needs(&self, work: &Work, run: &Run, events: &[Event]) {
+        let Work::Pipeline(pipeline) = work else { return };
+        for event in events {
+            let Event::TaskSubmitted(e) = event else { continue };
+            for need in &pipeline.steps[e.index as usize].needs {
+                let state = run.over.get(need).map(|id| self.state.tasks[id].state);
+                assert_eq!(state, Some(TaskState::Completed), "{need} of {e:?}");
+            }
+        }
+    }
+
+    /// A turn never has more tasks alive than may be at a time.
     fn check_room(&self, events: &[Event]) {
         let begins = events.iter().filter_map(|event| match event {
             Event::TaskSubmitted(e) => Some((e.job?, e.run)),
@@ -185,9 +222,13 @@ impl Sim {
         let begins: Vec<_> = begins.collect();
         let Some((id, number)) = begins.first() else { return };
         let run = &self.state.jobs.get(*id).unwrap().runs[number];
-        if let Work::Batch(batch) = &run.spec.work
-            && let Some(max) = batch.max_parallel
-        {
+        let max_parallel = match &run.spec.work {
+            Work::Batch(batch) => batch.max_parallel,
+            Work::Pipeline(pipeline) => pipeline.max_parallel,
+            Work::Service(_) | Work::System(_) => None,
+        };
+        self.check_needs(&run.spec.work, run, events);
+        if let Some(max) = max_parallel {
             let alive = run.open.len() + run.ending.len() + begins.len();
             assert!(alive <= max as usize, "{alive} of {id} at a time, but {max} may");
         }

@@ -1,10 +1,12 @@
 //! `muster job show`: one job.
 
 use muster_client::Job;
+use muster_client::types::JobStep;
 
 use crate::command::{Context, Outcome};
 use crate::exit::{self, Failure};
 use crate::output::{Output, one_line};
+use crate::resolve::short;
 use crate::units::grouped;
 
 /// Arguments of `job show`.
@@ -37,6 +39,11 @@ pub(super) async fn run(args: Args, context: &Context) -> Outcome {
         })
         .collect();
     out.table(&["RUN", "VERSION", "STATE", "STARTED", "ENDED", "TASKS", "REASON"], &rows)?;
+    if !job.steps.is_empty() {
+        out.line("")?;
+        let rows: Vec<_> = job.steps.iter().map(step).collect();
+        out.table(&["STEP", "NEEDS", "STATE", "TASK", "REASON"], &rows)?;
+    }
     if let Some(spec) = &job.spec {
         // By way of JSON, since YAML would mark enums with tags that nobody writes.
         let spec = serde_json::to_value(spec).map_err(|e| Failure::failed(e.to_string()))?;
@@ -45,6 +52,17 @@ pub(super) async fn run(args: Args, context: &Context) -> Outcome {
         out.line(text.trim_end())?;
     }
     Ok(exit::OK)
+}
+
+fn step(step: &JobStep) -> Vec<String> {
+    let dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+    vec![
+        step.name.clone(),
+        dash(step.needs.join(", ")),
+        step.state.clone(),
+        dash(step.task_id.map(|id| short(&id.to_string())).unwrap_or_default()),
+        one_line(step.reason.as_deref().unwrap_or_default(), 80),
+    ]
 }
 
 fn details(out: Output, job: &Job) -> std::io::Result<()> {

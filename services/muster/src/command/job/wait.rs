@@ -95,7 +95,7 @@ fn is_up(job: &Job) -> bool {
 
 /// What waiting means for a job of its kind.
 pub(super) async fn by_kind(manager: &ManagerClient, written: &Written<Job>, context: &Context) -> Outcome {
-    if written.value.kind == JobKind::Batch.as_str() {
+    if [JobKind::Batch, JobKind::Pipeline].iter().any(|kind| written.value.kind == kind.as_str()) {
         for_end(manager, written, context).await
     } else {
         for_count(manager, written, context).await

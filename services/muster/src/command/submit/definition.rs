@@ -39,6 +39,7 @@ pub(super) fn of(args: Args) -> Result<TaskDefinition, Failure> {
         strategy: if options.spread { Strategy::Spread } else { Strategy::BestFit },
         priority: options.priority,
         count: options.count,
+        needs: Vec::new(),
     })
 }
 
