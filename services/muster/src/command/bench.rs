@@ -107,13 +107,15 @@ async fn measure(rig: &mut Rig, load: Load, report: &mut Report, context: &Conte
     let standin = placing::Standin::register(rig).await?;
     report.figure(
         "tasks_placed",
-        placing::place(rig, &standin, load.large).await?,
+        placing::place(rig, &standin, load.large, placing::As::Copies).await?,
         "tasks/s",
         None,
         Aim::None,
     )?;
+    let placed = placing::place(rig, &standin, load.large, placing::As::Batch).await?;
+    report.figure("tasks_of_a_batch_placed", placed, "tasks/s", None, Aim::None)?;
     for (part, mib) in host::memory(rig)? {
-        report.figure(&format!("memory_{part}_at_{}_tasks", load.large), mib, "MiB", None, Aim::None)?;
+        report.figure(&format!("memory_{part}_at_{}_tasks", 2 * load.large), mib, "MiB", None, Aim::None)?;
     }
 
     // Each limit is measured right before what is set beside it: disks and neighbours change their pace.
