@@ -11,8 +11,13 @@ use self::http_worker::HttpWorker;
 /// Two workers that run processes and call HTTP workers. Silence is noticed soon, and whoever cannot be reached is not
 /// asked for long.
 fn setup() -> Setup {
+    forbearing().with("manager", &["--heartbeat-missed", "6s"])
+}
+
+/// The same, with more forbearance for silence than any test takes.
+fn forbearing() -> Setup {
     let worker = ["--offer", "process", "--offer", "remote", "--remote-patience", "5s"];
-    Setup::default().only("worker", &worker).with("manager", &["--heartbeat-missed", "6s"])
+    Setup::default().only("worker", &worker)
 }
 
 async fn submit(cluster: &Cluster, kind: &str) -> String {
@@ -119,7 +124,7 @@ async fn another_carrier_calls_when_the_first_is_killed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_http_worker_that_dies_mid_way_and_comes_back_executes_it_again() {
-    let cluster = Cluster::start(setup()).await;
+    let cluster = Cluster::start(forbearing()).await;
     let http = HttpWorker::start(&cluster, "h1").await;
     let task = submit(&cluster, "hang").await;
     http.executes(&task, 1).await;

@@ -196,12 +196,13 @@ impl Waiting {
         Self { until: Instant::now() + patience, pause: PAUSE_FIRST }
     }
 
-    /// Pauses, for `asked` if that is longer; false at once when patience is at an end.
+    /// Pauses, for `asked` if that is longer, but no longer than patience lasts; false at once when it is at an end.
     async fn on(&mut self, asked: Option<Duration>) -> bool {
-        if Instant::now() >= self.until {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
             return false;
         }
-        sleep(self.pause.max(asked.unwrap_or_default())).await;
+        sleep(self.pause.max(asked.unwrap_or_default()).min(left)).await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         true
     }
