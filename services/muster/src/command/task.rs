@@ -51,7 +51,9 @@ fn details(out: Output, task: &Task) -> std::io::Result<()> {
         |name, value: Option<String>| lines.extend(value.filter(|v| !v.is_empty()).map(|v| (name, v)));
     add("reason", task.reason.clone());
     add("exit code", task.exit_code.map(|c| c.to_string()));
+    add("result", task.result.clone());
     add("worker", task.worker_id.clone());
+    add("carrier", task.carrier.clone());
     add("attempt", task.attempt.map(|n| n.to_string()));
     add("job", task.job.map(|j| j.to_string()));
     add("runtime", Some(task.runtime.clone()));
