@@ -20,7 +20,7 @@ pub enum Command {
     /// End a task: one that waits at once, one that runs by stopping it.
     #[serde(rename = "task.cancel")]
     TaskCancel(TaskCancel),
-    /// Run a task that has ended once more.
+    /// Run a task that has ended once more; one that waits for its next try waits no longer.
     #[serde(rename = "task.start")]
     TaskStart(TaskStart),
     /// Try tasks that have failed again: these, or all of them.

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::spec::whole;
+
 /// An amount of each resource the scheduler promises.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
@@ -50,8 +52,7 @@ impl Resources {
     }
 
     /// `cpu_milli` in cores.
-    #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 thousandths of a core")]
     pub fn cpu_cores(&self) -> f64 {
-        self.cpu_milli as f64 / 1000.0
+        whole(self.cpu_milli)
     }
 }

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::check::whole;
 pub use self::health::{Check, Health, HealthDefinition, HttpCheck, TcpCheck};
 pub use self::placement::{Constraint, Operator, Strategy};
 pub use self::restart::{Backoff, BackoffDefinition, Restart, RestartDefinition, RestartPolicy};

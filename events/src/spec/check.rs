@@ -209,6 +209,12 @@ pub(super) fn within(value: f64, max: f64) -> bool {
     value.is_finite() && (0.0..=max).contains(&value)
 }
 
+/// Thousandths in whole ones: milliseconds in seconds, say. The way back of [`thousandths`].
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 thousandths")]
+pub fn whole(milli: u64) -> f64 {
+    milli as f64 / 1000.0
+}
+
 /// `value` in thousandths, rounded up so that a promise is never smaller than what was asked.
 #[expect(
     clippy::cast_possible_truncation,

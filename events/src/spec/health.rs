@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::check::{Wrong, thousandths, within};
+use super::check::{Wrong, thousandths, whole, within};
 use super::limit;
 
 /// Seconds from the end of a check to the next, where a definition says nothing.
@@ -173,10 +173,10 @@ fn check_port(field: &str, port: u16, wrong: &mut Wrong) -> bool {
 impl From<&Health> for HealthDefinition {
     fn from(health: &Health) -> Self {
         let mut definition = Self {
-            interval_s: Some(seconds(health.interval_ms)),
-            timeout_s: Some(seconds(health.timeout_ms)),
+            interval_s: Some(whole(health.interval_ms)),
+            timeout_s: Some(whole(health.timeout_ms)),
             retries: Some(health.retries),
-            start_period_s: Some(seconds(health.start_period_ms)),
+            start_period_s: Some(whole(health.start_period_ms)),
             ..Self::default()
         };
         match &health.check {
@@ -186,11 +186,6 @@ impl From<&Health> for HealthDefinition {
         }
         definition
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "at most a day of milliseconds: exact")]
-fn seconds(ms: u64) -> f64 {
-    ms as f64 / 1000.0
 }
 
 #[cfg(test)]

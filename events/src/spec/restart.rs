@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::check::{Wrong, thousandths, within};
+use super::check::{Wrong, thousandths, whole, within};
 use super::limit;
 
 /// Tries after the first, where a policy `on_failure` says nothing.
@@ -204,12 +204,6 @@ impl From<&Restart> for RestartDefinition {
             reset_after_s: Some(whole(restart.reset_after_ms)),
         }
     }
-}
-
-/// Thousandths in whole ones.
-#[expect(clippy::cast_precision_loss, reason = "at most a year of milliseconds: exact")]
-fn whole(milli: u64) -> f64 {
-    milli as f64 / 1000.0
 }
 
 #[cfg(test)]

@@ -292,6 +292,19 @@ pub(crate) fn exited(code: i32) -> What {
     What::Ended(Ending::Exited { code })
 }
 
+/// Every end that is neither a success nor a loss, one of each kind.
+pub(crate) fn failures() -> [Ending; 7] {
+    [
+        Ending::Exited { code: 3 },
+        Ending::Signaled { signal: 11 },
+        Ending::Oom,
+        Ending::TimedOut,
+        Ending::Unhealthy { message: "no answer".into() },
+        Ending::Stopped { code: None },
+        Ending::NotStarted { message: "no such file".into() },
+    ]
+}
+
 pub(crate) fn stopped() -> What {
     What::Ended(Ending::Stopped { code: Some(143) })
 }

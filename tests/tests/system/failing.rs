@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use muster_tests::cluster::{Cluster, Setup, until};
+use muster_tests::cluster::{Cluster, Setup, task, until};
 use serde_json::{Value, json};
 
 use crate::bad_input::the_log_replays;
@@ -177,5 +177,38 @@ async fn a_service_that_is_not_well_is_started_again() {
     assert!(code == 0 && out.contains("unhealthy: exit code 1: ill"), "{out}");
     cluster.delete(&format!("/api/v1/manager/tasks/{id}")).await;
     assert_eq!(cluster.ended_task(&id).await["state"], "cancelled");
+    the_log_replays(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_retry_is_lost_or_made_twice_when_the_manager_dies() {
+    let mut cluster = Cluster::start(Setup { workers: 2, ..Setup::default() }).await;
+    let runs = cluster.dir().join("runs");
+    std::fs::create_dir(&runs).unwrap();
+    let file = format!("{}/$MUSTER_TASK_INDEX", runs.display());
+    // Each fails in its first run and succeeds in its second.
+    let script = format!("echo x >> {file}; [ $(wc -l < {file}) -ge 2 ]");
+    let restart = json!({ "max": 5, "backoff": { "initial_s": 0.3, "factor": 1, "jitter": 1 } });
+    let fields = json!({ "command": ["sh", "-c", script], "restart": restart, "count": 200 });
+    let job = cluster.post("/api/v1/manager/tasks", &task(fields)).await.expect(201)["job"].clone();
+    let count = async |cluster: &Cluster, filter: &str| {
+        let path = format!("/api/v1/manager/tasks?job={}&{filter}", job.as_str().unwrap());
+        cluster.get(&path).await["total"].as_u64().unwrap()
+    };
+    for completed in [1, 60, 120] {
+        until(&format!("{completed} have completed"), async || {
+            (count(&cluster, "state=completed").await >= completed).then_some(())
+        })
+        .await;
+        cluster.kill9("manager").await;
+        cluster.start_part("manager");
+    }
+    until("all have completed", async || (count(&cluster, "state=completed").await == 200).then_some(()))
+        .await;
+    for index in 0..200 {
+        assert_eq!(std::fs::read_to_string(runs.join(index.to_string())).unwrap(), "x\nx\n", "task {index}");
+    }
+    let retries = cluster.events("type=task.retrying").await;
+    assert_eq!(retries.len(), 200);
     the_log_replays(&cluster).await;
 }

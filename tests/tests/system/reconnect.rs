@@ -1,5 +1,7 @@
 //! NATS that is not there: at the start, and for a while.
 
+use std::path::PathBuf;
+
 use muster_tests::cluster::{Cluster, Setup, task, until};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -32,14 +34,7 @@ async fn without_nats_the_parts_say_so_and_wait() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_hangs_is_noticed_and_nothing_is_lost_when_it_goes_on() {
     let cluster = Cluster::start(Setup { workers: 1, ..Setup::default() }).await;
-    let (done, gate) = (cluster.dir().join("done"), cluster.dir().join("gate"));
-    let script = format!(
-        "while [ ! -e {gate} ]; do sleep 0.02; done; echo x >> {done}",
-        gate = gate.display(),
-        done = done.display()
-    );
-    let id = cluster.submit(json!({ "command": ["sh", "-c", script] })).await;
-    cluster.in_state(&id, &["running"]).await;
+    let Gated { id, done, gate } = Gated::running(&cluster).await;
     let stale = async || {
         let answer = cluster.try_get("/api/v1/cluster/stats").await.expect("an answer");
         answer.headers.get("muster-stale").is_some_and(|value| value == "true")
@@ -76,15 +71,7 @@ async fn a_server_that_hangs_is_noticed_and_nothing_is_lost_when_it_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_nats_is_away_reads_go_on_and_work_too() {
     let mut cluster = Cluster::start(Setup { workers: 1, ..Setup::default() }).await;
-    let done = cluster.dir().join("done");
-    let gate = cluster.dir().join("gate");
-    let script = format!(
-        "while [ ! -e {gate} ]; do sleep 0.02; done; echo x >> {done}",
-        gate = gate.display(),
-        done = done.display()
-    );
-    let id = cluster.submit(json!({ "command": ["sh", "-c", script] })).await;
-    cluster.in_state(&id, &["running"]).await;
+    let Gated { id, done, gate } = Gated::running(&cluster).await;
     cluster.nats.kill9().unwrap();
 
     // Reads are answered from the last state, and say that it may be old.
@@ -111,4 +98,25 @@ async fn while_nats_is_away_reads_go_on_and_work_too() {
     })
     .await;
     the_cluster_still_works(&cluster).await;
+}
+
+/// A task that runs until its gate is opened, and then leaves a mark for each time it ran.
+struct Gated {
+    id: String,
+    done: PathBuf,
+    gate: PathBuf,
+}
+
+impl Gated {
+    async fn running(cluster: &Cluster) -> Self {
+        let (done, gate) = (cluster.dir().join("done"), cluster.dir().join("gate"));
+        let script = format!(
+            "while [ ! -e {gate} ]; do sleep 0.02; done; echo x >> {done}",
+            gate = gate.display(),
+            done = done.display()
+        );
+        let id = cluster.submit(json!({ "command": ["sh", "-c", script] })).await;
+        cluster.in_state(&id, &["running"]).await;
+        Self { id, done, gate }
+    }
 }

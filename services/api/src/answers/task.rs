@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use muster_domain::state::{Class, State, Task, TaskState};
 use muster_events::id::{JobId, TaskId, WorkerId};
 use muster_events::spec::{
-    Constraint, HealthDefinition, Limits, RestartDefinition, Runtime, StopSignal, Strategy, TaskSpec,
+    Constraint, HealthDefinition, Limits, RestartDefinition, Runtime, StopSignal, Strategy, TaskSpec, whole,
 };
 use muster_events::time::Timestamp;
 use schemars::JsonSchema;
@@ -108,9 +108,8 @@ pub(crate) struct TaskAnswer<'a> {
 }
 
 /// Milliseconds in seconds.
-#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 milliseconds")]
 fn seconds(ms: u64) -> Number {
-    Number(ms as f64 / 1000.0)
+    Number(whole(ms))
 }
 
 /// Why `task` is where it is. A task in line says what its class waits for.

@@ -39,6 +39,8 @@ struct Metrics {
     workers: Counts,
     /// Tasks by state, and `total`.
     tasks: Counts,
+    /// Pending tasks that wait for the time of their next try.
+    waiting_for_retry: u64,
     /// What the workers that are heard offer.
     capacity: Amount,
     /// What is promised of it.
@@ -93,6 +95,7 @@ fn collect(api: &Api) -> Metrics {
     Metrics {
         workers: worker_counts(&model.state),
         tasks: task_counts(&model.state),
+        waiting_for_retry: model.state.delayed.len() as u64,
         capacity: capacity.into(),
         used: used.into(),
         hosts: hosts(api, &model.state),
@@ -170,6 +173,9 @@ fn write_page(api: &Api, page: &mut Page) -> fmt::Result {
     let model = api.model.read();
     let (capacity, used) = totals(&model.state);
     page.by_word("muster_tasks", "Tasks by state.", "state", &metrics.tasks)?;
+    let delayed = "muster_tasks_waiting_for_retry";
+    let help = "Pending tasks that wait for the time of their next try.";
+    page.single(delayed, "gauge", help, metrics.waiting_for_retry)?;
     page.by_word("muster_workers", "Workers by status.", "status", &metrics.workers)?;
     page.resources("muster_capacity", "What the workers that are heard offer.", &capacity)?;
     page.resources("muster_promised", "What of it is promised to tasks.", &used)?;

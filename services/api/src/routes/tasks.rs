@@ -57,7 +57,10 @@ pub(super) fn table() -> Vec<Op> {
             .gives::<TaskAnswer<'static>>(200)
             .gives::<TaskAnswer<'static>>(202),
         Op::post("/api/v1/manager/tasks/{id}/start", start)
-            .about("manager", "Run a task that has ended once more")
+            .about(
+                "manager",
+                "Run a task that has ended once more; one that waits for its next try waits no longer",
+            )
             .gives::<TaskAnswer<'static>>(200),
         Op::post("/api/v1/manager/tasks/retry", retry)
             .about("manager", "Try tasks that have failed again: these, or all of them")

@@ -195,8 +195,8 @@ mod tests {
     use crate::deadline::{self, Liveness};
     use crate::state::TaskState;
     use crate::testing::{
-        START, World, cancel, drain, exited, given, id, lost, register, reports, running, start, started,
-        stopped, submit, unregister, worker_id,
+        START, World, cancel, drain, exited, failures, given, id, lost, register, reports, running, start,
+        started, stopped, submit, unregister, worker_id,
     };
 
     fn end(attempt: AttemptRef, ending: Ending) -> TaskEnded {
@@ -247,15 +247,7 @@ mod tests {
 
     #[test]
     fn every_other_end_fails() {
-        for ending in [
-            Ending::Exited { code: 3 },
-            Ending::Signaled { signal: 11 },
-            Ending::Oom,
-            Ending::TimedOut,
-            Ending::Unhealthy { message: "no answer".into() },
-            Ending::Stopped { code: None },
-            Ending::NotStarted { message: "no such file".into() },
-        ] {
+        for ending in failures() {
             let world = running(["a"]);
             let a = world.attempt("a");
             let what = What::Ended(ending.clone());

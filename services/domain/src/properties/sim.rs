@@ -398,6 +398,7 @@ impl Sim {
                 let attempt = AttemptRef { task: e.task, number: e.number, fence: probe.next_seq };
                 self.attempts.push((attempt, e.worker.clone()));
             }
+            self.check_retry(&probe, cause.command.is_some(), event);
             evolve::event(&mut probe, event, self.now).unwrap_or_else(|e| panic!("{e}: {event:?}"));
             assert_eq!(invariants::check(&probe), [], "after {event:?}");
         }
@@ -412,6 +413,27 @@ impl Sim {
         };
         evolve::commit(&mut self.state, &commit).unwrap();
         self.log.push(commit);
+    }
+
+    /// A retry counts on from the one before or from a quiet time, waits as long as its policy says, and comes no sooner
+    /// unless somebody asks.
+    fn check_retry(&self, before: &State, asked: bool, event: &Event) {
+        match event {
+            Event::TaskRetrying(e) => {
+                let task = &before.tasks[&e.attempt.task];
+                let restart = task.spec.restart.as_ref().expect("a policy");
+                assert!(e.retry == 1 || e.retry == task.retries + 1, "{e:?} after {}", task.retries);
+                let wait = e.retry_at.micros_since(self.now);
+                let ms = |ms: u64| i64::try_from(ms).unwrap() * 1000;
+                let (initial, longest) = (ms(restart.backoff.initial_ms), ms(restart.backoff.max_ms));
+                assert!((initial * 9 / 10..=longest * 11 / 10).contains(&wait), "{e:?} at {}", self.now);
+            }
+            Event::TaskReady(e) => {
+                let retry_at = before.tasks[&e.task].retry_at;
+                assert!(asked || retry_at <= Some(self.now), "{e:?} before {retry_at:?}");
+            }
+            _ => {}
+        }
     }
 
     /// The log, through the codec, gives the same state; so does a snapshot.

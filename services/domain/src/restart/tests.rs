@@ -9,8 +9,8 @@ use super::wait_micros;
 use crate::deadline::{self, Liveness, READY_MAX};
 use crate::state::{State, TaskState};
 use crate::testing::{
-    self, START, World, cancel, definition, drain, exited, given, incarnation, register, reports, retried,
-    running_all, start, started, stopped, submit, submit_all, unregister, worker_id,
+    self, START, World, cancel, definition, drain, exited, failures, given, incarnation, register, reports,
+    retried, running_all, start, started, stopped, submit, submit_all, unregister, worker_id,
 };
 use crate::{evolve, placement};
 
@@ -95,15 +95,7 @@ fn a_success_after_failures_is_a_success() {
 
 #[test]
 fn every_end_but_success_is_a_failure() {
-    for ending in [
-        Ending::Exited { code: 1 },
-        Ending::Signaled { signal: 11 },
-        Ending::Oom,
-        Ending::TimedOut,
-        Ending::Unhealthy { message: "no answer".into() },
-        Ending::Stopped { code: None },
-        Ending::NotStarted { message: "no such file".into() },
-    ] {
+    for ending in failures() {
         let world = three();
         let a = world.attempt("a");
         let what = What::Ended(ending.clone());

@@ -80,7 +80,8 @@ impl Wakes {
                 Ok(()) => Wake::Link(*self.link.borrow_and_update()),
                 Err(_) => Wake::Ended("connection changes"),
             },
-            () = until(deadline), if !pausing && deadline.is_some() => Wake::Deadline,
+            // What falls due waits like commands while the log is behind: very much may fall due together.
+            () = until(deadline), if !pausing && !full && deadline.is_some() => Wake::Deadline,
             Some(()) = undelivered.recv() => {
                 self.resend_at = Some(Instant::now() + RESEND_PAUSE);
                 Wake::Undelivered
@@ -98,7 +99,7 @@ impl Wakes {
 pub(super) struct Interest {
     /// It decides nothing new until all that is decided is in the log.
     pub(super) pausing: bool,
-    /// It takes no commands until the log has caught up.
+    /// It takes no commands, and looks at nothing that falls due, until the log has caught up.
     pub(super) full: bool,
     /// When something falls due.
     pub(super) deadline: Option<Timestamp>,

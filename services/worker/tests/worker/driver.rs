@@ -240,6 +240,19 @@ impl Driver {
         .await;
     }
 
+    /// Waits for the first `count` lines of its output.
+    pub(crate) async fn lines(&self, attempt: AttemptRef, count: usize) -> Vec<String> {
+        let mut live = self.bus.read_output(attempt.task, None, true).await.unwrap();
+        let mut all = Vec::new();
+        within(async {
+            while all.iter().filter(|byte| **byte == b'\n').count() < count {
+                all.extend_from_slice(&live.next().await.unwrap().unwrap().bytes);
+            }
+        })
+        .await;
+        String::from_utf8_lossy(&all).lines().take(count).map(str::to_owned).collect()
+    }
+
     /// The next heartbeat that fits.
     pub(crate) async fn heartbeat(
         &self,
