@@ -1,17 +1,19 @@
 //! Running other programs, with errors that say what was run and what to do.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// What went wrong, in words for the terminal.
 pub(crate) type Result<T, E = String> = std::result::Result<T, E>;
 
-/// The top of the project.
+/// The top of the project: as the cargo that runs us names it, for a folder may have been moved or copied since we
+/// were built; where nobody runs us by cargo, as it was at that time.
 pub(crate) fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_path_buf()
+    let here = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    here.parent().unwrap_or(&here).to_path_buf()
 }
 
 /// A program that runs at the top of the project and cannot ask questions.
