@@ -9,7 +9,7 @@ use muster_events::codec::{self, Encoding};
 use muster_events::hash::Hash;
 use muster_events::output::OutputStream::{Stderr, Stdout};
 use muster_events::record::EventRecord;
-use muster_events::subject::{Cell, Topic};
+use muster_events::subject::Cell;
 use muster_events::time::Timestamp;
 use muster_log::bus::Lease;
 use muster_log::error::{AppendError, LogError};
