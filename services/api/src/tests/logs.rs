@@ -65,6 +65,24 @@ async fn following_ends_with_the_task_and_misses_nothing() {
     harness.end().await;
 }
 
+#[tokio::test]
+async fn an_api_that_ends_breaks_off_what_is_followed() {
+    let harness = Harness::new().await;
+    let id = harness.submit(&task()).await["id"].as_str().unwrap().to_owned();
+    print(&harness, &id, OutputStream::Stdout, "one\n").await;
+    let mut follow = Vec::new();
+    for accept in ["text/plain", "application/x-ndjson"] {
+        let request = harness.get(&format!("/api/v1/manager/tasks/{id}/logs?follow=true"));
+        let mut bytes = request.header("Accept", accept).send().await.unwrap().bytes_stream();
+        assert!(bytes.next().await.unwrap().is_ok());
+        follow.push(bytes);
+    }
+    harness.end().await;
+    for mut bytes in follow {
+        assert!(bytes.next().await.unwrap().is_err(), "taken for the end of the output");
+    }
+}
+
 /// The lines of an answer in JSON: attempt, stream, text, and whether it is whole.
 fn lines(text: &str) -> Vec<(u64, String, String, bool)> {
     let word = |line: &Value, name: &str| line[name].as_str().unwrap().to_owned();

@@ -26,15 +26,22 @@ impl Source {
         self.api.model.read().state.tasks.get(&self.task).is_none_or(|task| task.state.is_final())
     }
 
-    /// Waits until the task has ended, or the API does.
-    async fn over(&self) {
+    /// Waits until the task has ended; an error when the API does first.
+    async fn over(&self) -> Result<(), LogError> {
         let mut applied = self.api.model.watch();
         while !self.is_over() {
             tokio::select! {
-                () = self.api.stop.cancelled() => return,
-                changed = applied.changed() => if changed.is_err() { return },
+                biased;
+                // Whoever follows must not take this for the end of the output: the body breaks off, and is to be
+                // asked for again elsewhere.
+                () = self.api.stop.cancelled() => {
+                    return Err(LogError::Unavailable("this API ends; the task goes on".to_owned()));
+                }
+                // The sender lives in the model, which the API holds.
+                changed = applied.changed() => if changed.is_err() { return Ok(()) },
             }
         }
+        Ok(())
     }
 
     /// What comes after `position`, live, until the task has ended and all it printed has been given.
@@ -63,7 +70,10 @@ async fn step(follow: Option<Follow>) -> Option<(Result<Chunk, LogError>, Option
             tokio::select! {
                 biased;
                 chunk = follow.live.next() => chunk?,
-                () = follow.source.over() => {
+                over = follow.source.over() => {
+                    if let Err(error) = over {
+                        return Some((Err(error), None));
+                    }
                     // A worker stores what a task printed before it reports its end, so a reading that begins now
                     // holds all of it.
                     follow.last_look = true;
