@@ -4,7 +4,7 @@ use muster_events::id::BadId;
 use muster_http::ListenError;
 use muster_log::error::LogError;
 
-pub use crate::model::Broken;
+pub use muster_domain::fold::Broken;
 
 /// Why an API could not start or had to end.
 #[derive(Debug, thiserror::Error)]

@@ -5,8 +5,8 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use muster_domain::evolve::{self, Illegal};
+use muster_domain::fold::{Broken, Head};
 use muster_domain::state::State;
-use muster_events::hash::Hash;
 use muster_log::bus::Stored;
 use tokio::sync::watch;
 
@@ -20,55 +20,14 @@ pub(crate) struct Model {
     pub(crate) state: State,
     pub(crate) tasks: TaskIndex,
     pub(crate) events: EventIndex,
-    /// The hash of the newest commit: what the next must name as `prev`.
-    hash: Hash,
-}
-
-/// A log that cannot be followed.
-#[derive(Debug, thiserror::Error)]
-pub enum Broken {
-    /// A commit is not the one after the commit before it.
-    #[error("commit {found} was read where commit {expected} should be")]
-    Position {
-        /// The next position.
-        expected: u64,
-        /// What came.
-        found: u64,
-    },
-    /// The hash chain does not hold.
-    #[error(
-        "commit {position} names {named} as the commit before it, but that has the hash {found}: the log has been altered"
-    )]
-    Chain {
-        /// Where.
-        position: u64,
-        /// What the commit says.
-        named: Hash,
-        /// What is there.
-        found: Hash,
-    },
-    /// Its events do not fit the state.
-    #[error("commit {position}: {source}")]
-    Illegal {
-        /// Where.
-        position: u64,
-        /// How.
-        source: Illegal,
-    },
+    head: Head,
 }
 
 impl Model {
     /// Applies a commit; callers who wait for one of its commands are told by [`Waiters::resolve`].
     fn fold(&mut self, stored: Stored, waiters: &Waiters) -> Result<(), Broken> {
-        let position = stored.position;
-        let expected = self.events.position() + 1;
-        if position != expected {
-            return Err(Broken::Position { expected, found: position });
-        }
-        let commit = stored.commit;
-        if commit.prev != self.hash {
-            return Err(Broken::Chain { position, named: commit.prev, found: self.hash });
-        }
+        let (position, commit) = (stored.position, stored.commit);
+        self.head.check(position, &commit)?;
         let illegal = |source| Broken::Illegal { position, source };
         if commit.first != self.state.next_seq {
             return Err(illegal(Illegal::Gap { expected: self.state.next_seq, found: commit.first }));
@@ -83,7 +42,7 @@ impl Model {
             waiters.resolve(entry, &self.state);
         }
         self.events.push(Arc::new(commit), stored.bytes);
-        self.hash = stored.hash;
+        self.head = Head { position, hash: stored.hash };
         Ok(())
     }
 }

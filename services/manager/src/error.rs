@@ -1,7 +1,6 @@
 //! Why a manager ends, or stops leading.
 
-use muster_domain::evolve::Illegal;
-use muster_events::hash::Hash;
+use muster_domain::fold::Broken;
 use muster_log::error::LogError;
 
 /// What ends a manager for good.
@@ -11,25 +10,8 @@ pub enum ManagerError {
     #[error(transparent)]
     Log(#[from] LogError),
     /// The log cannot be followed: nothing may be appended to it before somebody has looked.
-    #[error("the log cannot be followed at position {position}: {source}")]
-    Illegal {
-        /// The commit.
-        position: u64,
-        /// Why.
-        source: Illegal,
-    },
-    /// A commit does not name the one before it: the log was changed behind everybody's back.
-    #[error(
-        "the chain of hashes is broken at position {position}: the commit names {named} as the one before it, which is {actual}"
-    )]
-    Chain {
-        /// The commit.
-        position: u64,
-        /// Its `prev`.
-        named: Hash,
-        /// The hash of the commit before it.
-        actual: Hash,
-    },
+    #[error(transparent)]
+    Broken(#[from] Broken),
     /// A value could not be written.
     #[error("a value {0}")]
     Codec(#[from] muster_events::codec::CodecError),

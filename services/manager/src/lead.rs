@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_domain::fold::Fold;
 use muster_log::bus::{Bus, Lease};
 use muster_log::error::LogError;
 use tokio_util::sync::CancellationToken;
@@ -11,7 +12,7 @@ use tracing::{error, info, warn};
 
 use crate::config::ManagerConfig;
 use crate::error::{ManagerError, StepDown};
-use crate::fold::Folded;
+use crate::fold::catch_up;
 use crate::leader::Leader;
 
 /// How long to wait after a failure of NATS before trying to lead again.
@@ -103,12 +104,12 @@ async fn lead(
     lost: &CancellationToken,
     poisoned: &BTreeSet<(u64, u32)>,
 ) -> StepDown {
-    let mut folded = Folded::empty();
-    if let Err(error) = folded.catch_up(&**bus).await {
+    let mut fold = Fold::default();
+    if let Err(error) = catch_up(&mut fold, &**bus).await {
         return StepDown::Failed(error);
     }
-    info!(events = folded.state.last_seq(), position = folded.position, "the log is folded");
-    let leader = Leader::new(config.clone(), Arc::clone(bus), folded, poisoned.clone());
+    info!(events = fold.state.last_seq(), position = fold.head.position, "the log is folded");
+    let leader = Leader::new(config.clone(), Arc::clone(bus), fold, poisoned.clone());
     match leader.run(shutdown, lost).await {
         Ok(never) => match never {},
         Err(reason) => reason,

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::BoxFuture;
 use muster_domain::deadline::Liveness;
+use muster_domain::fold::{Broken, Fold, Head};
 use muster_domain::state::State;
 use muster_domain::{evolve, orders, placement};
 use muster_events::commit::{Cause, DEADLINE, LEADER, SCHEDULER};
@@ -29,7 +30,6 @@ use crate::config::ManagerConfig;
 use crate::draft::{Drafts, Piece, split};
 use crate::effects::{Courier, Effects, Reply};
 use crate::error::{ManagerError, StepDown};
-use crate::fold::Folded;
 
 /// The most placements in one round; what is left is placed in the next, so that a commit does not wait for a
 /// hundred thousand.
@@ -80,7 +80,7 @@ impl Leader {
     pub(crate) fn new(
         config: ManagerConfig,
         bus: Arc<dyn Bus>,
-        folded: Folded,
+        fold: Fold,
         poisoned: BTreeSet<(u64, u32)>,
     ) -> Self {
         let (undelivered_sender, undelivered) = mpsc::channel(1);
@@ -89,7 +89,7 @@ impl Leader {
         let mut liveness = Liveness::new(missed);
         // While nobody led, nobody listened.
         liveness.forgive(now());
-        let Folded { state, position, hash } = folded;
+        let Fold { state, head: Head { position, hash } } = fold;
         Self {
             config,
             bus,
@@ -188,7 +188,10 @@ impl Leader {
                 error!(%illegal, "a decision does not fit the state it was made on");
                 return Err(match &entry.cause.command {
                     Some(c) => StepDown::Poisoned { seq: c.seq, index: c.index },
-                    None => ManagerError::Illegal { position: self.position + 1, source: illegal }.into(),
+                    None => {
+                        ManagerError::from(Broken::Illegal { position: self.position + 1, source: illegal })
+                            .into()
+                    }
                 });
             }
             self.drafts.push(piece);

@@ -6,6 +6,7 @@ mod verify;
 
 use std::path::PathBuf;
 
+use muster_domain::fold::Moment;
 use muster_log::nats::{NatsConfig, Streams};
 use tokio_util::sync::CancellationToken;
 
@@ -14,14 +15,14 @@ use crate::connect::{self, NatsArgs};
 use crate::exit::{self, Failure};
 use crate::home;
 use crate::output::Progress;
-use fold::{Fold, Until};
+use fold::Replay;
 
 /// Arguments of `replay`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Stop after this event, or before what came later than this time (RFC 3339)
     #[arg(long, value_name = "SEQ|TIME")]
-    until: Option<Until>,
+    until: Option<Moment>,
     /// Compare with the running cluster and check that the state is sound
     #[arg(long, conflicts_with = "until")]
     verify: bool,
@@ -38,12 +39,12 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         None => return Ok(exit::INTERRUPTED),
     };
     let last = bus.last_position().await.map_err(|e| connect::refused(&e))?;
-    let mut fold = Fold::open(&bus).await?;
+    let mut replay = Replay::open(&bus).await?;
     let mut progress = Progress::new(context.out);
-    fold.read_to(last, args.until.as_ref(), &mut progress).await?;
+    replay.read_to(last, args.until, &mut progress).await?;
     progress.clear();
-    let verdict = if args.verify { Some(verify::verify(&mut fold, &bus, context).await?) } else { None };
-    show::show(&fold, verdict.as_ref(), context)?;
+    let verdict = if args.verify { Some(verify::verify(&mut replay, &bus, context).await?) } else { None };
+    show::show(&replay, verdict.as_ref(), context)?;
     Ok(if verdict.is_none_or(|v| v.is_good()) { exit::OK } else { exit::FAILED })
 }
 

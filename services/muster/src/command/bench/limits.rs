@@ -8,7 +8,7 @@ use muster_log::bus::Outgoing;
 use muster_log::raw::Raw;
 
 use super::rig::{Rig, USER};
-use crate::command::replay::fold::Fold;
+use crate::command::replay::fold::Replay;
 use crate::connect::refused;
 use crate::exit::Failure;
 use crate::nats_server::User;
@@ -73,7 +73,7 @@ pub(super) async fn read(rig: &Rig) -> Result<(u64, f64), Failure> {
 pub(super) async fn replay(rig: &Rig) -> Result<f64, Failure> {
     let bus = rig.bus()?;
     let last = bus.last_position().await.map_err(|e| refused(&e))?;
-    let mut fold = Fold::open(&bus).await?;
-    fold.read_to(last, None, &mut Progress::new(Output { json: true })).await?;
-    Ok(to_f64(fold.state.last_seq()) / fold.took.as_secs_f64())
+    let mut replay = Replay::open(&bus).await?;
+    replay.read_to(last, None, &mut Progress::new(Output { json: true })).await?;
+    Ok(to_f64(replay.fold.state.last_seq()) / replay.took.as_secs_f64())
 }

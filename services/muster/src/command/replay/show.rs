@@ -3,24 +3,24 @@
 use muster_domain::state::{State, TaskState, WorkerStatus};
 use serde_json::{Value, json};
 
-use super::fold::Fold;
+use super::fold::Replay;
 use super::verify::{Compared, Verdict};
 use crate::command::Context;
 use crate::exit::Failure;
 use crate::units::{grouped, show_bytes, to_f64};
 
-pub(super) fn show(fold: &Fold, verdict: Option<&Verdict>, context: &Context) -> Result<(), Failure> {
-    let hash = fold.state.hash().map_err(|e| Failure::failed(format!("the state {e}")))?.to_string();
+pub(super) fn show(replay: &Replay, verdict: Option<&Verdict>, context: &Context) -> Result<(), Failure> {
+    let hash = replay.fold.state.hash().map_err(|e| Failure::failed(format!("the state {e}")))?.to_string();
     if context.out.json {
-        context.out.json(&as_json(fold, &hash, verdict))?;
+        context.out.json(&as_json(replay, &hash, verdict))?;
         return Ok(());
     }
-    let state = &fold.state;
-    let seconds = fold.took.as_secs_f64().max(1e-9);
+    let state = &replay.fold.state;
+    let seconds = replay.took.as_secs_f64().max(1e-9);
     let rate = to_f64(state.last_seq()) / seconds;
     let mut lines = vec![
         ("events", format!("{} ({rate:.0} a second)", grouped(state.last_seq()))),
-        ("commits", format!("{}, {}", grouped(fold.position), show_bytes(fold.bytes))),
+        ("commits", format!("{}, {}", grouped(replay.fold.head.position), show_bytes(replay.bytes))),
         ("at", state.at.to_string()),
         (
             "leader",
@@ -30,7 +30,7 @@ pub(super) fn show(fold: &Fold, verdict: Option<&Verdict>, context: &Context) ->
                 .map_or("-".to_owned(), |l| format!("{}, leader number {}", l.leader, l.epoch)),
         ),
         ("tasks", format!("{} ({})", grouped(state.counts.total()), counts(state))),
-        ("chain", format!("whole; commit {} is {}", fold.position, fold.hash)),
+        ("chain", format!("whole; commit {} is {}", replay.fold.head.position, replay.fold.head.hash)),
         ("state", hash),
     ];
     if let Some(verdict) = verdict {
@@ -95,8 +95,8 @@ fn workers(state: &State) -> Vec<Vec<String>> {
     state.workers.iter().map(row).collect()
 }
 
-fn as_json(fold: &Fold, hash: &str, verdict: Option<&Verdict>) -> Value {
-    let state = &fold.state;
+fn as_json(replay: &Replay, hash: &str, verdict: Option<&Verdict>) -> Value {
+    let state = &replay.fold.state;
     let tasks: serde_json::Map<_, _> =
         TaskState::ALL.into_iter().map(|s| (s.as_str().to_owned(), state.counts.of(s).into())).collect();
     let workers: Vec<_> = state
@@ -107,8 +107,8 @@ fn as_json(fold: &Fold, hash: &str, verdict: Option<&Verdict>) -> Value {
         })
         .collect();
     json!({
-        "seq": state.last_seq(), "position": fold.position, "within_commit": fold.partial, "at": state.at,
-        "leader": state.leader, "tasks": tasks, "workers": workers, "commit_hash": fold.hash, "state_hash": hash,
-        "bytes": fold.bytes, "seconds": fold.took.as_secs_f64(), "verify": verdict,
+        "seq": state.last_seq(), "position": replay.fold.head.position, "within_commit": replay.partial, "at": state.at,
+        "leader": state.leader, "tasks": tasks, "workers": workers, "commit_hash": replay.fold.head.hash, "state_hash": hash,
+        "bytes": replay.bytes, "seconds": replay.took.as_secs_f64(), "verify": verdict,
     })
 }

@@ -7,7 +7,7 @@ use muster_events::hash::Hash;
 use muster_log::bus::Bus;
 use muster_log::error::LogError;
 
-use super::fold::Fold;
+use super::fold::Replay;
 use crate::command::Context;
 use crate::connect::refused;
 use crate::exit::Failure;
@@ -62,18 +62,22 @@ impl Verdict {
 
 /// Compares with the leader, then with the API, folding on to where each stands.
 pub(super) async fn verify(
-    fold: &mut Fold,
+    replay: &mut Replay,
     bus: &Arc<dyn Bus>,
     context: &Context,
 ) -> Result<Verdict, Failure> {
     let mut progress = Progress::new(context.out);
-    let leader = leader(fold, bus, &mut progress).await?;
-    let api = api(fold, bus, context, &mut progress).await?;
-    let unsound = invariants::check(&fold.state).iter().map(ToString::to_string).collect();
+    let leader = leader(replay, bus, &mut progress).await?;
+    let api = api(replay, bus, context, &mut progress).await?;
+    let unsound = invariants::check(&replay.fold.state).iter().map(ToString::to_string).collect();
     Ok(Verdict { unsound, leader, api })
 }
 
-async fn leader(fold: &mut Fold, bus: &Arc<dyn Bus>, progress: &mut Progress) -> Result<Compared, Failure> {
+async fn leader(
+    replay: &mut Replay,
+    bus: &Arc<dyn Bus>,
+    progress: &mut Progress,
+) -> Result<Compared, Failure> {
     let question = serde_json::json!({ "hash": true }).to_string();
     let answer = match bus.ask_manager("status", question.into()).await {
         Ok(answer) => answer,
@@ -82,18 +86,18 @@ async fn leader(fold: &mut Fold, bus: &Arc<dyn Bus>, progress: &mut Progress) ->
     };
     let status: muster_manager::Status = serde_json::from_slice(&answer)
         .map_err(|e| Failure::failed(format!("the leader's answer is not understood: {e}")))?;
-    fold.read_to(status.position, None, progress).await?;
-    if fold.position != status.position {
+    replay.read_to(status.position, None, progress).await?;
+    if replay.fold.head.position != status.position {
         return Ok(Compared::Absent { reason: "the leader stands behind the log".to_owned() });
     }
     let running = status.state_hash.map(|h| h.to_string()).unwrap_or_default();
-    compare(fold, status.seq, running)
+    compare(replay, status.seq, running)
 }
 
 /// The API's read model follows the log: it is asked until it stands no earlier than the fold does. Each question waits
 /// at the API until it has applied what we have.
 async fn api(
-    fold: &mut Fold,
+    replay: &mut Replay,
     bus: &Arc<dyn Bus>,
     context: &Context,
     progress: &mut Progress,
@@ -108,18 +112,18 @@ async fn api(
             return Ok(Compared::Absent { reason: "the API did not give a hash".to_owned() });
         };
         let last = bus.last_position().await.map_err(|e| refused(&e))?;
-        while fold.state.last_seq() < status.seq && fold.position < last {
-            fold.read_to(fold.position + 1, None, progress).await?;
+        while replay.fold.state.last_seq() < status.seq && replay.fold.head.position < last {
+            replay.read_to(replay.fold.head.position + 1, None, progress).await?;
         }
-        if fold.state.last_seq() == status.seq {
-            return compare(fold, status.seq, running);
+        if replay.fold.state.last_seq() == status.seq {
+            return compare(replay, status.seq, running);
         }
     }
     Ok(Compared::Absent { reason: "the cluster is too busy to be caught at the same event".to_owned() })
 }
 
-fn compare(fold: &Fold, seq: u64, running: String) -> Result<Compared, Failure> {
-    let replayed = fold.state.hash().map_err(|e| Failure::failed(format!("the state {e}")))?;
+fn compare(replay: &Replay, seq: u64, running: String) -> Result<Compared, Failure> {
+    let replayed = replay.fold.state.hash().map_err(|e| Failure::failed(format!("the state {e}")))?;
     Ok(if replayed.to_string() == running {
         Compared::Same { seq }
     } else {
