@@ -1,9 +1,11 @@
 //! Pages of the log, and the live feed.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-use super::{Harness, done, task, task_with};
+use super::{Harness, config, done, task, task_with};
 
 fn seqs(page: &Value) -> Vec<u64> {
     page["events"].as_array().unwrap().iter().map(|e| e["seq"].as_u64().unwrap()).collect()
@@ -162,7 +164,16 @@ async fn the_live_feed_resumes_without_gap_or_repeat() {
     let (status, _, _) =
         done(harness.get("/events").header("Accept", "text/event-stream").header("Last-Event-ID", "x")).await;
     assert_eq!(status, 400);
-    // Beyond the log such a feed would be silent for ever.
+    harness.end().await;
+}
+
+#[tokio::test]
+async fn a_feed_beyond_the_log_is_refused() {
+    // It may be that this API is behind, so it waits a little for what it does not know.
+    let mut config = config();
+    config.read_patience = Duration::from_millis(1);
+    let harness = Harness::with(config).await;
+    // What there was when the API started.
     let newest = harness.manager.seq().await;
     for (request, field) in [
         (harness.get("/events").header("Last-Event-ID", "1000000"), "Last-Event-ID"),
