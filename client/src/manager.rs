@@ -9,10 +9,11 @@ use crate::events::{EventFilter, EventStream};
 use crate::http::{Http, Written};
 use crate::logs::{LogOptions, LogStream};
 use crate::types::{
-    ClusterStatus, DrainAnswer, EventPage, Retried, Submitted, Task, TaskPage, Worker, WorkerPage,
-    WorkerStatus, WorkerStatusPage,
+    ClusterStatus, DrainAnswer, EventPage, NamespacePage, NamespaceUse, Retried, Submitted, Task, TaskPage,
+    Worker, WorkerPage, WorkerStatus, WorkerStatusPage,
 };
 use muster_events::command::{Submission, TaskRetry};
+use muster_events::quota::Quota;
 use muster_events::spec::TaskDefinition;
 
 const NO_BODY: Option<&()> = None;
@@ -114,6 +115,16 @@ impl ManagerClient {
     /// Every worker with host, resources and health (`/api/v1/workers`).
     pub async fn workers(&self) -> Result<WorkerPage> {
         self.http.get(&["api", "v1", "workers"], &[]).await
+    }
+
+    /// The namespaces that have a quota or use something.
+    pub async fn namespaces(&self) -> Result<NamespacePage> {
+        self.http.get(&["api", "v1", "namespaces"], &[]).await
+    }
+
+    /// Limits what a namespace's tasks use at a time; an empty quota takes the limits away.
+    pub async fn limit_namespace(&self, name: &str, quota: &Quota) -> Result<Written<NamespaceUse>> {
+        self.http.write(Method::POST, &["api", "v1", "namespaces", name, "quota"], &[], Some(quota)).await
     }
 
     /// One worker with host, resources and health.

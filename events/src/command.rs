@@ -7,6 +7,7 @@ use crate::codec::{self, Encoding};
 use crate::hash::Digest;
 use crate::id::{Actor, CommandId, JobId, TaskId, WorkerId};
 use crate::outcome::{FieldError, Problem};
+use crate::quota::NamespaceLimit;
 use crate::report::Reports;
 use crate::spec::{TaskDefinition, TaskSpec, limit};
 use crate::worker::{Heartbeat, Register};
@@ -26,6 +27,9 @@ pub enum Command {
     /// Try tasks that have failed again: these, or all of them.
     #[serde(rename = "task.retry")]
     TaskRetry(TaskRetry),
+    /// Limit what the tasks of a namespace use at a time.
+    #[serde(rename = "namespace.limit")]
+    NamespaceLimit(NamespaceLimit),
     /// A worker announces itself.
     #[serde(rename = "worker.register")]
     WorkerRegister(Register),
@@ -47,11 +51,12 @@ pub enum Command {
 }
 
 /// The verbs there are, as `<entity>.<verb>`; [`GROUP_VERB`] apart.
-pub const VERBS: [&str; 10] = [
+pub const VERBS: [&str; 11] = [
     "task.submit",
     "task.cancel",
     "task.start",
     "task.retry",
+    "namespace.limit",
     "worker.register",
     "worker.unregister",
     "worker.drain",
@@ -226,6 +231,7 @@ impl Command {
             Self::TaskCancel(_) => "task.cancel",
             Self::TaskStart(_) => "task.start",
             Self::TaskRetry(_) => "task.retry",
+            Self::NamespaceLimit(_) => "namespace.limit",
             Self::WorkerRegister(_) => "worker.register",
             Self::WorkerUnregister(_) => "worker.unregister",
             Self::WorkerDrain(_) => "worker.drain",
@@ -255,6 +261,7 @@ impl Command {
             "task.cancel" => Self::TaskCancel(codec::decode_request(encoding, payload)?),
             "task.start" => Self::TaskStart(codec::decode_request(encoding, payload)?),
             "task.retry" => Self::TaskRetry(codec::decode_request(encoding, payload)?),
+            "namespace.limit" => Self::NamespaceLimit(codec::decode_request(encoding, payload)?),
             "worker.register" => Self::WorkerRegister(codec::decode_request(encoding, payload)?),
             "worker.unregister" => Self::WorkerUnregister(codec::decode_request(encoding, payload)?),
             "worker.drain" => Self::WorkerDrain(codec::decode_request(encoding, payload)?),
@@ -280,6 +287,7 @@ impl Command {
             Self::TaskCancel(v) => codec::encode(encoding, v),
             Self::TaskStart(v) => codec::encode(encoding, v),
             Self::TaskRetry(v) => codec::encode(encoding, v),
+            Self::NamespaceLimit(v) => codec::encode(encoding, v),
             Self::WorkerRegister(v) => codec::encode(encoding, v),
             Self::WorkerUnregister(v) | Self::WorkerActivate(v) => codec::encode(encoding, v),
             Self::WorkerDrain(v) => codec::encode(encoding, v),
@@ -301,6 +309,7 @@ impl Command {
                 _ => Ok(()),
             },
             Self::TaskRetry(retry) => retry.check().map_err(Problem::invalid),
+            Self::NamespaceLimit(limit) => limit.check().map_err(Problem::invalid),
             Self::WorkerRegister(register) => register.check().map_err(Problem::invalid),
             Self::WorkerDrain(drain) => match drain.deadline_s {
                 Some(s) if !s.is_finite() || !(0.0..=limit::TIMEOUT_S).contains(&s) => {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{AttemptRef, Incarnation, Installation, JobId, NodeName, TaskId, WorkerId};
 use crate::outcome::Problem;
+use crate::quota::NamespaceLimit;
 use crate::report::Ending;
 use crate::spec::TaskSpec;
 use crate::time::Timestamp;
@@ -43,6 +44,9 @@ pub enum Event {
     /// Its health check has failed too often; it is being ended.
     #[serde(rename = "task.unhealthy")]
     TaskUnhealthy(TaskHealth),
+    /// Tasks of lower priority are told to stop, and what they leave is held for it.
+    #[serde(rename = "task.preempting")]
+    TaskPreempting(TaskPreempting),
     /// It shall stop.
     #[serde(rename = "task.stopping")]
     TaskStopping(TaskStopping),
@@ -70,6 +74,9 @@ pub enum Event {
     /// A report about an attempt that is not the task's present one was refused.
     #[serde(rename = "report.refused")]
     ReportRefused(ReportRefused),
+    /// What the tasks of a namespace may use at a time has changed.
+    #[serde(rename = "namespace.limited")]
+    NamespaceLimited(NamespaceLimit),
     /// A worker announced itself.
     #[serde(rename = "worker.registered")]
     WorkerRegistered(WorkerRegistered),
@@ -150,6 +157,8 @@ pub enum Filter {
     Runtime,
     /// A constraint does not hold.
     Constraint,
+    /// A task of its job is there, and they are to be kept apart.
+    Distinct,
     /// It could not hold the task even when empty.
     TooSmall,
     /// Not enough processors free.
@@ -160,6 +169,12 @@ pub enum Filter {
     Disk,
     /// No slot free.
     Slots,
+    /// Not enough devices free.
+    Devices,
+    /// The ports are taken on its host.
+    Ports,
+    /// The namespace's quota leaves no room, whatever the worker.
+    Quota,
 }
 
 impl Filter {
@@ -170,11 +185,15 @@ impl Filter {
             Self::Draining => "draining",
             Self::Runtime => "runtime",
             Self::Constraint => "constraint",
+            Self::Distinct => "distinct",
             Self::TooSmall => "too_small",
             Self::Cpu => "cpu",
             Self::Memory => "memory",
             Self::Disk => "disk",
             Self::Slots => "slots",
+            Self::Devices => "devices",
+            Self::Ports => "ports",
+            Self::Quota => "quota",
         }
     }
 }
@@ -223,12 +242,29 @@ pub struct TaskAssigned {
     pub number: u32,
     /// Where.
     pub worker: WorkerId,
+    /// The ports it gets, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ports: BTreeMap<String, u16>,
     /// Why there; absent when `why_seq` says where it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<Arc<Why>>,
     /// The `seq` of the `task.assigned` that tells why, for the whole group of alike tasks placed with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why_seq: Option<u64>,
+}
+
+/// Data of `task.preempting`. The victims' own `task.stopping` follow it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskPreempting {
+    /// The task that waits, and keeps waiting until they have stopped.
+    pub task: TaskId,
+    /// Where room is held for it.
+    pub worker: WorkerId,
+    /// The ports that are held for it, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ports: BTreeMap<String, u16>,
+    /// The attempts that make room, the least of them that is enough: lowest priority first, then those placed last.
+    pub victims: Vec<AttemptRef>,
 }
 
 /// Data of `task.started`.
@@ -262,6 +298,8 @@ pub enum StopCause {
     Cancel,
     /// Its worker's drain deadline has passed; the task is placed elsewhere.
     Drain,
+    /// It makes room for a task of higher priority and is placed again.
+    Preempt,
 }
 
 /// Data of `task.stopping`.
@@ -366,7 +404,7 @@ pub struct WorkerRegistered {
     /// Which data folder.
     pub installation: Installation,
     /// What it is.
-    pub info: WorkerInfo,
+    pub info: Box<WorkerInfo>,
     /// Attempts it said it holds that are not its own any more: to be stopped there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stale: Vec<AttemptRef>,
@@ -410,6 +448,7 @@ impl Event {
             Self::TaskStarted(_) => "task.started",
             Self::TaskHealthy(_) => "task.healthy",
             Self::TaskUnhealthy(_) => "task.unhealthy",
+            Self::TaskPreempting(_) => "task.preempting",
             Self::TaskStopping(_) => "task.stopping",
             Self::TaskCompleted(_) => "task.completed",
             Self::TaskFailed(_) => "task.failed",
@@ -419,6 +458,7 @@ impl Event {
             Self::TaskRescheduled(_) => "task.rescheduled",
             Self::TaskRestarted(_) => "task.restarted",
             Self::ReportRefused(_) => "report.refused",
+            Self::NamespaceLimited(_) => "namespace.limited",
             Self::WorkerRegistered(_) => "worker.registered",
             Self::WorkerOffline(_) => "worker.offline",
             Self::WorkerDraining(_) => "worker.draining",
@@ -436,6 +476,7 @@ impl Event {
             Self::TaskAssigned(e) => Some(e.task),
             Self::TaskStarted(e) => Some(e.attempt.task),
             Self::TaskHealthy(e) | Self::TaskUnhealthy(e) => Some(e.attempt.task),
+            Self::TaskPreempting(e) => Some(e.task),
             Self::TaskStopping(e) => Some(e.attempt.task),
             Self::TaskCompleted(e) | Self::TaskFailed(e) => Some(e.attempt.task),
             Self::TaskRetrying(e) => Some(e.attempt.task),
@@ -446,6 +487,7 @@ impl Event {
             Self::ReportRefused(e) => Some(e.attempt.task),
             Self::LeaderElected(_)
             | Self::CommandRejected(_)
+            | Self::NamespaceLimited(_)
             | Self::WorkerRegistered(_)
             | Self::WorkerOffline(_)
             | Self::WorkerDraining(_)
@@ -459,6 +501,7 @@ impl Event {
     pub const fn worker(&self) -> Option<&WorkerId> {
         match self {
             Self::TaskAssigned(e) => Some(&e.worker),
+            Self::TaskPreempting(e) => Some(&e.worker),
             Self::TaskRescheduled(e) => Some(&e.worker),
             Self::ReportRefused(e) => Some(&e.worker),
             Self::WorkerRegistered(e) => Some(&e.worker),
@@ -469,6 +512,7 @@ impl Event {
             }
             Self::LeaderElected(_)
             | Self::CommandRejected(_)
+            | Self::NamespaceLimited(_)
             | Self::TaskSubmitted(_)
             | Self::TaskWaiting(_)
             | Self::TaskStarted(_)

@@ -195,6 +195,10 @@ token_id! {
     WorkerId
 }
 token_id! {
+    /// A part of the cluster with names of its own: `default` unless a job says another.
+    Namespace
+}
+token_id! {
     /// Who asks: the `<actor>` of a command's subject, which NATS permissions vouch for.
     Actor
 }
@@ -234,6 +238,12 @@ impl JobId {
     /// The id of the job that command `command` makes of the tasks it submits together.
     pub fn derived(command: &CommandId) -> Self {
         Self(Uuid::new_v5(&NAMESPACE, format!("job {command}").as_bytes()))
+    }
+}
+
+impl Default for Namespace {
+    fn default() -> Self {
+        Self("default".into())
     }
 }
 

@@ -22,6 +22,7 @@ pub mod lifecycle;
 pub mod order;
 pub mod outcome;
 pub mod output;
+pub mod quota;
 pub mod record;
 pub mod report;
 pub mod resources;

@@ -1,6 +1,7 @@
 //! Orders: what a worker shall do. Derived from commits, so they may be sent again at any time; a worker knows an
 //! attempt by its reference and does nothing twice.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -35,6 +36,9 @@ pub enum Order {
         index: u32,
         /// The token that stands for the task's job in the output's subject: a job's id, or `-` for none.
         job: String,
+        /// The ports it gets on the host, by their names.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        ports: BTreeMap<String, u16>,
     },
     /// Stop an attempt: TERM, then KILL after the grace its spec grants. An attempt unknown to the worker is reported
     /// as lost, unless the order says it no longer counts (`stale`).

@@ -106,6 +106,8 @@ impl Serialize for EventData<'_> {
             Event::TaskAssigned(e) => e.serialize(s),
             Event::TaskStarted(e) => e.serialize(s),
             Event::TaskHealthy(e) | Event::TaskUnhealthy(e) => e.serialize(s),
+            Event::NamespaceLimited(e) => e.serialize(s),
+            Event::TaskPreempting(e) => e.serialize(s),
             Event::TaskStopping(e) => e.serialize(s),
             Event::TaskCompleted(e) | Event::TaskFailed(e) => e.serialize(s),
             Event::TaskRetrying(e) => e.serialize(s),

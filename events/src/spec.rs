@@ -18,11 +18,15 @@ use serde::{Deserialize, Serialize};
 
 pub use self::check::whole;
 pub use self::health::{Check, Health, HealthDefinition, HttpCheck, TcpCheck};
-pub use self::placement::{Constraint, Operator, Strategy};
+pub(crate) use self::placement::check_devices;
+pub use self::placement::{
+    Affinity, Attribute, Constraint, Operator, PORTS_DEFAULT, Pattern, PortAsk, PortRange, Preemption,
+    Spread, Strategy, Value, WEIGHT_MAX, dotted,
+};
 pub use self::restart::{Backoff, BackoffDefinition, Restart, RestartDefinition, RestartPolicy};
 pub use self::runtime::{Limits, Runtime};
 pub use self::signal::StopSignal;
-use crate::id::TaskId;
+use crate::id::{Namespace, TaskId};
 use crate::resources::Resources;
 
 /// Seconds between TERM and KILL where a definition says nothing (what Docker's `stop` grants).
@@ -37,6 +41,9 @@ pub struct TaskDefinition {
     pub id: Option<TaskId>,
     /// A name for people; need not be unique.
     pub name: String,
+    /// The namespace whose quota it counts for; `default` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Namespace>,
     /// Container image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
@@ -82,6 +89,18 @@ pub struct TaskDefinition {
     /// What a worker must be like. All must hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub constraints: Vec<Constraint>,
+    /// What a worker should be like, with weights.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub affinities: Vec<Affinity>,
+    /// Over what the tasks of its job (without a job: those of its name) that ask for a spread are spread evenly.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spread: Vec<Spread>,
+    /// Counted things of the worker's that it gets for itself, by name: `{"gpu": 1}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub devices: BTreeMap<String, u64>,
+    /// Ports of the host that it gets for itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortAsk>,
     /// How the worker is chosen among those that fit.
     #[serde(default)]
     pub strategy: Strategy,
@@ -101,6 +120,9 @@ pub struct TaskDefinition {
     /// How to tell whether it is well while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthDefinition>,
+    /// Whether tasks of lower priority are stopped to make room for it.
+    #[serde(default, skip_serializing_if = "Preemption::is_default")]
+    pub preemption: Preemption,
     /// Copies, each a task of its own with an id derived from the command's; 1 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
@@ -111,6 +133,9 @@ pub struct TaskDefinition {
 pub struct TaskSpec {
     /// A name for people.
     pub name: String,
+    /// The namespace whose quota it counts for, if not `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Namespace>,
     /// Container image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
@@ -144,6 +169,18 @@ pub struct TaskSpec {
     /// What a worker must be like, sorted, none twice.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub constraints: Vec<Constraint>,
+    /// What a worker should be like, sorted, none twice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub affinities: Vec<Affinity>,
+    /// Over what it is spread, sorted, none twice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spread: Vec<Spread>,
+    /// Counted things that are reserved for it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub devices: BTreeMap<String, u64>,
+    /// Ports of the host that it gets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortAsk>,
     /// How the worker is chosen.
     #[serde(default)]
     pub strategy: Strategy,
@@ -162,4 +199,7 @@ pub struct TaskSpec {
     /// How to tell whether it is well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// Whether others make room for it.
+    #[serde(default, skip_serializing_if = "Preemption::is_default")]
+    pub preemption: Preemption,
 }

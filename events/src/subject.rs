@@ -46,6 +46,7 @@ impl Cell {
             (None, Some(worker)) => format!("{self}.feed.{entity}.{worker}.{kind}"),
             (None, None) => match event {
                 Event::LeaderElected(e) => format!("{self}.feed.{entity}.{}.{kind}", e.leader),
+                Event::NamespaceLimited(e) => format!("{self}.feed.{entity}.{}.{kind}", e.namespace),
                 _ => format!("{self}.feed.{entity}.{actor}.{kind}"),
             },
         }
@@ -271,12 +272,15 @@ mod tests {
     #[test]
     fn an_event_of_the_feed_stands_under_what_it_is_about() {
         use crate::event::{CommandRejected, LeaderElected, TaskRestarted, WorkerGone};
-        use crate::id::NodeName;
+        use crate::id::{Namespace, NodeName};
         use crate::outcome::Problem;
+        use crate::quota::{NamespaceLimit, Quota};
         let actor = Actor::new("alice").unwrap();
         let task: TaskId = "67e55044-10b1-426f-9247-bb680e5fe0c8".parse().unwrap();
         let problem = Problem::new(400, "no");
         let rejected = CommandRejected { verb: "x".into(), problem, payload: None };
+        let (namespace, quota) = (Namespace::new("ml").unwrap(), Quota::default());
+        let limited = NamespaceLimit { namespace, quota };
         for (event, subject) in [
             (
                 Event::TaskRestarted(TaskRestarted { task }),
@@ -290,6 +294,7 @@ mod tests {
                 Event::LeaderElected(LeaderElected { leader: NodeName::new("m1").unwrap(), epoch: 1 }),
                 "muster.feed.leader.m1.elected",
             ),
+            (Event::NamespaceLimited(limited), "muster.feed.namespace.ml.limited"),
             (Event::CommandRejected(rejected), "muster.feed.command.alice.rejected"),
         ] {
             assert_eq!(Cell::default().feed(&event, &actor), subject);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{AttemptRef, Incarnation, Installation, TaskId, WorkerId};
 use crate::outcome::FieldError;
 use crate::resources::Resources;
-use crate::spec::{Runtime, limit};
+use crate::spec::{PortRange, Runtime, check_devices, limit};
 use crate::time::Timestamp;
 
 /// What a worker is: the payload of `worker.register` without the list of what it holds.
@@ -25,6 +25,21 @@ pub struct WorkerInfo {
     /// Words for constraints (`label.<key>`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// The operating system: `linux`. Empty when it does not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub os: String,
+    /// Programs that are installed on it: `docker`, `dotnet`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tools: BTreeSet<String>,
+    /// Words of its own: `gpu-enabled`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tags: BTreeSet<String>,
+    /// Counted things that tasks may ask for by name, and how many it has: `gpu`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub devices: BTreeMap<String, u64>,
+    /// The ports of its host that it may allot to tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ports: Option<PortRange>,
     /// What it can run.
     pub runtimes: BTreeSet<Runtime>,
     /// What it has to give.
@@ -34,6 +49,27 @@ pub struct WorkerInfo {
     pub version: String,
     /// When this incarnation started.
     pub started_at: Timestamp,
+}
+
+impl Default for WorkerInfo {
+    /// A worker that has and runs nothing, in the default zone.
+    fn default() -> Self {
+        Self {
+            hostname: String::new(),
+            address: String::new(),
+            zone: default_zone(),
+            labels: BTreeMap::new(),
+            os: String::new(),
+            tools: BTreeSet::new(),
+            tags: BTreeSet::new(),
+            devices: BTreeMap::new(),
+            ports: None,
+            runtimes: BTreeSet::new(),
+            capacity: Resources::default(),
+            version: String::new(),
+            started_at: Timestamp::default(),
+        }
+    }
 }
 
 fn default_zone() -> String {
@@ -51,7 +87,7 @@ pub struct Register {
     /// Which data folder it lives in: a second worker of the same name has another.
     pub installation: Installation,
     /// What it is.
-    pub info: WorkerInfo,
+    pub info: Box<WorkerInfo>,
     /// The attempts it holds: running, or ended and not yet reported. What the state places there and this list
     /// lacks is lost.
     #[serde(default)]
@@ -73,6 +109,7 @@ impl Register {
             ("info.address", &self.info.address),
             ("info.zone", &self.info.zone),
             ("info.version", &self.info.version),
+            ("info.os", &self.info.os),
         ] {
             if value.len() > limit::LABEL_CHARS || value.contains(char::is_control) {
                 wrong.push(FieldError::new(
@@ -101,6 +138,12 @@ impl Register {
                 ));
             }
         }
+        wrong.extend(self.check_words());
+        wrong.extend(check_devices("info.devices", &self.info.devices));
+        if let Some(range) = self.info.ports.filter(|range| !range.is_sound()) {
+            let message = "must be a range of ports from 1 to 65535, its end not before its beginning";
+            wrong.push(FieldError::new("info.ports", &range.to_string(), message));
+        }
         if self.info.runtimes.is_empty() || self.info.runtimes.contains(&Runtime::Auto) {
             wrong.push(FieldError::new("info.runtimes", "", "must list at least one of docker, process"));
         }
@@ -113,6 +156,21 @@ impl Register {
             ));
         }
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+
+    fn check_words(&self) -> Vec<FieldError> {
+        let mut wrong = Vec::new();
+        for (field, words) in [("info.tools", &self.info.tools), ("info.tags", &self.info.tags)] {
+            if words.len() > limit::ENTRIES {
+                wrong.push(FieldError::new(field, &words.len().to_string(), "may have 1024 at most"));
+            }
+            let bad =
+                |w: &&String| w.is_empty() || w.len() > limit::LABEL_CHARS || w.contains(char::is_control);
+            wrong.extend(words.iter().find(bad).map(|word| {
+                FieldError::new(field, word, "each has 1 to 255 bytes and no control character")
+            }));
+        }
+        wrong
     }
 }
 

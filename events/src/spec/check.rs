@@ -1,6 +1,7 @@
 //! From a definition to a spec: each field checked, units made canonical, defaults spelled out.
 
-use super::{GRACE_S_DEFAULT, Runtime, TaskDefinition, TaskSpec, limit};
+use super::{GRACE_S_DEFAULT, Runtime, TaskDefinition, TaskSpec, check_devices, limit, placement};
+use crate::id::Namespace;
 use crate::outcome::FieldError;
 use crate::resources::Resources;
 
@@ -13,14 +14,13 @@ impl TaskDefinition {
         let runtime = self.check_runtime(&mut wrong);
         let restart = self.restart.as_ref().and_then(|restart| restart.check(&mut wrong));
         let health = self.health.as_ref().and_then(|health| health.check(&mut wrong));
+        wrong.0.extend(placement::ports(&self.ports, runtime));
         if !wrong.0.is_empty() {
             return Err(wrong.0);
         }
-        let mut constraints = self.constraints.clone();
-        constraints.sort();
-        constraints.dedup();
         Ok(TaskSpec {
             name: self.name.clone(),
+            namespace: self.namespace.clone().filter(|name| *name != Namespace::default()),
             image: self.image.clone(),
             command: self.command.iter().chain(&self.args).cloned().collect(),
             env: self.env.clone(),
@@ -37,13 +37,18 @@ impl TaskDefinition {
             pids: self.pids,
             limits: self.limits,
             labels: self.labels.clone(),
-            constraints,
+            constraints: sorted(&self.constraints),
+            affinities: sorted(&self.affinities),
+            spread: sorted(&self.spread),
+            devices: self.devices.clone(),
+            ports: sorted(&self.ports),
             strategy: self.strategy,
             priority: self.priority,
             restart,
             start_timeout_ms: self.start_timeout_s.map(thousandths),
             stop_signal: self.stop_signal,
             health,
+            preemption: self.preemption,
         })
     }
 
@@ -93,23 +98,10 @@ impl TaskDefinition {
                 wrong.add(format!("labels.{key}"), value, "a key has 1 to 255 bytes, a value 255 at most");
             }
         }
-        if self.constraints.len() > limit::ENTRIES {
-            wrong.add("constraints", self.constraints.len(), "may have 1024 entries at most");
-        }
-        for (index, c) in self.constraints.iter().enumerate() {
-            let known = matches!(c.attribute.as_str(), "worker" | "zone" | "hostname")
-                || c.attribute.strip_prefix("label.").is_some_and(|key| !key.is_empty());
-            if !known || c.attribute.len() > limit::LABEL_CHARS {
-                wrong.add(
-                    format!("constraints[{index}].attribute"),
-                    &c.attribute,
-                    "must be `worker`, `zone`, `hostname` or `label.<key>`",
-                );
-            }
-            if c.value.len() > limit::LABEL_CHARS {
-                wrong.add(format!("constraints[{index}].value"), &c.value, "may have 255 bytes at most");
-            }
-        }
+        wrong.0.extend(placement::constraints(&self.constraints));
+        wrong.0.extend(placement::affinities(&self.affinities));
+        wrong.0.extend(placement::spreads(&self.spread));
+        wrong.0.extend(check_devices("devices", &self.devices));
     }
 
     fn check_numbers(&self, wrong: &mut Wrong) {
@@ -207,6 +199,14 @@ impl TaskDefinition {
 /// Whether `value` is a number from 0 to `max`.
 pub(super) fn within(value: f64, max: f64) -> bool {
     value.is_finite() && (0.0..=max).contains(&value)
+}
+
+/// In one order, none twice: what says the same is the same.
+fn sorted<T: Ord + Clone>(all: &[T]) -> Vec<T> {
+    let mut sorted = all.to_vec();
+    sorted.sort();
+    sorted.dedup();
+    sorted
 }
 
 /// Thousandths in whole ones: milliseconds in seconds, say. The way back of [`thousandths`].

@@ -6,8 +6,12 @@ pub const NAME_CHARS: usize = 255;
 pub const COMMAND_WORDS: usize = 4096;
 /// Most bytes of a command with its environment (Linux gives a single program 2 MiB; we leave room for our own).
 pub const COMMAND_BYTES: usize = 1 << 20;
-/// Most labels, constraints or environment variables.
+/// Most labels or environment variables.
 pub const ENTRIES: usize = 1024;
+/// Most constraints, affinities, spreads, devices or ports, and most texts of a constraint's list.
+pub const PLACEMENT_ENTRIES: usize = 64;
+/// Most devices of one name.
+pub const DEVICES: u64 = 1_000_000;
 /// Most characters of a label's key or value, of an attribute or of a constraint's value.
 pub const LABEL_CHARS: usize = 255;
 /// Most cores one task may ask for.

@@ -6,6 +6,7 @@ mod events;
 mod health;
 mod logs;
 mod metrics;
+mod namespaces;
 mod tasks;
 mod vms;
 mod workers;
@@ -29,6 +30,7 @@ pub(crate) fn table() -> Vec<Op> {
     table.extend(logs::table());
     table.extend(workers::table());
     table.extend(cluster::table());
+    table.extend(namespaces::table());
     table.extend(vms::table());
     table.extend(events::table());
     table.extend(metrics::table());

@@ -10,6 +10,7 @@ mod activate;
 mod cancel;
 mod drain;
 mod heartbeat;
+mod limit;
 mod register;
 pub(crate) mod release;
 mod report;
@@ -53,6 +54,7 @@ pub fn decide(state: &State, request: &Request<'_>, now: Timestamp) -> Result<Ve
         Command::TaskCancel(c) => cancel::decide(state, c),
         Command::TaskStart(c) => start::decide(state, c),
         Command::TaskRetry(c) => retry::decide(state, c),
+        Command::NamespaceLimit(c) => Ok(limit::decide(state, c)),
         Command::WorkerRegister(c) => register::decide(state, request, c),
         Command::WorkerUnregister(c) => unregister::decide(state, c),
         Command::WorkerDrain(c) => drain::decide(state, c, now),

@@ -3,14 +3,18 @@
 //! Every pair of event and state is either a legal move or a typed [`Illegal`]; nothing is guessed and nothing panics,
 //! so a damaged or foreign log is named, not followed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_events::commit::{Commit, Entry};
-use muster_events::event::{Event, TaskAssigned, TaskSubmitted, WorkerRegistered};
+use muster_events::event::{
+    Event, TaskAssigned, TaskPreempting, TaskStopping, TaskSubmitted, WorkerRegistered,
+};
 use muster_events::id::{AttemptRef, TaskId, WorkerId};
 use muster_events::report::Ending;
 use muster_events::time::Timestamp;
 
+use crate::claims::{self, Held};
 use crate::restart;
 use crate::state::{Attempt, Blocked, Class, Drain, Recorded, State, Task, TaskState, Worker, WorkerStatus};
 
@@ -101,7 +105,7 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
             if task.state != TaskState::Pending || task.retry_at.is_some() {
                 return Err(step.misfit(e.task, standing(task)));
             }
-            let class = Class::of(&task.spec);
+            let class = task.class();
             let blocked = Blocked { reason: e.reason.as_str().into(), why: e.why.clone(), seq, since: at };
             step.state.blocked.insert(class, blocked);
         }
@@ -122,13 +126,8 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
         }
         Event::TaskHealthy(e) => step.health(e.attempt, true)?,
         Event::TaskUnhealthy(e) => step.health(e.attempt, false)?,
-        Event::TaskStopping(e) => {
-            let task = step.live(e.attempt)?;
-            task.reason = e.reason.as_deref().map(Into::into);
-            if let Some(attempt) = &mut task.attempt {
-                attempt.stop = Some(e.cause);
-            }
-        }
+        Event::TaskPreempting(e) => step.preempting(e)?,
+        Event::TaskStopping(e) => step.stopping(e)?,
         Event::TaskCompleted(e) => step.ended(e.attempt, TaskState::Completed, Some(&e.ending), None)?,
         Event::TaskFailed(e) => {
             let reason = restart::failed(step.task(e.attempt.task)?, &e.ending);
@@ -148,9 +147,10 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
         }
         Event::TaskRestarted(e) => step.restarted(e.task)?,
         Event::WorkerRegistered(e) => step.registered(e),
-        Event::WorkerOffline(e) => step.worker(&e.worker)?.online = false,
+        Event::WorkerOffline(e) => step.standing(&e.worker, |w| w.online = false)?,
         Event::WorkerDraining(e) => {
-            step.worker(&e.worker)?.drain = Some(Drain { deadline: e.deadline, drained: false });
+            let drain = Some(Drain { deadline: e.deadline, drained: false });
+            step.standing(&e.worker, |w| w.drain = drain)?;
         }
         Event::WorkerDrained(e) => {
             let worker = step.worker(&e.worker)?;
@@ -160,13 +160,17 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
                 None => return Err(step.misfit(&e.worker, "not draining")),
             }
         }
-        Event::WorkerActivated(e) => step.worker(&e.worker)?.drain = None,
+        Event::WorkerActivated(e) => step.standing(&e.worker, |w| w.drain = None)?,
         Event::WorkerUnregistered(e) => {
             if !step.worker(&e.worker)?.tasks.is_empty() {
                 return Err(step.misfit(&e.worker, "still has tasks"));
             }
+            claims::release_all(step.state, &e.worker);
             step.state.workers.remove(&e.worker);
+            step.state.fleet.remove(&e.worker);
         }
+        Event::NamespaceLimited(e) if e.quota.is_empty() => drop(step.state.quotas.remove(&e.namespace)),
+        Event::NamespaceLimited(e) => drop(step.state.quotas.insert(e.namespace.clone(), e.quota)),
         // A refusal changes nothing but the record.
         Event::CommandRejected(_) | Event::ReportRefused(_) => {}
     }
@@ -195,6 +199,62 @@ impl Step<'_> {
     fn worker(&mut self, id: &WorkerId) -> Result<&mut Worker, Illegal> {
         let (seq, kind) = (self.seq, self.kind);
         self.state.workers.get_mut(id).ok_or_else(|| Illegal::NoWorker { seq, kind, worker: id.clone() })
+    }
+
+    /// Changes something that decides whether the worker takes work.
+    fn standing(&mut self, id: &WorkerId, change: impl FnOnce(&mut Worker)) -> Result<(), Illegal> {
+        let worker = self.worker(id)?;
+        change(worker);
+        if let Some(worker) = self.state.workers.get(id) {
+            self.state.fleet.put(id, worker);
+            if worker.status() != WorkerStatus::Active {
+                claims::release_all(self.state, id);
+            }
+        }
+        Ok(())
+    }
+
+    /// It shall stop, and will leave what it has.
+    fn stopping(&mut self, e: &TaskStopping) -> Result<(), Illegal> {
+        let task = self.live(e.attempt)?;
+        task.reason = e.reason.as_deref().map(Into::into);
+        let Some(attempt) = &mut task.attempt else { return Ok(()) };
+        let before = attempt.stop.replace(e.cause);
+        let id = attempt.worker.clone();
+        if before.is_none() {
+            let spec = Arc::clone(&task.spec);
+            let tenants = &mut self.worker(&id)?.tenants;
+            tenants.remove(&spec, false);
+            tenants.add(&spec, true);
+        }
+        Ok(())
+    }
+
+    fn preempting(&mut self, e: &TaskPreempting) -> Result<(), Illegal> {
+        let task = self.task(e.task)?;
+        if task.state != TaskState::Pending || self.state.claims.contains_key(&e.task) {
+            return Err(self.misfit(e.task, task.state.as_str()));
+        }
+        let worker = self.worker(&e.worker)?;
+        let status = worker.status();
+        if status != WorkerStatus::Active || !e.victims.iter().all(|v| worker.tasks.contains(&v.task)) {
+            return Err(self.misfit(&e.worker, format!("{status:?}").to_lowercase()));
+        }
+        claims::hold(self.state, e);
+        Ok(())
+    }
+
+    /// Tells placement what a worker has left now, and which ports its host has back and which it has given.
+    fn refill(&mut self, id: &WorkerId, back: &BTreeMap<String, u16>, given: &BTreeMap<String, u16>) {
+        let Some(worker) = self.state.workers.get(id) else { return };
+        self.state.fleet.refill(id, worker);
+        for (ports, give) in [(back, false), (given, true)] {
+            match (ports.is_empty(), give) {
+                (true, _) => {}
+                (false, true) => self.state.ports.take(&worker.info.hostname, ports.values().copied()),
+                (false, false) => self.state.ports.give_back(&worker.info.hostname, ports.values().copied()),
+            }
+        }
     }
 
     /// The task whose newest attempt is `attempt`, which must be alive.
@@ -238,20 +298,24 @@ impl Step<'_> {
     }
 
     fn assigned(mut self, e: &TaskAssigned) -> Result<(), Illegal> {
+        // What was held for it is free, and most likely taken by it in the same breath.
+        claims::release(self.state, e.task);
         let task = self.task(e.task)?;
         let number = task.attempt.as_ref().map_or(1, |a| a.number + 1);
         if task.state != TaskState::Pending || task.retry_at.is_some() || e.number != number {
             let found = format!("{}, attempt {number} is next", standing(task));
             return Err(self.misfit(e.task, found));
         }
-        let resources = task.spec.resources;
+        let spec = Arc::clone(&task.spec);
         let worker = self.worker(&e.worker)?;
         if worker.status() != WorkerStatus::Active {
             let found = format!("{:?}", worker.status()).to_lowercase();
             return Err(self.misfit(&e.worker, found));
         }
-        worker.used = worker.used.plus(&resources);
+        worker.used = worker.used.plus(&spec.resources);
+        worker.lend(&spec.devices);
         worker.tasks.insert(e.task);
+        self.refill(&e.worker, &BTreeMap::new(), &e.ports);
         let (fence, assigned_at) = (self.seq, self.at);
         let Some(task) = self.state.tasks.get_mut(&e.task) else {
             return Err(Illegal::NoTask { seq: self.seq, kind: self.kind, task: e.task });
@@ -262,6 +326,7 @@ impl Step<'_> {
             number,
             fence,
             worker: e.worker.clone(),
+            ports: e.ports.clone(),
             assigned_at,
             started_at: None,
             handle: None,
@@ -269,7 +334,12 @@ impl Step<'_> {
             stop: None,
             ending: None,
         });
-        let (class, place) = (Class::of(&task.spec), (task.line_seq, e.task));
+        let (class, place) = (task.class(), (task.line_seq, e.task));
+        self.state.groups.add(task, &e.worker);
+        self.state.usage.add(&task.spec);
+        if let Some(worker) = self.state.workers.get_mut(&e.worker) {
+            worker.tenants.add(&task.spec, false);
+        }
         dequeue(self.state, &class, place);
         self.state.counts.leave(TaskState::Pending);
         self.state.counts.enter(TaskState::Scheduled);
@@ -311,15 +381,23 @@ impl Step<'_> {
         if let Some(reason) = reason {
             task.reason = Some(reason.into());
         }
-        let resources = task.spec.resources;
-        let worker = task.attempt.as_mut().map(|a| {
+        let spec = Arc::clone(&task.spec);
+        let leaving = task.attempt.as_ref().is_some_and(|a| a.stop.is_some());
+        let place = task.attempt.as_mut().map(|a| {
             a.ending = ending.cloned();
-            a.worker.clone()
+            (a.worker.clone(), a.ports.clone())
         });
-        if let Some(id) = worker {
+        if let Some((id, ports)) = place {
             let worker = self.worker(&id)?;
-            worker.used = worker.used.minus(&resources);
+            worker.used = worker.used.minus(&spec.resources);
+            worker.take_back(&spec.devices);
+            worker.tenants.remove(&spec, leaving);
             worker.tasks.remove(&attempt.task);
+            self.refill(&id, &ports, &BTreeMap::new());
+            if let Some(task) = self.state.tasks.get(&attempt.task) {
+                self.state.groups.remove(task, &id);
+                self.state.usage.remove(&spec);
+            }
         }
         self.state.counts.leave(before);
         self.state.counts.enter(next);
@@ -334,6 +412,7 @@ impl Step<'_> {
         if found != TaskState::Pending {
             return Err(self.misfit(id, found.as_str()));
         }
+        claims::release(self.state, id);
         let at = self.at;
         if let Some(task) = self.state.tasks.get_mut(&id) {
             task.state = TaskState::Cancelled;
@@ -342,7 +421,7 @@ impl Step<'_> {
             if let Some(retry_at) = task.retry_at.take() {
                 self.state.delayed.remove(&(retry_at, id));
             } else {
-                let (class, place) = (Class::of(&task.spec), (task.line_seq, id));
+                let (class, place) = (task.class(), (task.line_seq, id));
                 dequeue(self.state, &class, place);
             }
         }
@@ -369,26 +448,45 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn registered(self, e: &WorkerRegistered) {
+    fn registered(mut self, e: &WorkerRegistered) {
+        claims::release_all(self.state, &e.worker);
         let known = self.state.workers.remove(&e.worker);
-        let (used, tasks, drain) = known.map(|w| (w.used, w.tasks, w.drain)).unwrap_or_default();
+        if let Some(known) = known.as_ref().filter(|w| w.info.hostname != e.info.hostname) {
+            self.move_ports(known, &e.info.hostname);
+        }
+        let (used, devices, tasks, tenants, drain) =
+            known.map(|w| (w.used, w.devices, w.tasks, w.tenants, w.drain)).unwrap_or_default();
         let worker = Worker {
             incarnation: e.incarnation,
             installation: e.installation,
-            info: e.info.clone(),
+            info: (*e.info).clone(),
             registered_seq: self.seq,
             registered_at: self.at,
             online: true,
             drain,
             used,
+            devices,
+            held: Held::default(),
             tasks,
+            tenants,
         };
+        self.state.fleet.put(&e.worker, &worker);
         self.state.workers.insert(e.worker.clone(), worker);
     }
 }
 
+impl Step<'_> {
+    /// The worker turns out to be on another host, and what it runs with it.
+    fn move_ports(&mut self, worker: &Worker, hostname: &str) {
+        for attempt in worker.tasks.iter().filter_map(|id| self.state.tasks.get(id)?.live_attempt()) {
+            self.state.ports.give_back(&worker.info.hostname, attempt.ports.values().copied());
+            self.state.ports.take(hostname, attempt.ports.values().copied());
+        }
+    }
+}
+
 fn enqueue(state: &mut State, id: TaskId, task: &Task) {
-    state.queue.entry(Class::of(&task.spec)).or_default().tasks.insert((task.line_seq, id));
+    state.queue.entry(task.class()).or_default().tasks.insert((task.line_seq, id));
 }
 
 /// Puts a waiting task where it waits: in its class's line, or among those that wait for their time.
@@ -397,7 +495,7 @@ fn line_up(state: &mut State, id: TaskId) {
     if let Some(retry_at) = task.retry_at {
         state.delayed.insert((retry_at, id));
     } else {
-        let (class, place) = (Class::of(&task.spec), (task.line_seq, id));
+        let (class, place) = (task.class(), (task.line_seq, id));
         state.queue.entry(class).or_default().tasks.insert(place);
     }
 }

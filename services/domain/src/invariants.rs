@@ -3,11 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
-use muster_events::id::{TaskId, WorkerId};
+use muster_events::id::{Namespace, TaskId, WorkerId};
 use muster_events::resources::Resources;
+use muster_events::spec::TaskSpec;
 use muster_events::time::Timestamp;
 
+use crate::claims::Tenants;
 use crate::state::{Attempt, Class, State, Task, TaskState, Worker};
 
 /// Something that must never be so, in words that name the task or worker and both sides of the contradiction.
@@ -29,6 +32,9 @@ pub fn check(state: &State) -> Vec<Violation> {
     check_workers(state, &mut found);
     check_counts(state, &mut found);
     check_queue(state, &mut found);
+    check_fleet(state, &mut found);
+    check_ports(state, &mut found);
+    check_claims(state, &mut found);
     found.0
 }
 
@@ -131,6 +137,8 @@ fn check_workers(state: &State, found: &mut Found) {
 struct Held {
     tasks: BTreeSet<TaskId>,
     sum: [u128; 4],
+    /// Of each device how many, and the fence of the newest attempt that has one.
+    devices: BTreeMap<String, (u64, u64)>,
     /// Of each resource, the fence of the newest attempt that takes some of it.
     newest_fence: [u64; 4],
 }
@@ -143,6 +151,10 @@ impl Held {
             if part > 0 {
                 self.newest_fence[which] = self.newest_fence[which].max(attempt.fence);
             }
+        }
+        for (name, count) in &task.spec.devices {
+            let (sum, newest) = self.devices.entry(name.clone()).or_default();
+            (*sum, *newest) = (*sum + count, attempt.fence.max(*newest));
         }
     }
 }
@@ -167,6 +179,16 @@ fn check_worker(state: &State, id: &WorkerId, worker: &Worker, held: &Held, foun
         found.unless(!over, || {
             let name = ["cpu_milli", "memory", "disk", "slots"][which];
             format!("worker {id} has promised {} of {name}, but has {}", held.sum[which], capacity[which])
+        });
+    }
+    let lent = held.devices.iter().map(|(name, (sum, _))| (name.clone(), *sum)).collect();
+    found.unless(worker.devices == lent, || {
+        format!("worker {id} has lent {:?}, but its tasks were lent {lent:?}", worker.devices)
+    });
+    for (name, (sum, newest)) in &held.devices {
+        let all = worker.info.devices.get(name).copied().unwrap_or(0);
+        found.unless(*sum <= all || *newest <= worker.registered_seq, || {
+            format!("worker {id} has lent {sum} {name}, but has {all}")
         });
     }
     found.unless(worker.registered_seq < state.next_seq, || {
@@ -198,7 +220,7 @@ fn check_queue(state: &State, found: &mut Found) {
             delayed.insert((retry_at, *id));
             continue;
         }
-        waiting.entry(Class::of(&task.spec)).or_default().insert((task.line_seq, *id));
+        waiting.entry(task.class()).or_default().insert((task.line_seq, *id));
     }
     let queued = state.queue.iter().map(|(class, line)| (class, &line.tasks));
     found.unless(queued.eq(&waiting), || {
@@ -213,6 +235,87 @@ fn check_queue(state: &State, found: &mut Found) {
         found.unless(waiting.contains_key(class), || {
             format!("a reason to wait is known of {class:?}, of which none waits")
         });
+    }
+}
+
+/// Placement sees exactly the workers that take work, each with what it has left.
+fn check_fleet(state: &State, found: &mut Found) {
+    let takes_work = |w: &Worker| w.online && w.drain.is_none();
+    let there = state.workers.iter().filter(|(_, w)| takes_work(w)).map(|(id, w)| (id, w.free()));
+    let seen: Vec<_> = state.fleet.rows().map(|(row, (free, _))| (&row.id, free)).collect();
+    let there: Vec<_> = there.collect();
+    found.unless(seen == there, || format!("placement sees the workers {seen:?}, but there are {there:?}"));
+}
+
+/// Room is held for waiting tasks alone, on workers that take work; what each worker holds is the sum of it, and what its
+/// tasks would leave is what they have.
+fn check_claims(state: &State, found: &mut Found) {
+    let mut held: BTreeMap<&WorkerId, Held> = BTreeMap::new();
+    let mut usage: Vec<&Arc<TaskSpec>> =
+        state.tasks.values().filter(|t| is_live(t)).map(|t| &t.spec).collect();
+    for (id, claim) in &state.claims {
+        let task = state.tasks.get(id).filter(|task| task.state == TaskState::Pending);
+        found.unless(task.is_some(), || format!("room is held for task {id}, which does not wait"));
+        let takes_work = state.workers.get(&claim.worker).is_some_and(|w| w.online && w.drain.is_none());
+        found.unless(takes_work, || format!("room is held on worker {}, which takes no work", claim.worker));
+        let (sum, spec) = (held.entry(&claim.worker).or_default(), task.map(|t| &t.spec));
+        usage.extend(spec);
+        for (part, sum) in spec.map(|s| amounts(&s.resources)).unwrap_or_default().iter().zip(&mut sum.sum) {
+            *sum += part;
+        }
+        for (name, count) in spec.iter().flat_map(|s| &s.devices) {
+            sum.devices.entry(name.clone()).or_default().0 += count;
+        }
+    }
+    for (id, worker) in &state.workers {
+        let sum = held.remove(id).unwrap_or_default();
+        let devices = sum.devices.into_iter().map(|(name, (count, _))| (name, count)).collect();
+        let holds = amounts(&worker.held.resources) == sum.sum && worker.held.devices == devices;
+        found.unless(holds, || format!("worker {id} holds {:?}, but {:?} is claimed", worker.held, sum.sum));
+        let mut tenants = Tenants::default();
+        for task in worker.tasks.iter().filter_map(|id| state.tasks.get(id)) {
+            tenants.add(&task.spec, task.attempt.as_ref().is_some_and(|a| a.stop.is_some()));
+        }
+        found.unless(worker.tenants == tenants, || {
+            format!("worker {id} is thought to be left {:?}, but it is {tenants:?}", worker.tenants)
+        });
+    }
+    let mut by_namespace: BTreeMap<Namespace, Resources> = BTreeMap::new();
+    for spec in usage {
+        let sum = by_namespace.entry(spec.namespace.clone().unwrap_or_default()).or_default();
+        *sum = sum.plus(&spec.resources);
+    }
+    found.unless(by_namespace.iter().eq(state.usage.all()), || {
+        format!("namespaces are thought to use {:?}, but they use {by_namespace:?}", state.usage)
+    });
+}
+
+/// No two live tasks have the same port of the same host, and every task has those it asked for. Workers that came to
+/// say that their hosts are the same may each have brought one; but whoever got a port since then found it free.
+fn check_ports(state: &State, found: &mut Found) {
+    let mut taken: BTreeMap<(&str, u16), Vec<(u64, TaskId)>> = BTreeMap::new();
+    for (id, task) in state.tasks.iter().filter(|(_, task)| is_live(task)) {
+        let Some(attempt) = &task.attempt else { continue };
+        let Some(worker) = state.workers.get(&attempt.worker) else { continue };
+        for (name, port) in &attempt.ports {
+            // Before this the worker may have been on another host.
+            let since = attempt.fence.max(worker.registered_seq);
+            taken.entry((&worker.info.hostname, *port)).or_default().push((since, *id));
+            found.unless(state.ports.is_taken(&worker.info.hostname, *port), || {
+                format!("task {id} has port {port} ({name}), which nobody has as far as placement sees")
+            });
+        }
+        let asked = task.spec.ports.iter().map(|ask| &ask.name);
+        found.unless(attempt.ports.keys().eq(asked), || {
+            format!("task {id} asks for ports {:?} and has {:?}", task.spec.ports, attempt.ports)
+        });
+    }
+    for ((host, port), tasks) in taken {
+        let newest = tasks.iter().max();
+        let clash = newest.is_some_and(|(since, id)| {
+            tasks.len() > 1 && state.tasks[id].attempt.as_ref().is_some_and(|a| a.fence == *since)
+        });
+        found.unless(!clash, || format!("port {port} of {host} is had by {tasks:?}"));
     }
 }
 
@@ -280,6 +383,7 @@ mod tests {
             |s| s.delayed = [(Timestamp::default(), a)].into(),
             "1 tasks are known to wait for their time",
         );
+        broken(|s| s.fleet.remove(&w), "placement sees the workers []");
         broken(|s| s.queue.clear(), "the queue (0 tasks) is not what waits (1 tasks)");
         let blocked = given([submit("x")]).placed().state.blocked;
         broken(

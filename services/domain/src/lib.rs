@@ -4,16 +4,21 @@
 //! Along the flow of data: [`decide`] looks at a command and the [`state`] and says which events follow;
 //! [`placement`] does the same for waiting tasks and [`deadline`] for what time brings about; [`evolve`](mod@evolve)
 //! applies events to the state, the same for the leader, a replay, a standby and every read model, and [`fold`] whole
-//! commits, checking that they are one log; [`orders`] derives from events what workers shall do; [`invariants`] checks a
-//! state apart from the logic that made it.
+//! commits, checking that they are one log; [`orders`] derives from events what workers shall do; [`fleet`], [`groups`],
+//! [`ports`] and [`claims`] keep what placement looks at; [`invariants`] checks a state apart from the logic that made it.
 
+pub mod claims;
 pub mod deadline;
 pub mod decide;
 pub mod evolve;
+pub mod fleet;
 pub mod fold;
+pub mod groups;
 pub mod invariants;
 pub mod orders;
 pub mod placement;
+pub mod ports;
+pub mod quota;
 mod restart;
 pub mod state;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use muster_events::event::Event;
 use muster_events::id::{AttemptRef, TaskId, WorkerId};
 use muster_events::order::{Order, Orders};
-use muster_events::spec::{Check, TaskSpec};
+use muster_events::spec::{Check, TaskSpec, Value};
 
 use crate::state::{Attempt, State, Task, TaskState};
 
@@ -62,6 +62,8 @@ pub fn of<'a>(state: &State, events: impl Iterator<Item = (u64, &'a Event)>) -> 
             | Event::CommandRejected(_)
             | Event::TaskSubmitted(_)
             | Event::TaskWaiting(_)
+            | Event::NamespaceLimited(_)
+            | Event::TaskPreempting(_)
             | Event::TaskStarted(_)
             | Event::TaskHealthy(_)
             | Event::TaskUnhealthy(_)
@@ -127,7 +129,14 @@ impl Book {
         let page = self.page(worker);
         page.make_room(worker, Some(&task.spec));
         let spec = page.place(&task.spec);
-        page.orders.push(Order::Start { attempt: reference, spec, index: task.index, job: job_token(task) });
+        let ports = attempt.ports.clone();
+        page.orders.push(Order::Start {
+            attempt: reference,
+            spec,
+            index: task.index,
+            job: job_token(task),
+            ports,
+        });
     }
 
     fn stop(&mut self, worker: &WorkerId, attempt: AttemptRef, stale: bool) {
@@ -208,7 +217,13 @@ impl Page {
 fn size(spec: &TaskSpec) -> usize {
     let words = spec.command.iter().map(|w| w.len() + 3).sum::<usize>();
     let pairs = spec.env.iter().chain(&spec.labels).map(|(k, v)| k.len() + v.len() + 6).sum::<usize>();
-    let constraints = spec.constraints.iter().map(|c| c.attribute.len() + c.value.len() + 40).sum::<usize>();
+    let texts = |v: &Value| v.texts().iter().map(|t| t.len() + 3).sum::<usize>();
+    let constraints =
+        spec.constraints.iter().map(|c| c.attribute.len() + texts(&c.value) + 40).sum::<usize>()
+            + spec.affinities.iter().map(|a| a.attribute.len() + texts(&a.value) + 50).sum::<usize>()
+            + spec.spread.iter().map(|s| s.attribute.len() + 30).sum::<usize>()
+            + spec.devices.keys().map(|name| name.len() + 10).sum::<usize>()
+            + spec.ports.iter().map(|p| p.name.len() + 30).sum::<usize>();
     let rest = spec.name.len()
         + spec.image.as_ref().map_or(0, String::len)
         + spec.workdir.as_ref().map_or(0, String::len);

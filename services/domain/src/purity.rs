@@ -37,9 +37,7 @@ fn no_source_names_the_outside_world() {
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
         for (a, b) in BANNED {
-            // The bench, a test, may look at the clock.
-            let may = file.ends_with("placement/bench.rs");
-            assert!(may || !text.contains(&format!("{a}{b}")), "{} names {a}{b}", file.display());
+            assert!(!text.contains(&format!("{a}{b}")), "{} names {a}{b}", file.display());
         }
     }
 }

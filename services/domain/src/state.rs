@@ -8,15 +8,24 @@ use muster_events::codec;
 use muster_events::commit::Cursor;
 use muster_events::event::{LeaderElected, StopCause, Why};
 use muster_events::hash::{Digest, Hash};
-use muster_events::id::{AttemptRef, CommandId, Incarnation, Installation, JobId, TaskId, WorkerId};
+use muster_events::id::{
+    AttemptRef, CommandId, Incarnation, Installation, JobId, Namespace, TaskId, WorkerId,
+};
 pub use muster_events::lifecycle::TaskState;
 use muster_events::outcome::{Outcome, Problem};
+use muster_events::quota::Quota;
 use muster_events::report::Ending;
 use muster_events::resources::Resources;
-use muster_events::spec::{Constraint, Runtime, Strategy, TaskSpec};
+use muster_events::spec::{Affinity, Constraint, PortAsk, Preemption, Runtime, Spread, Strategy, TaskSpec};
 use muster_events::time::Timestamp;
 use muster_events::worker::WorkerInfo;
 use serde::{Deserialize, Serialize};
+
+use crate::claims::{self, Claim, Held, Tenants};
+use crate::fleet::Fleet;
+use crate::groups::{Group, Groups};
+use crate::ports::Ports;
+use crate::quota::Usage;
 
 /// The whole state. Made only by [`crate::evolve`]; everybody else reads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +46,12 @@ pub struct State {
     pub blocked: BTreeMap<Class, Blocked>,
     /// How earlier commands came out.
     pub outcomes: Outcomes,
+    /// Room that is held for waiting tasks.
+    #[serde(default)]
+    pub claims: BTreeMap<TaskId, Claim>,
+    /// What namespaces may use at a time, where that is limited.
+    #[serde(default)]
+    pub quotas: BTreeMap<Namespace, Quota>,
     /// Tasks by state.
     pub counts: Counts,
     /// The waiting tasks, class by class. Derived: a snapshot leaves it out and [`State::rebuild`] makes it again.
@@ -45,6 +60,18 @@ pub struct State {
     /// The tasks that wait for their next try, by when it is. Derived likewise.
     #[serde(skip)]
     pub delayed: BTreeSet<(Timestamp, TaskId)>,
+    /// The workers as placement looks at them. Derived like the queue.
+    #[serde(skip)]
+    pub fleet: Fleet,
+    /// Where the tasks are that are spread or kept apart. Derived like the queue.
+    #[serde(skip)]
+    pub groups: Groups,
+    /// Which ports tasks have. Derived like the queue.
+    #[serde(skip)]
+    pub ports: Ports,
+    /// What namespaces use. Derived like the queue.
+    #[serde(skip)]
+    pub usage: Usage,
 }
 
 impl Default for State {
@@ -58,9 +85,15 @@ impl Default for State {
             workers: BTreeMap::new(),
             blocked: BTreeMap::new(),
             outcomes: Outcomes::default(),
+            claims: BTreeMap::new(),
+            quotas: BTreeMap::new(),
             counts: Counts::default(),
             queue: BTreeMap::new(),
             delayed: BTreeSet::new(),
+            fleet: Fleet::default(),
+            groups: Groups::default(),
+            ports: Ports::default(),
+            usage: Usage::default(),
         }
     }
 }
@@ -101,6 +134,9 @@ pub struct Attempt {
     pub fence: u64,
     /// Where.
     pub worker: WorkerId,
+    /// The ports it has on its host, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ports: BTreeMap<String, u16>,
     /// When it was placed.
     pub assigned_at: Timestamp,
     /// When its program started, by the worker's clock.
@@ -119,6 +155,11 @@ impl Task {
     /// The reference of the newest attempt of this task, whose id is `id`.
     pub fn attempt_ref(&self, id: TaskId) -> Option<AttemptRef> {
         self.attempt.as_ref().map(|a| AttemptRef { task: id, number: a.number, fence: a.fence })
+    }
+
+    /// Its class.
+    pub fn class(&self) -> Class {
+        Class::of(&self.spec, self.job)
     }
 
     /// The newest attempt, if it is still alive.
@@ -147,8 +188,17 @@ pub struct Worker {
     pub drain: Option<Drain>,
     /// What has been promised to the tasks on it.
     pub used: Resources,
+    /// The devices that have been, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub devices: BTreeMap<String, u64>,
+    /// What is held on it for tasks that wait for others to stop.
+    #[serde(default)]
+    pub held: Held,
     /// The tasks with a live attempt on it.
     pub tasks: BTreeSet<TaskId>,
+    /// What those would leave. Derived: a snapshot leaves it out.
+    #[serde(skip)]
+    pub tenants: Tenants,
 }
 
 /// A worker that takes nothing new.
@@ -181,9 +231,31 @@ impl Worker {
         }
     }
 
-    /// What is left to promise.
+    /// Promises devices.
+    pub(crate) fn lend(&mut self, devices: &BTreeMap<String, u64>) {
+        for (name, count) in devices {
+            *self.devices.entry(name.clone()).or_default() += count;
+        }
+    }
+
+    /// Takes promised devices back.
+    pub(crate) fn take_back(&mut self, devices: &BTreeMap<String, u64>) {
+        for (name, count) in devices {
+            if let Some(lent) = self.devices.get_mut(name) {
+                *lent = lent.saturating_sub(*count);
+            }
+        }
+        self.devices.retain(|_, lent| *lent > 0);
+    }
+
+    /// What is taken of it.
+    pub const fn taken(&self) -> Resources {
+        self.used
+    }
+
+    /// What is left to promise: neither taken nor held.
     pub const fn free(&self) -> Resources {
-        self.info.capacity.minus(&self.used)
+        self.info.capacity.minus(&self.taken().plus(&self.held.resources))
     }
 }
 
@@ -200,17 +272,45 @@ pub struct Class {
     pub strategy: Strategy,
     /// What the worker must be like.
     pub constraints: Vec<Constraint>,
+    /// Whose quota it counts for, if not that of `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Namespace>,
+    /// Whether others make room for it.
+    #[serde(default)]
+    pub preemption: Preemption,
+    /// The devices it needs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub devices: BTreeMap<String, u64>,
+    /// The ports it needs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortAsk>,
+    /// What it should be like.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub affinities: Vec<Affinity>,
+    /// Over what the tasks of the group are spread.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spread: Vec<Spread>,
+    /// With which tasks they are counted, where they are spread or kept apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
 }
 
 impl Class {
-    /// The class of tasks with this spec.
-    pub fn of(spec: &TaskSpec) -> Self {
+    /// The class of tasks with this spec and job.
+    pub fn of(spec: &TaskSpec, job: Option<JobId>) -> Self {
         Self {
             priority: Reverse(spec.priority),
             resources: spec.resources,
             runtime: spec.runtime,
             strategy: spec.strategy,
             constraints: spec.constraints.clone(),
+            namespace: spec.namespace.clone(),
+            preemption: spec.preemption,
+            devices: spec.devices.clone(),
+            ports: spec.ports.clone(),
+            affinities: spec.affinities.clone(),
+            spread: spec.spread.clone(),
+            group: Group::of(spec, job),
         }
     }
 }
@@ -334,11 +434,14 @@ impl State {
         self.next_seq - 1
     }
 
-    /// Makes the derived parts again, after a snapshot has been read: the queue, and that equal specs are one in
-    /// memory, as they were before.
+    /// Makes the derived parts again, after a snapshot has been read: the queue, the fleet, groups and ports, and
+    /// that equal specs are one in memory, as they were before.
     pub fn rebuild(&mut self) {
         self.queue.clear();
         self.delayed.clear();
+        self.fleet = Fleet::of(self.workers.iter());
+        self.workers.values_mut().for_each(|w| w.tenants = Tenants::default());
+        (self.groups, self.ports, self.usage) = (Groups::default(), Ports::default(), Usage::default());
         let mut specs: BTreeSet<Arc<TaskSpec>> = BTreeSet::new();
         for (id, task) in &mut self.tasks {
             match specs.get(&task.spec) {
@@ -348,8 +451,17 @@ impl State {
             if let Some(retry_at) = task.retry_at {
                 self.delayed.insert((retry_at, *id));
             } else if task.state == TaskState::Pending {
-                self.queue.entry(Class::of(&task.spec)).or_default().tasks.insert((task.line_seq, *id));
+                self.queue.entry(task.class()).or_default().tasks.insert((task.line_seq, *id));
+            }
+            if let Some(attempt) = task.live_attempt() {
+                self.groups.add(task, &attempt.worker);
+                self.usage.add(&task.spec);
+                if let Some(worker) = self.workers.get_mut(&attempt.worker) {
+                    self.ports.take(&worker.info.hostname, attempt.ports.values().copied());
+                    worker.tenants.add(&task.spec, attempt.stop.is_some());
+                }
             }
         }
+        claims::rebuild(self);
     }
 }

@@ -244,7 +244,7 @@ pub(crate) fn registration(name: &str) -> Register {
         worker_id: worker_id(name),
         incarnation: incarnation("first life"),
         installation: installation(name),
-        info: WorkerInfo {
+        info: Box::new(WorkerInfo {
             hostname: format!("host-of-{name}"),
             address: String::new(),
             zone: "default".into(),
@@ -253,7 +253,8 @@ pub(crate) fn registration(name: &str) -> Register {
             capacity: Resources { cpu_milli: 4000, memory: 16 << 30, disk: 100 << 30, slots: 10 },
             version: "0.1.0".into(),
             started_at: START,
-        },
+            ..WorkerInfo::default()
+        }),
         holding: vec![],
         seen: None,
     }

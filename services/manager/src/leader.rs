@@ -223,7 +223,8 @@ impl Leader {
     /// Places what waits, once for all that has been decided since the last time.
     fn place(&mut self) -> Result<(), StepDown> {
         let events = placement::place(&self.state, PLACE_MAX);
-        let placed = events.iter().filter(|e| matches!(e, Event::TaskAssigned(_))).count();
+        let counts = |e: &&Event| matches!(e, Event::TaskAssigned(_) | Event::TaskPreempting(_));
+        let placed = events.iter().filter(counts).count();
         if !events.is_empty() {
             self.record_own(SCHEDULER, events)?;
         }
@@ -286,6 +287,7 @@ const fn changes_room_or_line(event: &Event) -> bool {
         | Event::TaskCancelled(_)
         | Event::TaskRescheduled(_)
         | Event::TaskRestarted(_)
+        | Event::NamespaceLimited(_)
         | Event::WorkerRegistered(_)
         | Event::WorkerOffline(_)
         | Event::WorkerDraining(_)
@@ -298,6 +300,7 @@ const fn changes_room_or_line(event: &Event) -> bool {
         | Event::TaskStarted(_)
         | Event::TaskHealthy(_)
         | Event::TaskUnhealthy(_)
+        | Event::TaskPreempting(_)
         | Event::TaskStopping(_)
         | Event::ReportRefused(_)
         | Event::WorkerDrained(_) => false,

@@ -104,7 +104,7 @@ fn register(worker: &str) -> Command {
         worker_id: WorkerId::new(worker).unwrap(),
         incarnation: Incarnation::new(uuid::Uuid::from_u128(1)),
         installation: Installation::new(uuid::Uuid::from_u128(2)),
-        info: WorkerInfo {
+        info: Box::new(WorkerInfo {
             hostname: "host".into(),
             address: String::new(),
             zone: "z".into(),
@@ -113,7 +113,8 @@ fn register(worker: &str) -> Command {
             capacity: Resources { cpu_milli: 4000, memory: 1 << 30, disk: 1 << 30, slots: 100 },
             version: String::new(),
             started_at: Timestamp::default(),
-        },
+            ..WorkerInfo::default()
+        }),
         holding: Vec::new(),
         seen: None,
     })

@@ -80,6 +80,10 @@ pub(crate) enum Command {
     Activate(command::activate::Args),
     /// Forget a worker that will not come back
     Forget(command::forget::Args),
+    /// List namespaces, what they may use and what they do
+    Namespaces(command::namespaces::Args),
+    /// Limit what a namespace's tasks use at a time
+    Limit(command::namespaces::LimitArgs),
     /// Show what happened: the event log
     Events(command::events::Args),
     /// Show the cluster at a glance

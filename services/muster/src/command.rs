@@ -11,6 +11,7 @@ pub(crate) mod events;
 pub(crate) mod forget;
 pub(crate) mod logs;
 pub(crate) mod manager;
+pub(crate) mod namespaces;
 pub(crate) mod ps;
 pub(crate) mod replay;
 pub(crate) mod retry;
@@ -77,6 +78,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Start(args) => start::run(args, context).await,
         Command::Retry(args) => retry::run(args, context).await,
         Command::Workers(args) => workers::run(args, context).await,
+        Command::Namespaces(args) => namespaces::run(args, context).await,
+        Command::Limit(args) => namespaces::limit(args, context).await,
         Command::Drain(args) => drain::run(args, context).await,
         Command::Activate(args) => activate::run(args, context).await,
         Command::Forget(args) => forget::run(args, context).await,

@@ -6,7 +6,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 
 use muster_events::id::WorkerId;
-use muster_events::spec::Runtime;
+use muster_events::spec::{PORTS_DEFAULT, PortRange, Runtime};
 use muster_http::ListenConfig;
 
 /// Attempts a worker runs at a time unless configured otherwise.
@@ -21,6 +21,10 @@ pub struct WorkerConfig {
     pub zone: String,
     /// Words for constraints.
     pub labels: BTreeMap<String, String>,
+    /// Counted things that tasks may ask for by name.
+    pub devices: BTreeMap<String, u64>,
+    /// The ports of its host that it may allot to tasks; absent: none.
+    pub ports: Option<PortRange>,
     /// What it offers where that differs from what the machine has.
     pub capacity: CapacityOverrides,
     /// What it runs; absent: processes, and containers when Docker answers at its start. An installation that has
@@ -80,6 +84,8 @@ impl WorkerConfig {
             worker_id,
             zone: "default".to_owned(),
             labels: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            ports: Some(PORTS_DEFAULT),
             capacity: CapacityOverrides::default(),
             runtimes: None,
             data_dir: data_dir.into(),

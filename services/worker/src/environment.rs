@@ -35,6 +35,23 @@ pub(crate) struct Environment {
     fixed: [(&'static str, String); 3],
 }
 
+/// The ports and devices a task has. `MUSTER_PORT_<NAME>` is the one its program listens on; in a container that may be
+/// another than the host's, which is `MUSTER_HOST_PORT_<NAME>`.
+fn given(assignment: &Assignment) -> Vec<(String, String)> {
+    let mut given = Vec::new();
+    for ask in &assignment.spec.ports {
+        let Some(port) = assignment.ports.get(&ask.name) else { continue };
+        let name = ask.variable();
+        given.push((format!("MUSTER_PORT_{name}"), ask.to.unwrap_or(*port).to_string()));
+        given.push((format!("MUSTER_HOST_PORT_{name}"), port.to_string()));
+    }
+    for (name, count) in &assignment.spec.devices {
+        let name = name.to_ascii_uppercase().replace('-', "_");
+        given.push((format!("MUSTER_DEVICE_{name}"), count.to_string()));
+    }
+    given
+}
+
 impl Environment {
     /// The environment of this worker's tasks.
     pub(crate) fn new(cell: &Cell, worker: &WorkerId, installation: Installation) -> Self {
@@ -73,15 +90,59 @@ impl Environment {
     pub(crate) fn of<'a>(
         &'a self,
         assignment: &Assignment,
-    ) -> impl Iterator<Item = (&'static str, Cow<'a, str>)> + use<'a> {
+    ) -> impl Iterator<Item = (String, Cow<'a, str>)> + use<'a> {
         let attempt = assignment.attempt;
-        let job = (assignment.job != "-").then(|| (JOB_ID, Cow::Owned(assignment.job.clone())));
+        let job = (assignment.job != "-").then(|| (JOB_ID.to_owned(), Cow::Owned(assignment.job.clone())));
         let own = [
             (TASK_ID, Cow::Owned(attempt.task.to_string())),
             (ATTEMPT, Cow::Owned(attempt.number.to_string())),
             (TASK_INDEX, Cow::Owned(assignment.index.to_string())),
             (RUNTIME, Cow::Borrowed(assignment.spec.runtime.as_str())),
         ];
-        self.fixed.iter().map(|(name, value)| (*name, Cow::Borrowed(value.as_str()))).chain(own).chain(job)
+        let fixed = self.fixed.iter().map(|(name, value)| (*name, Cow::Borrowed(value.as_str())));
+        let told = fixed.chain(own).map(|(name, value)| (name.to_owned(), value));
+        told.chain(job).chain(given(assignment).into_iter().map(|(name, value)| (name, Cow::Owned(value))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use muster_events::id::{AttemptRef, TaskId};
+    use muster_events::spec::{PortAsk, TaskDefinition};
+    use std::sync::Arc;
+    use uuid::Uuid;
+
+    #[test]
+    fn a_task_is_told_its_ports_and_devices() {
+        let ask = |name: &str, to| PortAsk { name: name.into(), port: None, to };
+        let definition = TaskDefinition {
+            name: "x".into(),
+            image: Some("busybox".into()),
+            ports: vec![ask("http-api", Some(80)), ask("admin", None)],
+            devices: [("gpu".to_owned(), 2)].into(),
+            ..TaskDefinition::default()
+        };
+        let assignment = Assignment {
+            attempt: AttemptRef { task: TaskId::new(Uuid::from_u128(7)), number: 1, fence: 9 },
+            spec: Arc::new(definition.check().unwrap()),
+            index: 0,
+            job: "-".into(),
+            ports: [("admin".to_owned(), 20_001), ("http-api".to_owned(), 20_000)].into(),
+        };
+        let environment = Environment::new(
+            &Cell::default(),
+            &WorkerId::new("w").unwrap(),
+            Installation::new(Uuid::from_u128(1)),
+        );
+        let told: std::collections::BTreeMap<_, _> = environment.of(&assignment).collect();
+        for (name, value) in [
+            ("MUSTER_PORT_HTTP_API", "80"),
+            ("MUSTER_HOST_PORT_HTTP_API", "20000"),
+            ("MUSTER_PORT_ADMIN", "20001"),
+            ("MUSTER_DEVICE_GPU", "2"),
+        ] {
+            assert_eq!(told[name], value, "{name}");
+        }
     }
 }

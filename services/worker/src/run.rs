@@ -101,10 +101,14 @@ impl Worker {
             address: String::new(),
             zone: config.zone.clone(),
             labels: config.labels.clone(),
+            os: std::env::consts::OS.to_owned(),
+            devices: config.devices.clone(),
+            ports: config.ports,
             runtimes: runtimes.keys().copied().collect(),
             capacity: host.capacity(config.capacity),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: clock::now(),
+            ..WorkerInfo::default()
         };
         let (reporter, reporting) = report::channel();
         let node = Arc::new(Node::new(Parts {

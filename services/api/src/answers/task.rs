@@ -1,11 +1,13 @@
 //! Tasks.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use muster_domain::state::{Class, State, Task, TaskState};
-use muster_events::id::{JobId, TaskId, WorkerId};
+use muster_domain::state::{State, Task, TaskState};
+use muster_events::id::{JobId, Namespace, TaskId, WorkerId};
 use muster_events::spec::{
-    Constraint, HealthDefinition, Limits, RestartDefinition, Runtime, StopSignal, Strategy, TaskSpec, whole,
+    Affinity, Constraint, HealthDefinition, Limits, PortAsk, Preemption, RestartDefinition, Runtime, Spread,
+    StopSignal, Strategy, TaskSpec, whole,
 };
 use muster_events::time::Timestamp;
 use schemars::JsonSchema;
@@ -22,6 +24,8 @@ pub(crate) struct TaskAnswer<'a> {
     id: TaskId,
     /// A name for people.
     name: &'a str,
+    /// The namespace whose quota it counts for.
+    namespace: &'a str,
     /// The job it belongs to.
     job: Option<JobId>,
     /// Which copy of its definition it is, from 0.
@@ -60,6 +64,21 @@ pub(crate) struct TaskAnswer<'a> {
     /// What a worker must be like.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     constraints: &'a [Constraint],
+    /// What it should be like.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    affinities: &'a [Affinity],
+    /// Over what the tasks of its job are spread.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    spread: &'a [Spread],
+    /// Devices reserved for it, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    devices: &'a BTreeMap<String, u64>,
+    /// The ports of the host it asks for.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    ports: &'a [PortAsk],
+    /// The ports it has on its worker's host, by their names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_ports: Option<&'a BTreeMap<String, u16>>,
     /// How the worker is chosen.
     strategy: Strategy,
     /// Higher is placed first.
@@ -76,6 +95,8 @@ pub(crate) struct TaskAnswer<'a> {
     /// How to tell whether it is well; absent: it is not looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     health: Option<HealthDefinition>,
+    /// Whether tasks of lower priority are stopped to make room for it.
+    preemption: Preemption,
     /// `pending`, `scheduled`, `running`, `completed`, `failed`, `cancelled`.
     #[schemars(with = "String")]
     state: TaskState,
@@ -94,7 +115,7 @@ pub(crate) struct TaskAnswer<'a> {
     /// Whether it is well, as its health check has said last; null before that, and without a check.
     healthy: Option<bool>,
     /// In words: why it waits, failed or was cancelled.
-    reason: Option<&'a str>,
+    reason: Option<Cow<'a, str>>,
     /// Whether it has been told to stop and has not yet ended.
     stopping: bool,
     /// When it was submitted.
@@ -113,11 +134,17 @@ fn seconds(ms: u64) -> Number {
 }
 
 /// Why `task` is where it is. A task in line says what its class waits for.
-fn reason<'a>(state: &'a State, task: &'a Task) -> Option<&'a str> {
+fn reason<'a>(state: &'a State, id: TaskId, task: &'a Task) -> Option<Cow<'a, str>> {
+    if let Some(claim) = state.claims.get(&id) {
+        let count = claim.victims.len();
+        let tasks = if count == 1 { "task" } else { "tasks" };
+        let text =
+            format!("room is made for it on worker {}: {count} {tasks} of lower priority stop", claim.worker);
+        return Some(text.into());
+    }
     let in_line = task.state == TaskState::Pending && task.retry_at.is_none();
-    let blocked =
-        (in_line && !state.blocked.is_empty()).then(|| state.blocked.get(&Class::of(&task.spec))).flatten();
-    blocked.map(|b| &*b.reason).or(task.reason.as_deref())
+    let blocked = (in_line && !state.blocked.is_empty()).then(|| state.blocked.get(&task.class())).flatten();
+    blocked.map(|b| &*b.reason).or(task.reason.as_deref()).map(Cow::Borrowed)
 }
 
 impl<'a> TaskAnswer<'a> {
@@ -134,6 +161,7 @@ impl<'a> TaskAnswer<'a> {
         Self {
             id,
             name: &spec.name,
+            namespace: spec.namespace.as_ref().map_or("default", Namespace::as_str),
             job: task.job,
             index: task.index,
             image: spec.image.as_deref(),
@@ -150,12 +178,18 @@ impl<'a> TaskAnswer<'a> {
             limits: spec.limits,
             labels: &spec.labels,
             constraints: &spec.constraints,
+            affinities: &spec.affinities,
+            spread: &spec.spread,
+            devices: &spec.devices,
+            ports: &spec.ports,
+            host_ports: task.live_attempt().map(|a| &a.ports).filter(|ports| !ports.is_empty()),
             strategy: spec.strategy,
             priority: spec.priority,
             restart: spec.restart.as_ref().map(RestartDefinition::from),
             start_timeout_s: spec.start_timeout_ms.map(seconds),
             stop_signal: spec.stop_signal,
             health: spec.health.as_ref().map(HealthDefinition::from),
+            preemption: spec.preemption,
             state: task.state,
             worker_id: shown_worker(task),
             attempt: newest.map(|a| a.number),
@@ -164,7 +198,7 @@ impl<'a> TaskAnswer<'a> {
             handle: shown.and_then(|a| a.handle.as_deref()),
             exit_code: shown.and_then(|a| a.ending.as_ref()).and_then(|e| e.exit_code()),
             healthy: shown.and_then(|a| a.healthy),
-            reason: reason(state, task),
+            reason: reason(state, id, task),
             stopping: task.live_attempt().is_some_and(|a| a.stop.is_some()),
             created_at: task.submitted_at,
             scheduled_at: shown.map(|a| a.assigned_at),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use muster_domain::state::{State, TaskState, Worker, WorkerStatus};
 use muster_events::id::WorkerId;
-use muster_events::spec::Runtime;
+use muster_events::spec::{PortRange, Runtime};
 use muster_events::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -51,6 +51,23 @@ pub(crate) struct NodeInfo<'a> {
     disk: u64,
     /// The most tasks at a time.
     slots: u64,
+    /// The operating system; empty where it does not say.
+    os: &'a str,
+    /// What is installed on it.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    tools: &'a BTreeSet<String>,
+    /// Words of its own.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    tags: &'a BTreeSet<String>,
+    /// Devices it offers, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    devices: &'a BTreeMap<String, u64>,
+    /// Devices that are promised.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    used_devices: &'a BTreeMap<String, u64>,
+    /// The ports it may allot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ports: Option<PortRange>,
     /// muster's version there.
     version: &'a str,
     started_at: Timestamp,
@@ -123,6 +140,12 @@ impl<'a> WorkerStatusAnswer<'a> {
                 memory: info.capacity.memory,
                 disk: info.capacity.disk,
                 slots: info.capacity.slots,
+                os: &info.os,
+                tools: &info.tools,
+                tags: &info.tags,
+                devices: &info.devices,
+                used_devices: &worker.devices,
+                ports: info.ports,
                 version: &info.version,
                 started_at: info.started_at,
                 registered_at: worker.registered_at,

@@ -24,7 +24,7 @@ const LAST_EVENT_ID: &str = "last-event-id";
 const PAGE_DEFAULT: u64 = 100;
 const PAGE_MAX: u64 = 1000;
 /// Every type of event there is.
-const TYPES: [&str; 23] = [
+const TYPES: [&str; 25] = [
     "leader.elected",
     "command.rejected",
     "task.submitted",
@@ -33,6 +33,7 @@ const TYPES: [&str; 23] = [
     "task.started",
     "task.healthy",
     "task.unhealthy",
+    "task.preempting",
     "task.stopping",
     "task.completed",
     "task.failed",
@@ -42,6 +43,7 @@ const TYPES: [&str; 23] = [
     "task.rescheduled",
     "task.restarted",
     "report.refused",
+    "namespace.limited",
     "worker.registered",
     "worker.offline",
     "worker.draining",
@@ -173,4 +175,21 @@ async fn within_log(api: &Api, name: &str, seq: u64) -> Result<(), Problem> {
     let message =
         format!("is beyond the log, whose newest event is {newest}; read again from there or before");
     Err(bad_parameter(name, &seq.to_string(), message))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use muster_events::event::Event;
+
+    use super::TYPES;
+
+    #[test]
+    fn every_type_there_is_can_be_asked_for() {
+        let schema = schemars::schema_for!(Event).to_value();
+        let variants = schema["oneOf"].as_array().unwrap().iter();
+        let kinds: BTreeSet<_> = variants.map(|v| v["required"][0].as_str().unwrap()).collect();
+        assert_eq!(kinds, TYPES.into_iter().collect());
+    }
 }

@@ -165,10 +165,18 @@ impl Manager {
             capacity: Resources { cpu_milli: 2000, memory: 2 << 30, disk: 10 << 30, slots },
             version: "0".to_owned(),
             started_at: now().plus_seconds(-9045.0),
+            ..WorkerInfo::default()
         };
         let installation = Installation::new(Uuid::new_v4());
         let (holding, worker) = (Vec::new(), worker_id.clone());
-        let register = Register { worker_id: worker, incarnation, installation, info, holding, seen: None };
+        let register = Register {
+            worker_id: worker,
+            incarnation,
+            installation,
+            info: Box::new(info),
+            holding,
+            seen: None,
+        };
         let seq = self.send(name, Command::WorkerRegister(register)).await;
         let host = HostMetrics {
             cpu_percent: 12.5,

@@ -33,7 +33,7 @@ pub(super) fn decide(state: &State, request: &Request<'_>, c: &Register) -> Resu
             holding.contains(&attempt) || (again && (unseen || task.state == TaskState::Scheduled))
         };
         events = give_up_all(state, &c.worker_id, known, keep, &lost(c, again));
-        if again && known.online && events.is_empty() && stale.is_empty() && known.info == c.info {
+        if again && known.online && events.is_empty() && stale.is_empty() && known.info == *c.info {
             return Ok(events);
         }
     }

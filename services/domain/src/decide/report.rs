@@ -158,8 +158,8 @@ const fn runs(what: &What) -> bool {
     matches!(what, What::Started { .. } | What::Health { .. })
 }
 
-/// What the end of an attempt means for its task. A cancel outweighs every end, even a good one; a stop for a drain
-/// only those ends that the stop, or a loss, brought about. Of what is left the restart policy decides.
+/// What the end of an attempt means for its task. A cancel outweighs every end, even a good one; a stop for a drain, or
+/// to make room, only those ends that the stop, or a loss, brought about. Of what is left the restart policy decides.
 fn ended(report: &Report, task: &Task, attempt: &Attempt, ending: &Ending, now: Timestamp) -> Event {
     let end = || TaskEnded { attempt: report.attempt, at: report.at, ending: ending.clone() };
     match (ending, attempt.stop) {
@@ -170,6 +170,10 @@ fn ended(report: &Report, task: &Task, attempt: &Attempt, ending: &Ending, now: 
         (Ending::Stopped { .. }, Some(StopCause::Drain)) => {
             let why = format!("worker {} drains", attempt.worker);
             give_up(report.attempt.task, task, attempt, Some(ending), why)
+        }
+        (Ending::Stopped { .. }, Some(StopCause::Preempt)) => {
+            let why = task.reason.as_deref().unwrap_or("it made room for a task of higher priority");
+            give_up(report.attempt.task, task, attempt, Some(ending), why.to_owned())
         }
         _ => match restart::judge(report.attempt.task, task, ending, report.at, now) {
             Next::Retry { retry, at: retry_at } => {

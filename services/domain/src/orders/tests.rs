@@ -57,7 +57,7 @@ fn a_placement_starts_with_the_spec_named_once() {
     let (world, orders) = ordered(world, &placed);
     assert_eq!(text(&world, &orders), ["w1: start a#1, start a#1, start b#1"]);
     assert_eq!(orders[0].specs.len(), 2);
-    let Order::Start { attempt, spec, index, job } = &orders[0].orders[1] else { panic!() };
+    let Order::Start { attempt, spec, index, job, .. } = &orders[0].orders[1] else { panic!() };
     assert_eq!((*spec, *index, job.len()), (0, 1, 36));
     assert_eq!(attempt.fence, world.state.tasks[&attempt.task].attempt.as_ref().unwrap().fence);
 }

@@ -1,61 +1,78 @@
-//! Which workers a class of tasks cannot go to, in one fixed order.
+//! Which workers a class of tasks could ever run on, as far as runtime and constraints go.
 
-use muster_events::event::Filter;
-use muster_events::resources::Resources;
-use muster_events::spec::{Constraint, Operator};
+use std::rc::Rc;
 
-use super::View;
-use crate::state::{Class, WorkerStatus};
+use muster_events::id::WorkerId;
+use muster_events::spec::{Constraint, Runtime};
 
-/// The first filter that removes the worker; `None` if it can take a task of the class now.
-pub(super) fn first(class: &Class, worker: &View<'_>) -> Option<Filter> {
-    match worker.status {
-        WorkerStatus::Offline => Some(Filter::Offline),
-        WorkerStatus::Draining => Some(Filter::Draining),
-        WorkerStatus::Active => unfit(class, worker).or_else(|| lacks(&class.resources, worker)),
-    }
+use super::attributes::Test;
+use super::ranking::Members;
+use crate::fleet::{Fleet, Slot, places};
+
+/// The workers that take work and fit.
+#[derive(Debug)]
+pub(super) struct Fit {
+    pub(super) members: Members,
+    /// How many lack the runtime.
+    pub(super) lack_runtime: u32,
+    /// How many of the others do not meet the constraints.
+    pub(super) lack_traits: u32,
 }
 
-/// Why the worker could never take a task of the class, however empty it were.
-pub(super) fn unfit(class: &Class, worker: &View<'_>) -> Option<Filter> {
-    if !worker.info.runtimes.contains(&class.runtime) {
-        Some(Filter::Runtime)
-    } else if !class.constraints.iter().all(|c| meets(c, worker)) {
-        Some(Filter::Constraint)
-    } else if !worker.info.capacity.holds(&class.resources) {
-        Some(Filter::TooSmall)
-    } else {
-        None
+impl Fit {
+    pub(super) fn new(fleet: &Fleet, runtime: Runtime, constraints: &[Constraint]) -> Rc<Self> {
+        let lack_runtime = fleet.active() - fleet.offering(runtime);
+        let fit = Self { members: Members::All, lack_runtime, lack_traits: 0 };
+        if lack_runtime == 0 && constraints.is_empty() {
+            return Rc::new(fit);
+        }
+        let tests: Vec<_> = constraints.iter().map(Test::of).collect();
+        Rc::new(match tests.iter().find_map(Test::named) {
+            // Workers that are named need not be looked for.
+            Some(names) => {
+                let named = names.iter().filter_map(|name| fleet.find(&WorkerId::new(name).ok()?).ok());
+                let mut named: Vec<Slot> = named.collect();
+                named.sort_unstable();
+                named.dedup();
+                fit.of(fleet, runtime, &tests, named.into_iter().map(|s| (s.block, s.bit())))
+            }
+            None => fit.of(fleet, runtime, &tests, (0..).zip(fleet.blocks().iter().map(|b| b.all()))),
+        })
     }
-}
 
-/// The first resource of which the worker has not enough left.
-pub(super) fn lacks(need: &Resources, worker: &View<'_>) -> Option<Filter> {
-    let free = worker.info.capacity.minus(&worker.used);
-    if free.cpu_milli < need.cpu_milli {
-        Some(Filter::Cpu)
-    } else if free.memory < need.memory {
-        Some(Filter::Memory)
-    } else if free.disk < need.disk {
-        Some(Filter::Disk)
-    } else if free.slots < need.slots {
-        Some(Filter::Slots)
-    } else {
-        None
-    }
-}
-
-/// Whether a constraint holds on the worker.
-pub(super) fn meets(constraint: &Constraint, worker: &View<'_>) -> bool {
-    let found = match constraint.attribute.as_str() {
-        "worker" => Some(worker.id.as_str()),
-        "zone" => Some(worker.info.zone.as_str()),
-        "hostname" => Some(worker.info.hostname.as_str()),
-        other => other.strip_prefix("label.").and_then(|key| worker.info.labels.get(key)).map(String::as_str),
-    };
-    let equal = found == Some(constraint.value.as_str());
-    match constraint.operator {
-        Operator::Equal => equal,
-        Operator::NotEqual => !equal,
+    /// Those of `rows` that fit, all that could being among them.
+    fn of(
+        self,
+        fleet: &Fleet,
+        runtime: Runtime,
+        tests: &[Test<'_>],
+        rows: impl Iterator<Item = (u32, u64)>,
+    ) -> Self {
+        let (own, shared): (Vec<_>, Vec<_>) = tests.iter().partition(|t| t.is_own());
+        let mut judged: Vec<Option<bool>> = vec![None; fleet.traits_end()];
+        let mut list: Vec<(u32, u64)> = Vec::new();
+        let mut found = 0;
+        for (n, rows) in rows {
+            let block = &fleet.blocks()[n as usize];
+            let mut fitting = 0_u64;
+            for place in places(rows) {
+                let row = &block.rows()[place];
+                let alike = *judged[row.traits as usize].get_or_insert_with(|| {
+                    let traits = fleet.traits(row.traits);
+                    traits.runtimes.contains(&runtime) && shared.iter().all(|t| t.on_traits(traits))
+                });
+                if alike && own.iter().all(|t| t.on_own(&row.id, &row.hostname)) {
+                    fitting |= 1 << place;
+                }
+            }
+            found += fitting.count_ones();
+            match list.last_mut() {
+                Some((last, rows)) if *last == n => *rows |= fitting,
+                _ if fitting != 0 => list.push((n, fitting)),
+                _ => {}
+            }
+        }
+        let lack_traits = fleet.active() - self.lack_runtime - found;
+        Self { members: Members::Some(Rc::new(list)), lack_traits, ..self }
     }
 }

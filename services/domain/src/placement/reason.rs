@@ -1,16 +1,28 @@
 //! Why a class waits, in words. No word of it counts what is free at the moment: a reason changes only when what
 //! there is to wait for does.
 
-use muster_events::event::{Filter, Why};
-use muster_events::resources::Resources;
-use muster_events::spec::Operator;
+use std::collections::BTreeMap;
 
-use super::{View, filter};
-use crate::state::{Class, WorkerStatus};
+use muster_events::event::{Filter, Why};
+use muster_events::id::{Namespace, WorkerId};
+use muster_events::quota::Quota;
+use muster_events::resources::Resources;
+use muster_events::spec::{Operator, PortAsk};
+
+use super::attributes::Test;
+use crate::groups::Group;
+use crate::quota;
+use crate::state::{Class, Worker, WorkerStatus};
 
 /// The filters that say that a worker could take the task, once something on it ends.
-const ROOM: [(Filter, &str); 4] =
-    [(Filter::Cpu, "cpu"), (Filter::Memory, "memory"), (Filter::Disk, "disk"), (Filter::Slots, "slots")];
+const ROOM: [(Filter, &str); 6] = [
+    (Filter::Cpu, "cpu"),
+    (Filter::Memory, "memory"),
+    (Filter::Disk, "disk"),
+    (Filter::Slots, "slots"),
+    (Filter::Devices, "devices"),
+    (Filter::Ports, "ports"),
+];
 
 /// The most workers that a reason names.
 const NAMED_MAX: usize = 3;
@@ -22,45 +34,74 @@ pub(super) fn is_room(why: &Why) -> bool {
 }
 
 /// The reason, for people.
-pub(super) fn of(class: &Class, workers: &[View<'_>], why: &Why) -> String {
+pub(super) fn of(class: &Class, workers: &BTreeMap<WorkerId, Worker>, why: &Why) -> String {
     if workers.is_empty() {
         return "no workers are registered".to_owned();
     }
     if is_room(why) {
         let lacking = ROOM.iter().filter(|(f, _)| why.filtered.contains_key(f)).map(|(_, name)| *name);
         let lacking = lacking.collect::<Vec<_>>().join(", ");
-        return format!("waits for free {lacking}: needs {}", amounts(&class.resources));
+        return format!("waits for free {lacking}: needs {}", amounts(class));
     }
-    let able: Vec<_> = workers.iter().filter(|w| w.info.runtimes.contains(&class.runtime)).collect();
+    let able: Vec<_> = workers.iter().filter(|(_, w)| w.info.runtimes.contains(&class.runtime)).collect();
     if able.is_empty() {
         return format!("no worker has the {} runtime", class.runtime.as_str());
     }
-    let meeting: Vec<_> =
-        able.into_iter().filter(|w| class.constraints.iter().all(|c| filter::meets(c, w))).collect();
+    let tests: Vec<_> = class.constraints.iter().map(Test::of).collect();
+    let meets = |id, w: &Worker| tests.iter().all(|t| t.on_worker(id, &w.info));
+    let meeting: Vec<_> = able.into_iter().filter(|(id, w)| meets(id, w)).collect();
     if meeting.is_empty() {
         return constraints(class);
     }
-    let fitting: Vec<_> =
-        meeting.iter().filter(|w| w.info.capacity.holds(&class.resources)).copied().collect();
-    if fitting.is_empty() { too_small(&class.resources, &meeting) } else { away(&fitting) }
+    let holds = |w: &Worker| w.info.capacity.holds(&class.resources) && has(class, w);
+    let fitting: Vec<_> = meeting.iter().filter(|(_, w)| holds(w)).copied().collect();
+    if fitting.is_empty() {
+        return too_small(class, &meeting);
+    }
+    if why.filtered.contains_key(&Filter::Distinct) { apart(class) } else { away(&fitting) }
+}
+
+/// Of a class whose namespace has used up its quota.
+pub(super) fn over_quota(class: &Class, namespace: &Namespace, quota: &Quota) -> String {
+    let limits = Resources {
+        cpu_milli: quota.cpu_milli.unwrap_or(0),
+        memory: quota.memory.unwrap_or(0),
+        ..Resources::default()
+    };
+    let mut parts = resources(&limits);
+    parts.extend(quota.tasks.map(|n| format!("{n} task{}", if n == 1 { "" } else { "s" })));
+    let (limits, need) = (parts.join(", "), amounts(class));
+    if quota::allows(quota, &Resources::default(), &class.resources) {
+        format!("waits for room in the quota of namespace {namespace} ({limits}): needs {need}")
+    } else {
+        format!("the quota of namespace {namespace} ({limits}) is too small for it: needs {need}")
+    }
 }
 
 fn constraints(class: &Class) -> String {
-    let wanted = class.constraints.iter().map(|c| {
-        let sign = match c.operator {
-            Operator::Equal => "=",
-            Operator::NotEqual => "!=",
-        };
-        format!("{} {sign} {}", c.attribute, c.value)
-    });
-    let shown: Vec<_> = wanted.take(NAMED_MAX).collect();
+    let shown: Vec<_> = class.constraints.iter().take(NAMED_MAX).map(ToString::to_string).collect();
     let more = more(class.constraints.len());
     format!("no worker with the {} runtime is as it asks: {}{more}", class.runtime.as_str(), shown.join(", "))
 }
 
+fn apart(class: &Class) -> String {
+    let apart = class.constraints.iter().filter(|c| c.operator == Operator::Distinct);
+    let by: Vec<_> = apart.map(|c| c.attribute.as_str()).collect();
+    let whose = match class.group {
+        Some(Group::Name(_)) => "name",
+        _ => "job",
+    };
+    format!(
+        "is kept apart from the tasks of its {whose}: one is on every {} that could hold it",
+        by.join(" or ")
+    )
+}
+
 /// Names the first resource that no worker has enough of, and what the largest has.
-fn too_small(need: &Resources, workers: &[&View<'_>]) -> String {
-    let most = |of: fn(&Resources) -> u64| workers.iter().map(|w| of(&w.info.capacity)).max().unwrap_or(0);
+fn too_small(class: &Class, workers: &[(&WorkerId, &Worker)]) -> String {
+    let need = &class.resources;
+    let most =
+        |of: fn(&Resources) -> u64| workers.iter().map(|(_, w)| of(&w.info.capacity)).max().unwrap_or(0);
     let (cpu, memory, disk) = (most(|r| r.cpu_milli), most(|r| r.memory), most(|r| r.disk));
     if need.cpu_milli > cpu {
         let (need, cpu) = (cpu_cores(need.cpu_milli), cores(cpu));
@@ -74,13 +115,38 @@ fn too_small(need: &Resources, workers: &[&View<'_>]) -> String {
         let (need, disk) = (bytes(need.disk), bytes(disk));
         return format!("no worker can ever hold it: needs {need} of disk, the largest has {disk}");
     }
-    format!("no worker can ever hold it: needs {}, and none has all of it together", amounts(need))
+    for (name, need) in &class.devices {
+        let most = workers.iter().map(|(_, w)| w.info.devices.get(name).copied().unwrap_or(0)).max();
+        if most < Some(*need) {
+            let most = most.unwrap_or(0);
+            return format!("no worker can ever hold it: needs {need} {name}, the largest has {most}");
+        }
+    }
+    if !workers.iter().any(|(_, w)| can_allot(class, w)) {
+        return format!(
+            "no worker can ever hold it: needs {}, and none has such ports to allot",
+            ports(&class.ports)
+        );
+    }
+    format!("no worker can ever hold it: needs {}, and none has all of it together", amounts(class))
 }
 
-fn away(workers: &[&View<'_>]) -> String {
-    let shown = workers.iter().take(NAMED_MAX).map(|worker| {
-        let how = if worker.status == WorkerStatus::Offline { "offline" } else { "draining" };
-        format!("{} is {how}", worker.id)
+/// Whether a worker, were it empty, had the devices and the ports.
+fn has(class: &Class, worker: &Worker) -> bool {
+    let devices = &worker.info.devices;
+    class.devices.iter().all(|(name, need)| devices.get(name).is_some_and(|all| all >= need))
+        && can_allot(class, worker)
+}
+
+fn can_allot(class: &Class, worker: &Worker) -> bool {
+    let allotted = class.ports.iter().filter(|ask| ask.port.is_none()).count();
+    allotted == 0 || worker.info.ports.is_some_and(|range| range.size() as usize >= allotted)
+}
+
+fn away(workers: &[(&WorkerId, &Worker)]) -> String {
+    let shown = workers.iter().take(NAMED_MAX).map(|(id, worker)| {
+        let how = if worker.status() == WorkerStatus::Offline { "offline" } else { "draining" };
+        format!("{id} is {how}")
     });
     let shown = shown.collect::<Vec<_>>().join(", ");
     format!("the workers that could hold it take no work now: {shown}{}", more(workers.len()))
@@ -91,7 +157,19 @@ fn more(count: usize) -> String {
 }
 
 /// What a task needs, leaving out what it needs nothing of; one slot goes without saying unless it is all.
-fn amounts(need: &Resources) -> String {
+fn amounts(class: &Class) -> String {
+    let mut parts = resources(&class.resources);
+    parts.extend(class.devices.iter().map(|(name, count)| format!("{count} {name}")));
+    if !class.ports.is_empty() {
+        parts.push(ports(&class.ports));
+    }
+    if parts.is_empty() {
+        parts.push(format!("{} slot", class.resources.slots));
+    }
+    parts.join(", ")
+}
+
+fn resources(need: &Resources) -> Vec<String> {
     let mut parts = Vec::new();
     if need.cpu_milli > 0 {
         parts.push(cpu_cores(need.cpu_milli));
@@ -102,8 +180,15 @@ fn amounts(need: &Resources) -> String {
     if need.disk > 0 {
         parts.push(format!("{} of disk", bytes(need.disk)));
     }
-    if parts.is_empty() {
-        parts.push(format!("{} slot", need.slots));
+    parts
+}
+
+fn ports(asks: &[PortAsk]) -> String {
+    let fixed: Vec<_> = asks.iter().filter_map(|ask| ask.port).collect();
+    let free = asks.len() - fixed.len();
+    let mut parts: Vec<_> = fixed.iter().map(|port| format!("port {port}")).collect();
+    if free > 0 {
+        parts.push(format!("{free} port{}", if free == 1 { "" } else { "s" }));
     }
     parts.join(", ")
 }

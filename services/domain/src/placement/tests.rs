@@ -11,14 +11,14 @@ use crate::testing::{
 };
 
 /// A worker with so many cores, and so many GiB of memory.
-fn sized(name: &str, cores: u64, gib: u64) -> Command {
+pub(super) fn sized(name: &str, cores: u64, gib: u64) -> Command {
     let mut c = registration(name);
     c.info.capacity.cpu_milli = cores * 1000;
     c.info.capacity.memory = gib << 30;
     Command::WorkerRegister(c)
 }
 
-fn assigned(events: &[Event]) -> Vec<&TaskAssigned> {
+pub(super) fn assigned(events: &[Event]) -> Vec<&TaskAssigned> {
     let only = events.iter().filter_map(|e| match e {
         Event::TaskAssigned(a) => Some(a),
         _ => None,
@@ -26,7 +26,7 @@ fn assigned(events: &[Event]) -> Vec<&TaskAssigned> {
     only.collect()
 }
 
-fn waiting(events: &[Event]) -> Vec<&TaskWaiting> {
+pub(super) fn waiting(events: &[Event]) -> Vec<&TaskWaiting> {
     let only = events.iter().filter_map(|e| match e {
         Event::TaskWaiting(w) => Some(w),
         _ => None,
@@ -35,28 +35,28 @@ fn waiting(events: &[Event]) -> Vec<&TaskWaiting> {
 }
 
 /// Where the tasks went, in the order of the events.
-fn whither(world: &World) -> Vec<(String, String)> {
+pub(super) fn whither(world: &World) -> Vec<(String, String)> {
     let events = place(&world.state, 1000);
     let name = |a: &TaskAssigned| world.state.tasks[&a.task].spec.name.clone();
     assigned(&events).into_iter().map(|a| (name(a), a.worker.to_string())).collect()
 }
 
-fn went(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+pub(super) fn went(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(t, w)| ((*t).to_owned(), (*w).to_owned())).collect()
 }
 
 /// The one reason to wait.
-fn reason(world: &World) -> String {
+pub(super) fn reason(world: &World) -> String {
     let events = place(&world.state, 1000);
     let [one] = waiting(&events)[..] else { panic!("{events:?}") };
     one.reason.clone()
 }
 
-fn constraint(attribute: &str, operator: Operator, value: &str) -> Constraint {
+pub(super) fn constraint(attribute: &str, operator: Operator, value: &str) -> Constraint {
     Constraint { attribute: attribute.into(), operator, value: value.into() }
 }
 
-fn constrained(name: &str, constraints: &[Constraint]) -> Command {
+pub(super) fn constrained(name: &str, constraints: &[Constraint]) -> Command {
     submit_all([TaskDefinition { constraints: constraints.to_vec(), ..definition(name) }])
 }
 
@@ -191,26 +191,6 @@ fn each_worker_is_counted_under_the_first_filter_that_removes_it() {
 }
 
 #[test]
-fn constraints_look_at_name_zone_host_and_labels() {
-    let mut c = registration("w2");
-    c.info.zone = "moon".into();
-    c.info.labels = [("gpu".to_owned(), "yes".to_owned())].into();
-    let world = given([register("w1"), Command::WorkerRegister(c)]);
-    for (attribute, operator, value, worker) in [
-        ("worker", Operator::Equal, "w2", "w2"),
-        ("worker", Operator::NotEqual, "w2", "w1"),
-        ("zone", Operator::Equal, "moon", "w2"),
-        ("zone", Operator::NotEqual, "moon", "w1"),
-        ("hostname", Operator::Equal, "host-of-w2", "w2"),
-        ("label.gpu", Operator::Equal, "yes", "w2"),
-        ("label.gpu", Operator::NotEqual, "yes", "w1"),
-    ] {
-        let world = world.clone().and(constrained("a", &[constraint(attribute, operator, value)]));
-        assert_eq!(whither(&world), went(&[("a", worker)]), "{attribute} {operator:?} {value}");
-    }
-}
-
-#[test]
 fn reasons_to_wait_read_plainly() {
     let task = |change: fn(&mut TaskDefinition)| {
         let mut def = definition("a");
@@ -320,3 +300,8 @@ fn classes_learn_what_others_took() {
 fn nothing_waits_nothing_happens() {
     assert_eq!(place(&running(["a"]).state, 1000), []);
 }
+
+mod asks;
+mod devices;
+mod preempt;
+mod quotas;

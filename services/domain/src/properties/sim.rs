@@ -106,7 +106,7 @@ impl Sim {
         let zone = shape.zone.map(|which| Constraint {
             attribute: "zone".into(),
             operator: if shape.spread { Operator::Equal } else { Operator::NotEqual },
-            value: zone(u8::from(which)),
+            value: zone(u8::from(which)).into(),
         });
         let task = TaskDefinition {
             id: own.then(|| id(&format!("task-{given}"))),
@@ -272,9 +272,10 @@ impl Sim {
 
     pub(super) fn place(&mut self, limit: usize) {
         let events = placement::place(&self.state, limit);
-        let placed = events.iter().filter(|e| matches!(e, Event::TaskAssigned(_))).count();
-        assert!(placed <= limit);
+        let counts = |e: &&Event| matches!(e, Event::TaskAssigned(_) | Event::TaskPreempting(_));
+        assert!(events.iter().filter(counts).count() <= limit);
         assert_eq!(bytes(&events), bytes(&placement::place(&self.state, limit)));
+        placement::oracle::check(&self.state, &events, self.now);
         self.commit(Cause { command: None, actor: Actor::new(SCHEDULER).unwrap(), trace: None }, events);
     }
 
@@ -394,7 +395,8 @@ impl Sim {
             if let Event::TaskAssigned(e) = event {
                 let worker = &probe.workers[&e.worker];
                 assert_eq!(worker.status(), WorkerStatus::Active, "{e:?}");
-                assert!(worker.free().holds(&probe.tasks[&e.task].spec.resources), "{e:?}");
+                let held = probe.claims.contains_key(&e.task);
+                assert!(held || worker.free().holds(&probe.tasks[&e.task].spec.resources), "{e:?}");
                 let attempt = AttemptRef { task: e.task, number: e.number, fence: probe.next_seq };
                 self.attempts.push((attempt, e.worker.clone()));
             }

@@ -306,6 +306,7 @@ fn illegal_moves_are_refused() {
         worker: worker_id("w1"),
         why: None,
         why_seq: None,
+        ports: Default::default(),
     };
     illegal(&world, &Event::TaskAssigned(assigned), "waits for its time");
     illegal(&world.happened(std::slice::from_ref(&ready)), &ready, "pending");

@@ -1,5 +1,6 @@
 //! `muster submit`: runs tasks.
 
+pub(crate) mod asks;
 pub(crate) mod definition;
 mod failing;
 mod many;
@@ -74,12 +75,26 @@ struct TaskArgs {
     /// A label to find it by (may be repeated)
     #[arg(short, long, value_parser = definition::pair, value_name = "KEY=VALUE")]
     label: Vec<(String, String)>,
-    /// What the worker must be like: worker=w-01, zone!=b, label.disk=ssd (may be repeated)
-    #[arg(short, long, value_parser = definition::constraint, value_name = "ATTRIBUTE=VALUE")]
+    /// What the worker must be like: worker=w-01, zone!=b, label.disk=ssd, "version>=1.2", "zone in a,b",
+    /// "tags contains gpu", "hostname regex ^db", "worker distinct" (may be repeated)
+    #[arg(short, long, value_parser = asks::constraint, value_name = "COMPARISON")]
     constraint: Vec<muster_events::spec::Constraint>,
-    /// Prefer the emptiest worker instead of the fullest that fits
-    #[arg(long)]
-    spread: bool,
+    /// What it should be like, with a weight from -100 to 100 [default: 100]: 50:zone=a (may be repeated)
+    #[arg(long, allow_hyphen_values = true, value_parser = asks::affinity, value_name = "[WEIGHT:]COMPARISON")]
+    affinity: Vec<muster_events::spec::Affinity>,
+    /// Spread the tasks of its job evenly over zone, worker, hostname or label.KEY (may be repeated)
+    #[arg(long, value_parser = asks::spread, value_name = "[WEIGHT:]ATTRIBUTE")]
+    spread: Vec<muster_events::spec::Spread>,
+    /// Devices it gets for itself, by name and number: gpu=1 (may be repeated)
+    #[arg(long, value_parser = asks::device, value_name = "NAME=COUNT")]
+    device: Vec<(String, u64)>,
+    /// A port of the host, one that is free or the one given, and the container's that it leads to: http, http=8080,
+    /// http:80, http=8080:80 (may be repeated)
+    #[arg(short, long, value_parser = asks::port, value_name = "NAME[=PORT][:TO]")]
+    port: Vec<muster_events::spec::PortAsk>,
+    /// Prefer the fullest worker that fits, or the emptiest
+    #[arg(long, value_parser = asks::strategy, default_value = "best-fit", value_name = "best-fit|spread")]
+    strategy: muster_events::spec::Strategy,
     /// Copies to run
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u32>,
@@ -92,6 +107,12 @@ struct TaskArgs {
     /// Placed before tasks of lower priority: -1000 to 1000
     #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_name = "N")]
     priority: i32,
+    /// Wait rather than have tasks of lower priority stopped to make room
+    #[arg(long)]
+    no_preempt: bool,
+    /// The namespace whose quota it counts for [default: default]
+    #[arg(long, value_name = "NAME")]
+    namespace: Option<muster_events::id::Namespace>,
     /// Working folder (absolute)
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,

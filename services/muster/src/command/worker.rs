@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use muster_events::id::WorkerId;
+use muster_events::spec::{PORTS_DEFAULT, PortRange};
 use muster_log::nats::Streams;
 use muster_worker::{CapacityOverrides, WorkerConfig};
 use tokio::sync::oneshot;
@@ -40,6 +41,9 @@ pub(crate) struct Args {
     /// Disk it offers [default: all]
     #[arg(long, value_parser = units::bytes, value_name = "BYTES")]
     disk: Option<u64>,
+    /// Devices it offers, by name and number: gpu=4 (may be repeated)
+    #[arg(long = "device", value_parser = device, value_name = "NAME=COUNT")]
+    devices: Vec<(String, u64)>,
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
@@ -61,6 +65,9 @@ pub(crate) struct Settings {
     /// A label for constraints (may be repeated)
     #[arg(long = "worker-label", value_parser = pair, value_name = "KEY=VALUE")]
     labels: Vec<(String, String)>,
+    /// The ports of its host that it may give to tasks; workers on one host may name the same
+    #[arg(long, default_value_t = PORTS_DEFAULT, value_name = "FROM-TO")]
+    ports: PortRange,
     /// Docker's socket [default: DOCKER_HOST, else /var/run/docker.sock]
     #[arg(long, value_name = "PATH")]
     docker_socket: Option<String>,
@@ -78,6 +85,7 @@ impl Settings {
         WorkerConfig {
             zone: self.zone.clone(),
             labels: self.labels.iter().cloned().collect(),
+            ports: Some(self.ports),
             capacity: CapacityOverrides { slots: Some(self.slots), ..CapacityOverrides::default() },
             runtimes: (!self.runtimes.is_empty()).then(|| self.runtimes.iter().copied().collect()),
             docker_socket: self.docker_socket.clone(),
@@ -87,6 +95,7 @@ impl Settings {
     }
 }
 
+pub(crate) use super::submit::asks::device;
 pub(crate) use super::submit::definition::{pair, runtime};
 
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
@@ -103,6 +112,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     config.capacity.cpu_milli = args.cpu.map(thousandths).transpose()?;
     config.capacity.memory = args.memory;
     config.capacity.disk = args.disk;
+    config.devices = args.devices.into_iter().collect();
     let mut parts = Parts::default();
     let (ready, heard) = oneshot::channel();
     parts.start(format!("worker {id}"), muster_worker::run(config, bus, parts.token(), ready));
@@ -128,7 +138,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     clippy::cast_sign_loss,
     reason = "checked to be positive and small"
 )]
-fn thousandths(cores: f64) -> Result<u64, Failure> {
+pub(crate) fn thousandths(cores: f64) -> Result<u64, Failure> {
     if cores.is_finite() && (0.0..=1e6).contains(&cores) {
         return Ok((cores * 1000.0).round() as u64);
     }

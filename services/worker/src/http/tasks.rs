@@ -46,7 +46,7 @@ pub(super) async fn submit(
     task.constraints.push(Constraint {
         attribute: "worker".to_owned(),
         operator: Operator::Equal,
-        value: web.node.worker.to_string(),
+        value: web.node.worker.to_string().into(),
     });
     let spec = Arc::new(task.check().map_err(Problem::invalid)?);
     let known = web.node.desk().tasks.get(id).is_some();

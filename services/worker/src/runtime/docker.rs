@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bollard::errors::Error;
-use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
+use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, PortBinding};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, RemoveContainerOptionsBuilder,
     StartContainerOptions, StatsOptionsBuilder,
@@ -224,6 +224,7 @@ impl Docker {
             image: spec.image.clone(),
             cmd: (!spec.command.is_empty()).then(|| spec.command.clone()),
             env: Some(env.collect()),
+            exposed_ports: published(assignment).map(|ports| ports.into_keys().collect()),
             working_dir: spec.workdir.clone(),
             labels: Some(labels::of(&self.cell, self.installation, &self.environment, assignment)),
             host_config: Some(HostConfig {
@@ -232,6 +233,7 @@ impl Docker {
                 memory_swap: memory,
                 nano_cpus: limit(spec.resources.cpu_milli.saturating_mul(1_000_000)),
                 pids_limit: spec.pids.and_then(limit),
+                port_bindings: published(assignment),
                 log_config: Some(HostConfigLogConfig {
                     typ: Some("json-file".to_owned()),
                     // Read while it is written; the engine's own copy need not grow without end.
@@ -245,6 +247,22 @@ impl Docker {
             ..ContainerCreateBody::default()
         }
     }
+}
+
+/// The container's ports with those of the host that lead to them: a port is a task's for TCP and UDP alike.
+fn published(assignment: &Assignment) -> Option<HashMap<String, Option<Vec<PortBinding>>>> {
+    let mut all = HashMap::new();
+    for ask in &assignment.spec.ports {
+        let Some(port) = assignment.ports.get(&ask.name) else { continue };
+        for protocol in ["tcp", "udp"] {
+            let binding = PortBinding { host_ip: None, host_port: Some(port.to_string()) };
+            all.entry(format!("{}/{protocol}", ask.to.unwrap_or(*port)))
+                .or_insert_with(|| Some(Vec::new()))
+                .get_or_insert_default()
+                .push(binding);
+        }
+    }
+    (!all.is_empty()).then_some(all)
 }
 
 impl Runtime for Docker {

@@ -161,7 +161,13 @@ impl Driver {
     /// Orders these attempts.
     pub(crate) async fn order_again(&self, definition: &TaskDefinition, attempts: &[AttemptRef]) {
         let spec: Arc<TaskSpec> = Arc::new(definition.check().unwrap());
-        let start = |a: &AttemptRef| Order::Start { attempt: *a, spec: 0, index: 0, job: "-".into() };
+        let start = |a: &AttemptRef| Order::Start {
+            attempt: *a,
+            spec: 0,
+            index: 0,
+            job: "-".into(),
+            ports: [].into(),
+        };
         self.send(vec![spec], attempts.iter().map(start).collect()).await;
     }
 

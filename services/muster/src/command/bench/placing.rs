@@ -40,12 +40,13 @@ impl Standin {
             capacity: Resources { cpu_milli: 0, memory: 0, disk: 0, slots: 10_000_000 },
             version: String::new(),
             started_at: now(),
+            ..WorkerInfo::default()
         };
         let register = Register {
             worker_id: id.clone(),
             incarnation,
             installation: Installation::new(uuid::Uuid::new_v4()),
-            info,
+            info: Box::new(info),
             holding: Vec::new(),
             seen: None,
         };
@@ -96,8 +97,11 @@ async fn send(rig: &Rig, worker: &WorkerId, command: &Command) -> Result<(), Fai
 /// Tasks a second of one submit of `count`, from its publication to the last placement in the log.
 pub(super) async fn place(rig: &Rig, standin: &Standin, count: u32) -> Result<f64, Failure> {
     let bus = rig.bus()?;
-    let there =
-        Constraint { attribute: "worker".into(), operator: Operator::Equal, value: standin.id.to_string() };
+    let there = Constraint {
+        attribute: "worker".into(),
+        operator: Operator::Equal,
+        value: standin.id.to_string().into(),
+    };
     let task = TaskDefinition {
         name: "bench".into(),
         command: vec!["true".into()],

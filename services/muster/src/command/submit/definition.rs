@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use muster_events::spec::{Constraint, Limits, Operator, Runtime, Strategy, TaskDefinition};
+use muster_events::spec::{Limits, Preemption, Runtime, TaskDefinition};
 
 use super::Args;
 use crate::exit::Failure;
@@ -21,6 +21,7 @@ pub(super) fn of(args: Args) -> Result<TaskDefinition, Failure> {
     Ok(TaskDefinition {
         id: options.id,
         name,
+        namespace: options.namespace,
         image: options.image,
         command: args.command,
         args: Vec::new(),
@@ -36,8 +37,13 @@ pub(super) fn of(args: Args) -> Result<TaskDefinition, Failure> {
         limits: limits(options.limit)?,
         labels: once_each(options.label, "--label")?,
         constraints: options.constraint,
-        strategy: if options.spread { Strategy::Spread } else { Strategy::BestFit },
+        affinities: options.affinity,
+        spread: options.spread,
+        devices: options.device.into_iter().collect(),
+        ports: options.port,
+        strategy: options.strategy,
         priority: options.priority,
+        preemption: if options.no_preempt { Preemption::Never } else { Preemption::Lower },
         restart: options.failing.restart(),
         start_timeout_s: options.failing.start_timeout_s(),
         stop_signal: options.failing.stop_signal(),
@@ -95,18 +101,6 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// `ATTRIBUTE=VALUE` or `ATTRIBUTE!=VALUE`.
-pub(super) fn constraint(text: &str) -> Result<Constraint, String> {
-    let (attribute, value) = pair(text)?;
-    let (attribute, operator) = match attribute.strip_suffix('!') {
-        Some(attribute) => (attribute.to_owned(), Operator::NotEqual),
-        None => (attribute, Operator::Equal),
-    };
-    // `==` is how some people write equality.
-    let value = value.strip_prefix('=').map(str::to_owned).unwrap_or(value);
-    Ok(Constraint { attribute: attribute.trim().to_owned(), operator, value: value.trim().to_owned() })
-}
-
 /// A runtime by its name.
 pub(crate) fn runtime(text: &str) -> Result<Runtime, String> {
     [Runtime::Auto, Runtime::Docker, Runtime::Process]
@@ -121,6 +115,7 @@ mod tests {
     use crate::cli::{Cli, Command};
     use clap::Parser as _;
     use muster_events::spec::{Check, HttpCheck, RestartPolicy, StopSignal, TcpCheck};
+    use muster_events::spec::{Operator, Strategy};
 
     fn parse(line: &str) -> Result<TaskDefinition, Failure> {
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
@@ -132,7 +127,7 @@ mod tests {
     fn options_become_a_definition() {
         let task = parse(
             "muster submit --cpu 0.5 --memory 64MiB --timeout 1m --env A=1=2 --label k= --constraint zone!=b \
-             --limit open_files=64 -n 3 --priority -5 --spread -- /bin/echo a",
+             --limit open_files=64 -n 3 --priority -5 --strategy spread --spread zone --affinity -9:zone=c -- /bin/echo a",
         )
         .unwrap();
         assert_eq!((task.name.as_str(), task.cpu, task.memory), ("echo", 0.5, 64 << 20));
@@ -142,7 +137,11 @@ mod tests {
         assert_eq!(task.limits.open_files, Some(64));
         assert_eq!(task.strategy, Strategy::Spread);
         let c = &task.constraints[0];
-        assert_eq!((c.attribute.as_str(), c.operator, c.value.as_str()), ("zone", Operator::NotEqual, "b"));
+        assert_eq!(
+            (c.attribute.as_str(), c.operator, c.value.text().unwrap()),
+            ("zone", Operator::NotEqual, "b")
+        );
+        assert_eq!((task.spread[0].weight, task.affinities[0].weight), (100, -9));
         task.check().unwrap();
     }
 

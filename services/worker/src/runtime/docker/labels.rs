@@ -1,6 +1,6 @@
 //! A container's labels: all that a later life of the worker needs to adopt it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use muster_events::id::{AttemptRef, Installation};
@@ -58,6 +58,8 @@ pub(super) fn read(labels: &HashMap<String, String>) -> Option<Assignment> {
         spec: Arc::new(spec),
         index: text(INDEX)?.parse().ok()?,
         job: text(JOB)?.clone(),
+        // It has been told them, and the engine publishes them.
+        ports: BTreeMap::new(),
     })
 }
 
@@ -77,6 +79,7 @@ mod tests {
             spec: Arc::new(definition.check().unwrap()),
             index: 2,
             job: "-".into(),
+            ports: [].into(),
         };
         let (cell, installation) = (Cell::default(), Installation::new(Uuid::from_u128(1)));
         let environment = Environment::new(&cell, &WorkerId::new("w").unwrap(), installation);
