@@ -302,6 +302,17 @@ pub enum StopCause {
     Preempt,
 }
 
+impl StopCause {
+    /// The word in events and explanations.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cancel => "cancel",
+            Self::Drain => "drain",
+            Self::Preempt => "preempt",
+        }
+    }
+}
+
 /// Data of `task.stopping`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskStopping {

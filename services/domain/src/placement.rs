@@ -16,10 +16,13 @@
 mod attributes;
 mod candidates;
 mod division;
+mod explain;
 mod filter;
 mod preempt;
 mod ranking;
 mod reason;
+mod verdict;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet, btree_set};
 use std::rc::Rc;
@@ -39,8 +42,10 @@ use crate::ports::PortBook;
 use crate::quota;
 use crate::state::{Class, Line, State, Worker};
 use candidates::{Candidates, News};
+pub use explain::{Explanation, Look, Verdict, explain};
 use filter::Fit;
 use preempt::Tenancies;
+pub use reason::Cause;
 
 /// Places waiting tasks, and says of classes that cannot be placed why they wait where that is news.
 ///
@@ -387,7 +392,7 @@ impl<'a> Round<'a> {
         if known.is_some_and(|b| reason::is_room(&b.why) && reason::is_room(&why)) {
             return;
         }
-        let reason = reason::of(queue.class, &self.state.workers, &why);
+        let (_, reason) = reason::of(queue.class, &self.state.workers, &why);
         self.say(queue, task, reason, why);
     }
 

@@ -13,7 +13,7 @@ use crate::ports::PortBook;
 use crate::state::{Class, State};
 
 /// The most candidates that a [`Why`] names.
-const BEST_MAX: usize = 5;
+pub(super) const BEST_MAX: usize = 5;
 
 /// The candidates of one class, in as many cells as it tells apart.
 pub(super) struct Candidates<'a> {

@@ -6,68 +6,49 @@ use std::collections::{BTreeMap, BTreeSet};
 use muster_events::event::{Event, Filter, StopCause, TaskPreempting};
 use muster_events::id::{TaskId, WorkerId};
 use muster_events::resources::Resources;
-use muster_events::spec::{Operator, Preemption, Strategy};
+use muster_events::spec::Preemption;
 use muster_events::time::Timestamp;
 
-use super::attributes::{Test, dividing_of};
-use super::{FIT_WEIGHT, SCORE_MAX, score};
+use super::verdict::Judge;
 use crate::claims::has_room;
 use crate::evolve;
-use crate::state::{Class, State, Task, Worker, WorkerStatus};
+use crate::state::{Class, State, Task, Worker};
 
-/// The worker that a task of the class goes to.
-pub(crate) fn best(state: &State, class: &Class) -> Option<WorkerId> {
-    let fitting: Vec<_> = state.workers.iter().filter(|(id, w)| fits(state, class, id, w)).collect();
+/// The worker that a task of the class goes to, and how many workers each filter removes.
+fn looked_at(state: &State, class: &Class) -> (Option<WorkerId>, BTreeMap<Filter, u32>) {
+    let judge = Judge::new(state, class);
+    let (mut fitting, mut filtered) = (Vec::new(), BTreeMap::new());
+    for (id, worker) in &state.workers {
+        match judge.obstacle(id, worker) {
+            None => fitting.push((id, worker)),
+            Some(obstacle) => *filtered.entry(obstacle.filter).or_default() += 1,
+        }
+    }
+    let fewest = judge.fewest(&fitting);
     let mut best: Option<(u32, &WorkerId)> = None;
-    for (id, worker) in &fitting {
-        let score = whole_score(state, class, id, worker, &fitting);
+    for (id, worker) in fitting {
+        let score = judge.score(id, worker, &fewest);
         if best.is_none_or(|(highest, _)| score > highest) {
             best = Some((score, id));
         }
     }
-    best.map(|(_, id)| id.clone())
+    (best.map(|(_, id)| id.clone()), filtered)
 }
 
-fn fits(state: &State, class: &Class, id: &WorkerId, worker: &Worker) -> bool {
-    suits(state, class, id, worker)
-        && worker.free().holds(&class.resources)
-        && class.devices.iter().all(|(name, need)| free_devices(worker, name) >= *need)
+/// The worker that a task of the class goes to.
+pub(crate) fn best(state: &State, class: &Class) -> Option<WorkerId> {
+    looked_at(state, class).0
 }
 
-/// Whether it fits, but for resources and devices.
+/// Whether it fits a worker, but for what others on it take.
 fn suits(state: &State, class: &Class, id: &WorkerId, worker: &Worker) -> bool {
-    worker.status() == WorkerStatus::Active
-        && worker.info.runtimes.contains(&class.runtime)
-        && class.constraints.iter().all(|c| Test::of(c).on_worker(id, &worker.info))
-        && has_ports(state, class, worker)
-        && class.constraints.iter().filter(|c| c.operator == Operator::Distinct).all(|c| {
-            let value = dividing_of(&c.attribute, id, &worker.info).unwrap();
-            !counts(state, class, &c.attribute).contains_key(value)
-        })
+    let obstacle = Judge::new(state, class).unfit(id, worker);
+    obstacle.is_none_or(|o| o.filter == Filter::TooSmall && has_ports_to_allot(class, worker))
 }
 
-/// None where more is held than the victims have left so far.
-fn free_devices(worker: &Worker, name: &str) -> u64 {
-    let count = |of: &BTreeMap<String, u64>| of.get(name).copied().unwrap_or(0);
-    count(&worker.info.devices).saturating_sub(count(&worker.devices) + count(&worker.held.devices))
-}
-
-fn has_ports(state: &State, class: &Class, worker: &Worker) -> bool {
-    let mut taken = BTreeSet::new();
-    for attempt in state.tasks.values().filter_map(|t| t.live_attempt()) {
-        if state.workers[&attempt.worker].info.hostname == worker.info.hostname {
-            taken.extend(attempt.ports.values().copied());
-        }
-    }
-    for claim in state.claims.values() {
-        if state.workers[&claim.worker].info.hostname == worker.info.hostname {
-            taken.extend(claim.ports.values().copied());
-        }
-    }
-    let fixed: BTreeSet<_> = class.ports.iter().filter_map(|ask| ask.port).collect();
-    let range = worker.info.ports.into_iter().flat_map(|r| r.from..=r.to);
-    let open = range.filter(|port| !taken.contains(port) && !fixed.contains(port)).count();
-    fixed.is_disjoint(&taken) && class.ports.len() - fixed.len() <= open
+fn has_ports_to_allot(class: &Class, worker: &Worker) -> bool {
+    let allotted = class.ports.iter().filter(|ask| ask.port.is_none()).count();
+    worker.info.ports.map_or(0, |range| range.size() as usize) >= allotted
 }
 
 /// What will be free on a worker when these tasks and all that are stopping have left: resources, and devices by name.
@@ -151,63 +132,6 @@ fn check_preempting(state: &State, e: &TaskPreempting) {
     assert!(future(state, &class, worker, &|id, _| victims.contains(&id)), "{e:?}");
 }
 
-/// How many live tasks of the class's group there are on each value of an attribute.
-fn counts(state: &State, class: &Class, attribute: &str) -> BTreeMap<String, u32> {
-    let mut counts = BTreeMap::new();
-    for (id, task) in &state.tasks {
-        if class.group.is_none() || task.class().group != class.group {
-            continue;
-        }
-        let claimed = state.claims.get(id).map(|c| &c.worker);
-        let Some(at) = task.live_attempt().map(|a| &a.worker).or(claimed) else { continue };
-        if let Some(value) = dividing_of(attribute, at, &state.workers[at].info) {
-            *counts.entry(value.to_owned()).or_default() += 1;
-        }
-    }
-    counts
-}
-
-fn whole_score(
-    state: &State,
-    class: &Class,
-    id: &WorkerId,
-    worker: &Worker,
-    fitting: &[(&WorkerId, &Worker)],
-) -> u32 {
-    let used = worker.info.capacity.minus(&worker.free());
-    let fit = score(class.strategy, &used.plus(&class.resources), &worker.info.capacity);
-    let share = class.devices.iter().map(|(name, need)| {
-        let all = worker.info.devices[name];
-        u32::try_from((all - free_devices(worker, name) + need) * u64::from(SCORE_MAX) / all).unwrap()
-    });
-    let share = share.max().unwrap_or(0);
-    let fit = match class.strategy {
-        Strategy::BestFit => fit.max(share),
-        Strategy::Spread => fit.min(SCORE_MAX - share),
-    };
-    let (mut sum, mut weights) = (FIT_WEIGHT * fit, FIT_WEIGHT);
-    for affinity in &class.affinities {
-        weights += affinity.weight.unsigned_abs();
-        let holds =
-            Test::new(&affinity.attribute, affinity.operator, &affinity.value).on_worker(id, &worker.info);
-        if holds == (affinity.weight > 0) {
-            sum += affinity.weight.unsigned_abs() * SCORE_MAX;
-        }
-    }
-    for spread in &class.spread {
-        weights += spread.weight.unsigned_abs();
-        let counts = counts(state, class, &spread.attribute);
-        let count = |(id, w): (&WorkerId, &Worker)| {
-            dividing_of(&spread.attribute, id, &w.info).map(|v| counts.get(v).copied().unwrap_or(0))
-        };
-        let fewest = fitting.iter().filter_map(|w| count(*w)).min();
-        if let Some((count, fewest)) = count((id, worker)).zip(fewest) {
-            sum += spread.weight.unsigned_abs() * (SCORE_MAX / (1 + count - fewest));
-        }
-    }
-    sum / weights
-}
-
 /// Applies what placement said, and checks each choice on the way.
 pub(crate) fn check(state: &State, events: &[Event], at: Timestamp) -> State {
     let mut state = state.clone();
@@ -220,8 +144,11 @@ pub(crate) fn check(state: &State, events: &[Event], at: Timestamp) -> State {
             }
             Event::TaskAssigned(e) => {
                 assert!(within_quota(&state, &state.tasks[&e.task].class()), "{e:?}");
-                let expected = best(&state, &state.tasks[&e.task].class());
+                let (expected, filtered) = looked_at(&state, &state.tasks[&e.task].class());
                 assert_eq!(expected.as_ref(), Some(&e.worker), "{e:?}");
+                if let Some(why) = &e.why {
+                    assert_eq!(filtered, why.filtered, "{e:?}");
+                }
             }
             Event::TaskWaiting(e) => {
                 let class = state.tasks[&e.task].class();
@@ -229,7 +156,7 @@ pub(crate) fn check(state: &State, events: &[Event], at: Timestamp) -> State {
                     assert!(!within_quota(&state, &class), "{e:?}");
                 } else {
                     assert!(within_quota(&state, &class), "{e:?}");
-                    assert_eq!(best(&state, &class), None, "{e:?}");
+                    assert_eq!(looked_at(&state, &class), (None, e.why.filtered.clone()), "{e:?}");
                     assert!(!could_preempt(&state, &class), "{e:?}");
                 }
             }

@@ -7,12 +7,74 @@ use muster_events::event::{Filter, Why};
 use muster_events::id::{Namespace, WorkerId};
 use muster_events::quota::Quota;
 use muster_events::resources::Resources;
-use muster_events::spec::{Operator, PortAsk};
+use muster_events::spec::Operator;
 
 use super::attributes::Test;
+use super::words::{amounts, bytes, cores, cpu_cores, ports, resources};
 use crate::groups::Group;
 use crate::quota;
 use crate::state::{Class, Worker, WorkerStatus};
+
+/// What a task waits for, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// There are no workers at all.
+    NoWorkers,
+    /// No worker has the runtime.
+    Runtime,
+    /// No worker is as its constraints ask.
+    Constraint,
+    /// No worker could hold it even when empty.
+    TooSmall,
+    /// It is kept apart from tasks that are everywhere.
+    Distinct,
+    /// The workers that could hold it are draining or offline.
+    Unavailable,
+    /// Something on a worker has to end first.
+    Room,
+    /// Tasks of lower priority have been told to make room for it.
+    MakingRoom,
+    /// The quota of its namespace leaves no room.
+    Quota,
+    /// It failed, and its next try is not due.
+    Backoff,
+    /// Nothing: it is about to be placed.
+    Turn,
+}
+
+impl Cause {
+    /// Every cause.
+    pub const ALL: [Self; 11] = [
+        Self::NoWorkers,
+        Self::Runtime,
+        Self::Constraint,
+        Self::TooSmall,
+        Self::Distinct,
+        Self::Unavailable,
+        Self::Room,
+        Self::MakingRoom,
+        Self::Quota,
+        Self::Backoff,
+        Self::Turn,
+    ];
+
+    /// The word in explanations.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoWorkers => "no_workers",
+            Self::Runtime => "runtime",
+            Self::Constraint => "constraint",
+            Self::TooSmall => "too_small",
+            Self::Distinct => "distinct",
+            Self::Unavailable => "unavailable",
+            Self::Room => "room",
+            Self::MakingRoom => "making_room",
+            Self::Quota => "quota",
+            Self::Backoff => "backoff",
+            Self::Turn => "turn",
+        }
+    }
+}
 
 /// The filters that say that a worker could take the task, once something on it ends.
 const ROOM: [(Filter, &str); 6] = [
@@ -34,31 +96,35 @@ pub(super) fn is_room(why: &Why) -> bool {
 }
 
 /// The reason, for people.
-pub(super) fn of(class: &Class, workers: &BTreeMap<WorkerId, Worker>, why: &Why) -> String {
+pub(super) fn of(class: &Class, workers: &BTreeMap<WorkerId, Worker>, why: &Why) -> (Cause, String) {
     if workers.is_empty() {
-        return "no workers are registered".to_owned();
+        return (Cause::NoWorkers, "no workers are registered".to_owned());
     }
     if is_room(why) {
         let lacking = ROOM.iter().filter(|(f, _)| why.filtered.contains_key(f)).map(|(_, name)| *name);
         let lacking = lacking.collect::<Vec<_>>().join(", ");
-        return format!("waits for free {lacking}: needs {}", amounts(class));
+        return (Cause::Room, format!("waits for free {lacking}: needs {}", amounts(class)));
     }
     let able: Vec<_> = workers.iter().filter(|(_, w)| w.info.runtimes.contains(&class.runtime)).collect();
     if able.is_empty() {
-        return format!("no worker has the {} runtime", class.runtime.as_str());
+        return (Cause::Runtime, format!("no worker has the {} runtime", class.runtime.as_str()));
     }
     let tests: Vec<_> = class.constraints.iter().map(Test::of).collect();
     let meets = |id, w: &Worker| tests.iter().all(|t| t.on_worker(id, &w.info));
     let meeting: Vec<_> = able.into_iter().filter(|(id, w)| meets(id, w)).collect();
     if meeting.is_empty() {
-        return constraints(class);
+        return (Cause::Constraint, constraints(class));
     }
     let holds = |w: &Worker| w.info.capacity.holds(&class.resources) && has(class, w);
     let fitting: Vec<_> = meeting.iter().filter(|(_, w)| holds(w)).copied().collect();
     if fitting.is_empty() {
-        return too_small(class, &meeting);
+        return (Cause::TooSmall, too_small(class, &meeting));
     }
-    if why.filtered.contains_key(&Filter::Distinct) { apart(class) } else { away(&fitting) }
+    if why.filtered.contains_key(&Filter::Distinct) {
+        (Cause::Distinct, apart(class))
+    } else {
+        (Cause::Unavailable, away(&fitting))
+    }
 }
 
 /// Of a class whose namespace has used up its quota.
@@ -154,78 +220,4 @@ fn away(workers: &[(&WorkerId, &Worker)]) -> String {
 
 fn more(count: usize) -> String {
     if count > NAMED_MAX { format!(" and {} more", count - NAMED_MAX) } else { String::new() }
-}
-
-/// What a task needs, leaving out what it needs nothing of; one slot goes without saying unless it is all.
-fn amounts(class: &Class) -> String {
-    let mut parts = resources(&class.resources);
-    parts.extend(class.devices.iter().map(|(name, count)| format!("{count} {name}")));
-    if !class.ports.is_empty() {
-        parts.push(ports(&class.ports));
-    }
-    if parts.is_empty() {
-        parts.push(format!("{} slot", class.resources.slots));
-    }
-    parts.join(", ")
-}
-
-fn resources(need: &Resources) -> Vec<String> {
-    let mut parts = Vec::new();
-    if need.cpu_milli > 0 {
-        parts.push(cpu_cores(need.cpu_milli));
-    }
-    if need.memory > 0 {
-        parts.push(format!("{} of memory", bytes(need.memory)));
-    }
-    if need.disk > 0 {
-        parts.push(format!("{} of disk", bytes(need.disk)));
-    }
-    parts
-}
-
-fn ports(asks: &[PortAsk]) -> String {
-    let fixed: Vec<_> = asks.iter().filter_map(|ask| ask.port).collect();
-    let free = asks.len() - fixed.len();
-    let mut parts: Vec<_> = fixed.iter().map(|port| format!("port {port}")).collect();
-    if free > 0 {
-        parts.push(format!("{free} port{}", if free == 1 { "" } else { "s" }));
-    }
-    parts.join(", ")
-}
-
-fn cpu_cores(milli: u64) -> String {
-    format!("{} cpu core{}", cores(milli), if milli == 1000 { "" } else { "s" })
-}
-
-/// Thousandths of a core as cores: `2`, `0.5`.
-fn cores(milli: u64) -> String {
-    let text = format!("{}.{:03}", milli / 1000, milli % 1000);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// Bytes in the largest unit that leaves a whole number before the point, with two digits after it: `1.5 GiB`.
-fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let Some(place) = (bytes.max(1).ilog2() / 10).checked_sub(1) else { return format!("{bytes} bytes") };
-    let unit = 1_u64 << (10 * (place + 1));
-    let hundredths = u128::from(bytes % unit) * 100 / u128::from(unit);
-    let text = format!("{}.{hundredths:02}", bytes / unit);
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    format!("{text} {}", UNITS[(place as usize).min(UNITS.len() - 1)])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn amounts_read_like_people_write_them() {
-        assert_eq!(cores(4_096_000), "4096");
-        assert_eq!(cores(50), "0.05");
-        assert_eq!(bytes(1023), "1023 bytes");
-        assert_eq!(bytes(0), "0 bytes");
-        assert_eq!(bytes(3 << 29), "1.5 GiB");
-        assert_eq!(bytes(1 << 60), "1 EiB");
-        assert_eq!(bytes(u64::MAX), "15.99 EiB");
-    }
 }
