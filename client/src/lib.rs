@@ -43,8 +43,9 @@ pub use muster_events::command::{Submission, TaskRetry};
 pub use muster_events::id::{JobId, TaskId, WorkerId};
 pub use muster_events::spec::TaskDefinition;
 pub use types::{
-    ClusterStatus, EventPage, EventRecord, NamespacePage, NamespaceUse, NodeInfo, Task, TaskPage, TaskState,
-    TaskSummary, Worker, WorkerMetrics, WorkerState, WorkerStatus,
+    Candidate, ClusterStatus, Decision, EventPage, EventRecord, Explanation, Look, NamespacePage,
+    NamespaceUse, NodeInfo, Task, TaskPage, TaskState, TaskSummary, Verdict, Why, Worker, WorkerMetrics,
+    WorkerState, WorkerStatus,
 };
 pub use version::{Compatibility, VERSION};
 pub use worker::WorkerClient;

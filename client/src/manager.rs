@@ -9,8 +9,8 @@ use crate::events::{EventFilter, EventStream};
 use crate::http::{Http, Written};
 use crate::logs::{LogOptions, LogStream};
 use crate::types::{
-    ClusterStatus, DrainAnswer, EventPage, NamespacePage, NamespaceUse, Retried, Submitted, Task, TaskPage,
-    Worker, WorkerPage, WorkerStatus, WorkerStatusPage,
+    ClusterStatus, DrainAnswer, EventPage, Explanation, NamespacePage, NamespaceUse, Retried, Submitted,
+    Task, TaskPage, Worker, WorkerPage, WorkerStatus, WorkerStatusPage,
 };
 use muster_events::command::{Submission, TaskRetry};
 use muster_events::quota::Quota;
@@ -90,6 +90,14 @@ impl ManagerClient {
     /// One task.
     pub async fn task(&self, id: &str) -> Result<Task> {
         self.http.get(&task_path(id, None), &[]).await
+    }
+
+    /// Why a task is where it is: now, or `at` a moment of the past (a `seq`, or a time in RFC 3339), with the verdict
+    /// of at most `workers` workers (20 when absent).
+    pub async fn explain(&self, id: &str, at: Option<&str>, workers: Option<u64>) -> Result<Explanation> {
+        let mut query: Vec<_> = at.map(|at| ("at", at.to_owned())).into_iter().collect();
+        query.extend(workers.map(|n| ("workers", n.to_string())));
+        self.http.get(&task_path(id, Some("explain")), &query).await
     }
 
     /// Cancels a task: at once where it waits (status 200), else it is stopping (202).

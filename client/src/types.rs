@@ -3,12 +3,14 @@
 
 mod cluster;
 mod event;
+mod explanation;
 mod namespace;
 mod task;
 mod worker;
 
 pub use cluster::{ClusterStatus, TaskCounts, WorkerCounts};
 pub use event::{EventPage, EventRecord};
+pub use explanation::{Candidate, Decision, Explanation, Look, Verdict, Why};
 pub use namespace::{NamespacePage, NamespaceUse};
 pub use task::{Retried, Submitted, Task, TaskPage, TaskState};
 pub use worker::{

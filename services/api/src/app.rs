@@ -18,6 +18,7 @@ use crate::error::ApiFault;
 use crate::history::History;
 use crate::model::ReadModel;
 use crate::openapi;
+use crate::past::Past;
 use crate::positions;
 use crate::projector;
 use crate::routes;
@@ -60,6 +61,8 @@ pub(crate) struct App {
     pub(crate) read_patience: Duration,
     /// The position that was the log's newest when this API started: before it, answers would be of the past.
     pub(crate) begin: AtomicU64,
+    /// States of the past.
+    pub(crate) past: Past,
     /// One hash of the state at a time: it holds the fold for as long as it takes.
     pub(crate) hashing: tokio::sync::Mutex<()>,
     /// How many live feeds are open.
@@ -91,6 +94,7 @@ pub async fn run(
         Commands::new(Arc::clone(&bus), Arc::clone(&model), Actor::new(GATEWAY)?, config.command_patience);
     let app = Arc::new(App {
         history: History::new(Arc::clone(&bus)),
+        past: Past::new(Arc::clone(&bus)),
         bus: Arc::clone(&bus),
         model: Arc::clone(&model),
         hosts: Arc::clone(&hosts),

@@ -228,6 +228,11 @@ impl Found<'_> {
         self.seq
     }
 
+    /// What happened.
+    pub(crate) fn event(&self) -> &Event {
+        &self.event
+    }
+
     /// As readers see it.
     pub(crate) fn record(&self, cell: &Cell) -> EventRecord<'_> {
         EventRecord::new(cell, self.seq, self.at, self.cause, &self.event)

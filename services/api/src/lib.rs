@@ -16,6 +16,7 @@ mod feed;
 mod history;
 mod model;
 mod openapi;
+mod past;
 mod positions;
 mod projector;
 mod routes;

@@ -3,6 +3,7 @@
 mod caller;
 mod cluster;
 mod events;
+mod explain;
 mod health;
 mod logs;
 mod metrics;
@@ -27,6 +28,7 @@ use crate::openapi::Op;
 pub(crate) fn table() -> Vec<Op> {
     let mut table = health::table();
     table.extend(tasks::table());
+    table.extend(explain::table());
     table.extend(logs::table());
     table.extend(workers::table());
     table.extend(cluster::table());

@@ -162,6 +162,11 @@ impl Task {
         Class::of(&self.spec, self.job)
     }
 
+    /// Whether it waits to be placed, and not only for its next try to be due.
+    pub const fn is_in_line(&self) -> bool {
+        matches!(self.state, TaskState::Pending) && self.retry_at.is_none()
+    }
+
     /// The newest attempt, if it is still alive.
     pub fn live_attempt(&self) -> Option<&Attempt> {
         self.attempt.as_ref().filter(|_| self.state.is_live())

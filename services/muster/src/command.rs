@@ -8,6 +8,7 @@ pub(crate) mod cluster;
 pub(crate) mod completions;
 pub(crate) mod drain;
 pub(crate) mod events;
+pub(crate) mod explain;
 pub(crate) mod forget;
 pub(crate) mod logs;
 pub(crate) mod manager;
@@ -73,6 +74,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Submit(args) => submit::run(*args, context).await,
         Command::Ps(args) => ps::run(args, context).await,
         Command::Task(args) => task::run(args, context).await,
+        Command::Explain(args) => explain::run(args, context).await,
         Command::Logs(args) => logs::run(args, context).await,
         Command::Cancel(args) => cancel::run(args, context).await,
         Command::Start(args) => start::run(args, context).await,

@@ -142,8 +142,8 @@ fn reason<'a>(state: &'a State, id: TaskId, task: &'a Task) -> Option<Cow<'a, st
             format!("room is made for it on worker {}: {count} {tasks} of lower priority stop", claim.worker);
         return Some(text.into());
     }
-    let in_line = task.state == TaskState::Pending && task.retry_at.is_none();
-    let blocked = (in_line && !state.blocked.is_empty()).then(|| state.blocked.get(&task.class())).flatten();
+    let blocked =
+        (task.is_in_line() && !state.blocked.is_empty()).then(|| state.blocked.get(&task.class())).flatten();
     blocked.map(|b| &*b.reason).or(task.reason.as_deref()).map(Cow::Borrowed)
 }
 

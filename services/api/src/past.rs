@@ -1,0 +1,74 @@
+//! States of the past, folded from the log for those who ask about a moment.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use muster_domain::fold::{Fold, Moment, Share};
+use muster_domain::state::State;
+use muster_events::outcome::Problem;
+use muster_http::query::bad_parameter;
+use muster_log::bus::{Bus, Stored};
+use muster_log::error::LogError;
+use tokio::sync::Mutex;
+
+/// Commits folded before others are let run.
+const BATCH_MAX: usize = 128;
+
+/// Folds one state at a time: each holds as much memory as the read model, and takes as long as a start. Others wait;
+/// who leaves meanwhile is forgotten.
+pub(crate) struct Past {
+    bus: Arc<dyn Bus>,
+    one: Mutex<()>,
+}
+
+impl Past {
+    pub(crate) fn new(bus: Arc<dyn Bus>) -> Self {
+        Self { bus, one: Mutex::default() }
+    }
+
+    /// Gives `look` the state at `moment`, which the parameter `name` asked for.
+    ///
+    /// # Errors
+    /// 400 when there has been no such event yet; 503 when the log cannot be read; 500 when it is damaged.
+    pub(crate) async fn at<T>(
+        &self,
+        name: &str,
+        moment: Moment,
+        look: impl FnOnce(&State) -> T,
+    ) -> Result<T, Problem> {
+        let _one = self.one.lock().await;
+        let state = self.fold(name, moment).await?;
+        Ok(look(&state))
+    }
+
+    async fn fold(&self, name: &str, moment: Moment) -> Result<State, Problem> {
+        let last = self.bus.last_position().await.map_err(|e| unreadable(&e))?;
+        let mut fold = Fold::default();
+        if last > 0 {
+            let mut batches = self.bus.read(1).await.map_err(|e| unreadable(&e))?.ready_chunks(BATCH_MAX);
+            'log: while let Some(batch) = batches.next().await {
+                for stored in batch {
+                    let Stored { position, hash, commit, .. } = stored.map_err(|e| unreadable(&e))?;
+                    let share = fold.take_until(position, hash, &commit, moment);
+                    if share.map_err(|e| Problem::new(500, e.to_string()))? != Share::Whole
+                        || position >= last
+                    {
+                        break 'log;
+                    }
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        match moment {
+            Moment::Seq(seq) if seq > fold.state.last_seq() => {
+                let message = format!("is beyond the log, whose newest event is {}", fold.state.last_seq());
+                Err(bad_parameter(name, &seq.to_string(), message))
+            }
+            Moment::Seq(_) | Moment::Time(_) => Ok(fold.state),
+        }
+    }
+}
+
+fn unreadable(error: &LogError) -> Problem {
+    Problem::new(503, format!("the log cannot be read, and the past stands nowhere else: {error}"))
+}
