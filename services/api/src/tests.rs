@@ -2,6 +2,7 @@
 
 mod cluster;
 mod events;
+mod explain;
 mod logs;
 mod manager;
 mod openapi;
