@@ -1,0 +1,71 @@
+//! `muster explain` names the real cause of each kind of waiting, in a whole cluster.
+
+use muster_tests::cluster::{Cluster, Setup, until};
+use serde_json::{Value, json};
+
+/// What the command line says of a task; `at` a moment, if one is given.
+async fn explain(cluster: &Cluster, id: &str, at: Option<&str>) -> Value {
+    let mut line = vec!["explain", id, "--json"];
+    line.extend(at.map(|at| ["--at", at]).iter().flatten());
+    let (code, out, err) = cluster.cli(&line).await;
+    assert_eq!(code, 0, "{err}");
+    serde_json::from_str(&out).unwrap()
+}
+
+/// Waits until a task is explained by `cause`, and gives the words.
+async fn because(cluster: &Cluster, id: &str, cause: &str) -> String {
+    until(&format!("it waits for {cause}"), async || {
+        let found = explain(cluster, id, None).await;
+        // The log says the same, where it has anything to say.
+        let told = cluster.task(id).await["reason"].clone();
+        let reason = found["reason"].as_str().unwrap().to_owned();
+        (found["cause"] == cause && (told == reason.as_str() || cause == "backoff")).then_some(reason)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_kind_of_waiting_is_told_by_its_real_cause() {
+    let cluster = Cluster::start(Setup { workers: 2, ..Setup::default() }).await;
+    let huge = cluster.submit(json!({ "memory": 1_u64 << 50 })).await;
+    assert!(because(&cluster, &huge, "too_small").await.contains("1 PiB of memory"));
+    let elsewhere = json!([{ "attribute": "zone", "operator": "=", "value": "moon" }]);
+    let elsewhere = cluster.submit(json!({ "constraints": elsewhere })).await;
+    assert!(because(&cluster, &elsewhere, "constraint").await.contains("zone = moon"));
+    let quota = json!({ "tasks": 0 });
+    cluster.post("/api/v1/namespaces/closed/quota", &quota).await.expect(200);
+    let over = cluster.submit(json!({ "namespace": "closed" })).await;
+    assert!(because(&cluster, &over, "quota").await.contains("namespace closed"));
+    let restart = json!({ "max": 5, "backoff": { "initial_s": 3600 } });
+    let failing = cluster.submit(json!({ "command": ["sh", "-c", "exit 3"], "restart": restart })).await;
+    assert!(because(&cluster, &failing, "backoff").await.contains("exit code 3"));
+
+    let workers = cluster.get("/api/v1/workers").await;
+    let workers: Vec<_> = workers["workers"].as_array().unwrap().iter().map(|w| w["id"].clone()).collect();
+    for worker in &workers {
+        let path = format!("/api/v1/workers/{}/drain", worker.as_str().unwrap());
+        cluster.post(&path, &json!({})).await.expect(200);
+    }
+    let nowhere = cluster.submit(json!({})).await;
+    let words = because(&cluster, &nowhere, "unavailable").await;
+    assert!(
+        workers.iter().all(|w| words.contains(&format!("{} is draining", w.as_str().unwrap()))),
+        "{words}"
+    );
+
+    // What was so once can still be asked.
+    let then = explain(&cluster, &nowhere, None).await["seq"].to_string();
+    for worker in &workers {
+        let path = format!("/api/v1/workers/{}/activate", worker.as_str().unwrap());
+        cluster.post(&path, &json!({})).await.expect(200);
+    }
+    cluster.ended_task(&nowhere).await;
+    assert_eq!(explain(&cluster, &nowhere, Some(&then)).await["cause"], "unavailable");
+    let now = explain(&cluster, &nowhere, None).await;
+    assert_eq!((&now["cause"], &now["state"]), (&Value::Null, &json!("completed")));
+    let (code, out, err) = cluster.cli(&["explain", &nowhere]).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("task.assigned") && out.contains("; best: "), "{out}");
+    let (code, _, err) = cluster.cli(&["explain", &nowhere, "--at", "yesterday"]).await;
+    assert!(code == 2 && err.contains("yesterday"), "{code}: {err}");
+}
