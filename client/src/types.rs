@@ -3,11 +3,13 @@
 
 mod cluster;
 mod event;
+mod job;
 mod task;
 mod worker;
 
 pub use cluster::{ClusterStatus, TaskCounts, WorkerCounts};
 pub use event::{EventPage, EventRecord};
+pub use job::{Job, JobPage, JobRun, JobState, JobStep, JobTasks, JobVersion, JobVersions};
 pub use task::{Retried, Submitted, Task, TaskPage, TaskState};
 pub use worker::{
     DrainAnswer, NodeInfo, TaskSummary, Worker, WorkerHealth, WorkerMetrics, WorkerPage, WorkerState,

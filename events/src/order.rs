@@ -35,6 +35,9 @@ pub enum Order {
         index: u32,
         /// The token that stands for the task's job in the output's subject: a job's id, or `-` for none.
         job: String,
+        /// The task's value, where its job has an array.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value: Option<String>,
     },
     /// Stop an attempt: TERM, then KILL after the grace its spec grants. An attempt unknown to the worker is reported
     /// as lost, unless the order says it no longer counts (`stale`).

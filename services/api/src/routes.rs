@@ -4,6 +4,7 @@ mod caller;
 mod cluster;
 mod events;
 mod health;
+mod jobs;
 mod logs;
 mod metrics;
 mod tasks;
@@ -26,6 +27,7 @@ use crate::openapi::Op;
 pub(crate) fn table() -> Vec<Op> {
     let mut table = health::table();
     table.extend(tasks::table());
+    table.extend(jobs::table());
     table.extend(logs::table());
     table.extend(workers::table());
     table.extend(cluster::table());

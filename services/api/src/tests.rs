@@ -2,6 +2,7 @@
 
 mod cluster;
 mod events;
+mod jobs;
 mod logs;
 mod manager;
 mod openapi;

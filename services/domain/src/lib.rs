@@ -10,6 +10,7 @@ pub mod deadline;
 pub mod decide;
 pub mod evolve;
 pub mod invariants;
+pub mod jobs;
 pub mod orders;
 pub mod placement;
 mod restart;

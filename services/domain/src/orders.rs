@@ -74,7 +74,15 @@ pub fn of<'a>(state: &State, events: impl Iterator<Item = (u64, &'a Event)>) -> 
             | Event::WorkerDraining(_)
             | Event::WorkerDrained(_)
             | Event::WorkerActivated(_)
-            | Event::WorkerUnregistered(_) => {}
+            | Event::WorkerUnregistered(_)
+            | Event::JobSubmitted(_)
+            | Event::JobScaled(_)
+            | Event::JobStarted(_)
+            | Event::JobStopping(_)
+            | Event::JobStopped(_)
+            | Event::JobRetried(_)
+            | Event::JobCompleted(_)
+            | Event::JobFailed(_) => {}
         }
     }
     book.finish()
@@ -127,7 +135,9 @@ impl Book {
         let page = self.page(worker);
         page.make_room(worker, Some(&task.spec));
         let spec = page.place(&task.spec);
-        page.orders.push(Order::Start { attempt: reference, spec, index: task.index, job: job_token(task) });
+        let (index, job) = (task.index, job_token(task));
+        let value = task.value.as_deref().map(str::to_owned);
+        page.orders.push(Order::Start { attempt: reference, spec, index, job, value });
     }
 
     fn stop(&mut self, worker: &WorkerId, attempt: AttemptRef, stale: bool) {

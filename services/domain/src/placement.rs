@@ -21,10 +21,10 @@ use std::sync::Arc;
 use muster_events::event::{Event, TaskAssigned, TaskWaiting, Why};
 use muster_events::id::{TaskId, WorkerId};
 use muster_events::resources::Resources;
-use muster_events::spec::Strategy;
+use muster_events::spec::{Strategy, TaskSpec};
 use muster_events::worker::WorkerInfo;
 
-use crate::state::{Class, Line, State, WorkerStatus};
+use crate::state::{Class, Line, State, Worker, WorkerStatus};
 use candidates::Candidates;
 
 /// Places waiting tasks, and says of classes that cannot be placed why they wait where that is news.
@@ -82,6 +82,12 @@ fn share(used: u64, capacity: u64) -> u32 {
         None => used / (capacity / max),
     };
     u32::try_from(share.min(max)).unwrap_or(SCORE_MAX)
+}
+
+/// Whether the worker is one the task is for: it has the runtime, meets the constraints, and could hold it when empty.
+pub(crate) fn suits(spec: &TaskSpec, id: &WorkerId, worker: &Worker) -> bool {
+    let view = View { id, info: &worker.info, status: worker.status(), used: worker.used };
+    filter::unfit(&Class::of(spec), &view).is_none()
 }
 
 /// A worker as placement sees it while it places.

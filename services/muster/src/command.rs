@@ -9,6 +9,7 @@ pub(crate) mod completions;
 pub(crate) mod drain;
 pub(crate) mod events;
 pub(crate) mod forget;
+pub(crate) mod job;
 pub(crate) mod logs;
 pub(crate) mod manager;
 pub(crate) mod ps;
@@ -76,6 +77,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Cancel(args) => cancel::run(args, context).await,
         Command::Start(args) => start::run(args, context).await,
         Command::Retry(args) => retry::run(args, context).await,
+        Command::Job(args) => job::run(args, context).await,
         Command::Workers(args) => workers::run(args, context).await,
         Command::Drain(args) => drain::run(args, context).await,
         Command::Activate(args) => activate::run(args, context).await,

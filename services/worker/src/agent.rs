@@ -25,6 +25,8 @@ pub(crate) struct Assignment {
     pub(crate) index: u32,
     /// The job's token in the output's subject: an id, or `-`.
     pub(crate) job: String,
+    /// The task's value, where its job has an array.
+    pub(crate) value: Option<String>,
 }
 
 /// What is to be done about an order.
@@ -96,8 +98,10 @@ impl Agent {
         let mut actions = Vec::with_capacity(orders.len());
         for order in orders {
             match order {
-                Order::Start { attempt, spec, index, job } => {
-                    self.start(attempt, specs.get(spec as usize), index, job, &mut actions);
+                Order::Start { attempt, spec, index, job, value } => {
+                    let spec = specs.get(spec as usize).map(Arc::clone);
+                    let run = spec.map(|spec| Assignment { attempt, spec, index, job, value });
+                    self.start(attempt, run, &mut actions);
                 }
                 Order::Stop { attempt, stale } => actions.extend(self.stop(attempt, stale)),
                 Order::Register => actions.push(Action::Register),
@@ -106,14 +110,7 @@ impl Agent {
         actions
     }
 
-    fn start(
-        &mut self,
-        attempt: AttemptRef,
-        spec: Option<&Arc<TaskSpec>>,
-        index: u32,
-        job: String,
-        actions: &mut Vec<Action>,
-    ) {
+    fn start(&mut self, attempt: AttemptRef, run: Option<Assignment>, actions: &mut Vec<Action>) {
         self.seen = self.seen.max(attempt.fence);
         let known = self.held.contains_key(&attempt) || self.over.contains(&attempt.fence);
         if known || attempt.fence < self.floor {
@@ -130,12 +127,12 @@ impl Agent {
             None => {}
         }
         self.hold(attempt);
-        actions.push(match spec {
+        actions.push(match run {
             // Either it ran here and this is a repeat: then the manager knows its end, and takes no notice. Or its order
             // was lost, and sent again when a great many others had ended: then the manager places it anew. To keep
             // silent would leave it scheduled for ever.
             _ if attempt.fence <= self.forgotten => Action::ReportLost(attempt, FORGOTTEN),
-            Some(spec) => Action::Run(Assignment { attempt, spec: Arc::clone(spec), index, job }),
+            Some(assignment) => Action::Run(assignment),
             None => {
                 Action::ReportNotStarted(attempt, "the order names a spec that it does not bring".to_owned())
             }
@@ -244,7 +241,7 @@ mod tests {
     }
 
     fn start(attempt: AttemptRef) -> Order {
-        Order::Start { attempt, spec: 0, index: 0, job: "-".into() }
+        Order::Start { attempt, spec: 0, index: 0, job: "-".into(), value: None }
     }
 
     fn stop(attempt: AttemptRef) -> Order {
@@ -338,7 +335,7 @@ mod tests {
     fn a_spec_that_is_not_there_is_told() {
         let mut agent = Agent::default();
         let a = attempt(1, 1, 10);
-        let order = Order::Start { attempt: a, spec: 7, index: 0, job: "-".into() };
+        let order = Order::Start { attempt: a, spec: 7, index: 0, job: "-".into(), value: None };
         assert!(matches!(agent.take(orders(vec![order]))[..], [Action::ReportNotStarted(x, _)] if x == a));
     }
 

@@ -25,6 +25,8 @@ const TASK_ID: &str = "MUSTER_TASK_ID";
 const ATTEMPT: &str = "MUSTER_ATTEMPT";
 const TASK_INDEX: &str = "MUSTER_TASK_INDEX";
 const JOB_ID: &str = "MUSTER_JOB_ID";
+const ARRAY_INDEX: &str = "MUSTER_ARRAY_INDEX";
+const ARRAY_VALUE: &str = "MUSTER_ARRAY_VALUE";
 
 /// What is the same for all tasks of a worker.
 #[derive(Clone, Debug)]
@@ -76,12 +78,20 @@ impl Environment {
     ) -> impl Iterator<Item = (&'static str, Cow<'a, str>)> + use<'a> {
         let attempt = assignment.attempt;
         let job = (assignment.job != "-").then(|| (JOB_ID, Cow::Owned(assignment.job.clone())));
+        let array = assignment.value.clone().map(|value| {
+            [(ARRAY_INDEX, Cow::Owned(assignment.index.to_string())), (ARRAY_VALUE, Cow::Owned(value))]
+        });
         let own = [
             (TASK_ID, Cow::Owned(attempt.task.to_string())),
             (ATTEMPT, Cow::Owned(attempt.number.to_string())),
             (TASK_INDEX, Cow::Owned(assignment.index.to_string())),
             (RUNTIME, Cow::Borrowed(assignment.spec.runtime.as_str())),
         ];
-        self.fixed.iter().map(|(name, value)| (*name, Cow::Borrowed(value.as_str()))).chain(own).chain(job)
+        self.fixed
+            .iter()
+            .map(|(name, value)| (*name, Cow::Borrowed(value.as_str())))
+            .chain(own)
+            .chain(job)
+            .chain(array.into_iter().flatten())
     }
 }

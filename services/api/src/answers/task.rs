@@ -26,6 +26,15 @@ pub(crate) struct TaskAnswer<'a> {
     job: Option<JobId>,
     /// Which copy of its definition it is, from 0.
     index: u32,
+    /// The run of its job that made it, from 1; absent where no definition of a job did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<u32>,
+    /// The version of its job it is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u32>,
+    /// Its value, where its job has an array.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a str>,
     /// Container image.
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<&'a str>,
@@ -113,7 +122,7 @@ fn seconds(ms: u64) -> Number {
 }
 
 /// Why `task` is where it is. A task in line says what its class waits for.
-fn reason<'a>(state: &'a State, task: &'a Task) -> Option<&'a str> {
+pub(crate) fn reason<'a>(state: &'a State, task: &'a Task) -> Option<&'a str> {
     let in_line = task.state == TaskState::Pending && task.retry_at.is_none();
     let blocked =
         (in_line && !state.blocked.is_empty()).then(|| state.blocked.get(&Class::of(&task.spec))).flatten();
@@ -136,6 +145,9 @@ impl<'a> TaskAnswer<'a> {
             name: &spec.name,
             job: task.job,
             index: task.index,
+            run: (task.run > 0).then_some(task.run),
+            version: (task.version > 0).then_some(task.version),
+            value: task.value.as_deref(),
             image: spec.image.as_deref(),
             command: &spec.command,
             env: &spec.env,

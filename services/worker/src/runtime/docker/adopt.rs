@@ -137,6 +137,7 @@ mod tests {
             spec: Arc::new(definition.check().unwrap()),
             index: 0,
             job: "-".into(),
+            value: None,
         };
         let (cell, installation) = (Cell::default(), Installation::new(Uuid::from_u128(1)));
         let environment = Environment::new(&cell, &WorkerId::new("w").unwrap(), installation);
