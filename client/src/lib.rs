@@ -1,7 +1,7 @@
 //! The public SDK of muster, over HTTP.
 //!
-//! [`Client`] is the unified client: it holds the address of an API and lends its [`ManagerClient`] (tasks, workers,
-//! cluster, events) and, for any worker's own HTTP, a [`WorkerClient`]. Answers are the public types of [`types`],
+//! [`Client`] is the unified client: it holds the address of an API and lends its [`ManagerClient`] (tasks, jobs,
+//! workers, cluster, events) and, for any worker's own HTTP, a [`WorkerClient`]. Answers are the public types of [`types`],
 //! which pass over fields they do not know; errors are [`Error`], with [`ApiError`] for what the server refused and
 //! [`ValidationError`] for each field it named.
 //!
@@ -24,6 +24,7 @@ mod config;
 mod error;
 mod events;
 mod http;
+mod jobs;
 mod logs;
 mod manager;
 mod sse;
@@ -37,15 +38,17 @@ pub use config::Config;
 pub use error::{ApiError, Error, Result, ValidationError};
 pub use events::{EventFilter, EventStream, Order};
 pub use http::Written;
+pub use jobs::JobFilter;
 pub use logs::{LogOptions, LogStream, LogStreams};
 pub use manager::{ManagerClient, TaskFilter};
 pub use muster_events::command::{Submission, TaskRetry};
 pub use muster_events::id::{JobId, TaskId, WorkerId};
+pub use muster_events::job::JobDefinition;
 pub use muster_events::spec::TaskDefinition;
 pub use types::{
-    Candidate, ClusterStatus, Decision, EventPage, EventRecord, Explanation, Look, NamespacePage,
-    NamespaceUse, NodeInfo, Task, TaskPage, TaskState, TaskSummary, Verdict, Why, Worker, WorkerMetrics,
-    WorkerState, WorkerStatus,
+    Candidate, ClusterStatus, Decision, EventPage, EventRecord, Explanation, Job, JobPage, JobState, Look,
+    NamespacePage, NamespaceUse, NodeInfo, Task, TaskPage, TaskState, TaskSummary, Verdict, Why, Worker,
+    WorkerMetrics, WorkerState, WorkerStatus,
 };
 pub use version::{Compatibility, VERSION};
 pub use worker::WorkerClient;

@@ -1,4 +1,4 @@
-//! The manager's API: tasks, workers, the cluster, events.
+//! The manager's API: tasks, workers, the cluster, events. Jobs are in `jobs`.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use muster_events::command::{Submission, TaskRetry};
 use muster_events::quota::Quota;
 use muster_events::spec::TaskDefinition;
 
-const NO_BODY: Option<&()> = None;
+pub(crate) const NO_BODY: Option<&()> = None;
 const TASKS: [&str; 4] = ["api", "v1", "manager", "tasks"];
 
 /// Which tasks. An empty filter is all of them.
@@ -64,7 +64,7 @@ impl TaskFilter {
 /// Tasks, workers, the cluster and its events, through any API of the cluster.
 #[derive(Clone, Debug)]
 pub struct ManagerClient {
-    http: Arc<Http>,
+    pub(crate) http: Arc<Http>,
 }
 
 impl ManagerClient {

@@ -4,6 +4,7 @@
 mod cluster;
 mod event;
 mod explanation;
+mod job;
 mod namespace;
 mod task;
 mod worker;
@@ -11,6 +12,7 @@ mod worker;
 pub use cluster::{ClusterStatus, TaskCounts, WorkerCounts};
 pub use event::{EventPage, EventRecord};
 pub use explanation::{Candidate, Decision, Explanation, Look, Verdict, Why};
+pub use job::{Job, JobPage, JobRun, JobState, JobStep, JobTasks, JobVersion, JobVersions};
 pub use namespace::{NamespacePage, NamespaceUse};
 pub use task::{Retried, Submitted, Task, TaskPage, TaskState};
 pub use worker::{

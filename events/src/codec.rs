@@ -289,11 +289,8 @@ mod tests {
                     trace: None,
                 },
                 events: vec![Event::TaskSubmitted(TaskSubmitted {
-                    task: TaskId::derived(&id, 0),
-                    job: None,
-                    index: 0,
                     spec,
-                    like: None,
+                    ..TaskSubmitted::new(TaskId::derived(&id, 0))
                 })],
             }],
         }

@@ -1,11 +1,15 @@
 //! Commands: what somebody asks for, and how a message on `…cmd.<actor>.<entity>.<verb>` is opened.
 
+mod job;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::job::{JobName, JobScale, JobStop};
 use crate::codec::{self, Encoding};
 use crate::hash::Digest;
 use crate::id::{Actor, CommandId, JobId, TaskId, WorkerId};
+use crate::job::JobDefinition;
 use crate::outcome::{FieldError, Problem};
 use crate::quota::NamespaceLimit;
 use crate::report::Reports;
@@ -48,10 +52,25 @@ pub enum Command {
     /// A worker tells what became of its attempts.
     #[serde(rename = "attempt.report")]
     AttemptReport(Reports),
+    /// A job shall be, or be otherwise.
+    #[serde(rename = "job.submit")]
+    JobSubmit(Box<JobDefinition>),
+    /// A job shall stop: its tasks are cancelled, and it makes no more.
+    #[serde(rename = "job.stop")]
+    JobStop(JobStop),
+    /// A service shall have another count.
+    #[serde(rename = "job.scale")]
+    JobScale(JobScale),
+    /// A job that has ended or was stopped runs again.
+    #[serde(rename = "job.start")]
+    JobStart(JobName),
+    /// Those tasks of a job's newest run that failed or were cancelled run again.
+    #[serde(rename = "job.retry")]
+    JobRetry(JobName),
 }
 
 /// The verbs there are, as `<entity>.<verb>`; [`GROUP_VERB`] apart.
-pub const VERBS: [&str; 11] = [
+pub const VERBS: [&str; 16] = [
     "task.submit",
     "task.cancel",
     "task.start",
@@ -63,6 +82,11 @@ pub const VERBS: [&str; 11] = [
     "worker.activate",
     "worker.heartbeat",
     "attempt.report",
+    "job.submit",
+    "job.stop",
+    "job.scale",
+    "job.start",
+    "job.retry",
 ];
 
 /// The verb of a message that holds a list of commands: a [`Group`].
@@ -238,6 +262,11 @@ impl Command {
             Self::WorkerActivate(_) => "worker.activate",
             Self::WorkerHeartbeat(_) => "worker.heartbeat",
             Self::AttemptReport(_) => "attempt.report",
+            Self::JobSubmit(_) => "job.submit",
+            Self::JobStop(_) => "job.stop",
+            Self::JobScale(_) => "job.scale",
+            Self::JobStart(_) => "job.start",
+            Self::JobRetry(_) => "job.retry",
         }
     }
 
@@ -268,6 +297,11 @@ impl Command {
             "worker.activate" => Self::WorkerActivate(codec::decode_request(encoding, payload)?),
             "worker.heartbeat" => Self::WorkerHeartbeat(codec::decode_request(encoding, payload)?),
             "attempt.report" => Self::AttemptReport(codec::decode_request(encoding, payload)?),
+            "job.submit" => Self::JobSubmit(codec::decode_request(encoding, payload)?),
+            "job.stop" => Self::JobStop(codec::decode_request(encoding, payload)?),
+            "job.scale" => Self::JobScale(codec::decode_request(encoding, payload)?),
+            "job.start" => Self::JobStart(codec::decode_request(encoding, payload)?),
+            "job.retry" => Self::JobRetry(codec::decode_request(encoding, payload)?),
             other => {
                 return Err(Problem::new(
                     404,
@@ -293,6 +327,10 @@ impl Command {
             Self::WorkerDrain(v) => codec::encode(encoding, v),
             Self::WorkerHeartbeat(v) => codec::encode(encoding, v),
             Self::AttemptReport(v) => codec::encode(encoding, v),
+            Self::JobSubmit(v) => codec::encode(encoding, v),
+            Self::JobStop(v) => codec::encode(encoding, v),
+            Self::JobScale(v) => codec::encode(encoding, v),
+            Self::JobStart(v) | Self::JobRetry(v) => codec::encode(encoding, v),
         }
     }
 
@@ -300,16 +338,12 @@ impl Command {
     pub fn check(&self) -> Result<(), Problem> {
         match self {
             Self::TaskSubmit(submission) => submission.check().map(drop),
-            Self::TaskCancel(cancel) => match &cancel.reason {
-                Some(r) if r.chars().count() > 1000 => Err(Problem::invalid(vec![FieldError::new(
-                    "reason",
-                    r,
-                    "may have 1000 characters at most",
-                )])),
-                _ => Ok(()),
-            },
             Self::TaskRetry(retry) => retry.check().map_err(Problem::invalid),
             Self::NamespaceLimit(limit) => limit.check().map_err(Problem::invalid),
+            Self::TaskCancel(cancel) => check_reason(cancel.reason.as_deref()),
+            Self::JobSubmit(job) => job.check().map(drop).map_err(Problem::invalid),
+            Self::JobStop(stop) => check_reason(stop.reason.as_deref()),
+            Self::JobScale(scale) => scale.check(),
             Self::WorkerRegister(register) => register.check().map_err(Problem::invalid),
             Self::WorkerDrain(drain) => match drain.deadline_s {
                 Some(s) if !s.is_finite() || !(0.0..=limit::TIMEOUT_S).contains(&s) => {
@@ -325,8 +359,19 @@ impl Command {
             Self::TaskStart(_)
             | Self::WorkerUnregister(_)
             | Self::WorkerActivate(_)
-            | Self::WorkerHeartbeat(_) => Ok(()),
+            | Self::WorkerHeartbeat(_)
+            | Self::JobStart(_)
+            | Self::JobRetry(_) => Ok(()),
         }
+    }
+}
+
+fn check_reason(reason: Option<&str>) -> Result<(), Problem> {
+    match reason {
+        Some(r) if r.chars().count() > 1000 => {
+            Err(Problem::invalid(vec![FieldError::new("reason", r, "may have 1000 characters at most")]))
+        }
+        _ => Ok(()),
     }
 }
 

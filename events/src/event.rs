@@ -3,12 +3,15 @@
 //! Each event's `seq` is its running number in the log, from 1 and without gaps; it is not in the event but follows
 //! from its place in the commit.
 
+mod job;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::job::{JobEnded, JobRetried, JobScaled, JobStarted, JobStopped, JobStopping, JobSubmitted};
 use crate::id::{AttemptRef, Incarnation, Installation, JobId, NodeName, TaskId, WorkerId};
 use crate::outcome::Problem;
 use crate::quota::NamespaceLimit;
@@ -95,6 +98,30 @@ pub enum Event {
     /// A worker is forgotten.
     #[serde(rename = "worker.unregistered")]
     WorkerUnregistered(WorkerGone),
+    /// A job is known, or has a new version.
+    #[serde(rename = "job.submitted")]
+    JobSubmitted(JobSubmitted),
+    /// A job has a new version in which only the count differs.
+    #[serde(rename = "job.scaled")]
+    JobScaled(JobScaled),
+    /// A run of a job begins.
+    #[serde(rename = "job.started")]
+    JobStarted(JobStarted),
+    /// A job, or one run of it, shall stop.
+    #[serde(rename = "job.stopping")]
+    JobStopping(JobStopping),
+    /// It has stopped: none of its tasks is left.
+    #[serde(rename = "job.stopped")]
+    JobStopped(JobStopped),
+    /// Those tasks of a run that failed or were cancelled shall run again.
+    #[serde(rename = "job.retried")]
+    JobRetried(JobRetried),
+    /// All tasks of a run have completed.
+    #[serde(rename = "job.completed")]
+    JobCompleted(JobEnded),
+    /// All tasks of a run have ended, some of them badly.
+    #[serde(rename = "job.failed")]
+    JobFailed(JobEnded),
 }
 
 /// Data of `leader.elected`.
@@ -132,12 +159,32 @@ pub struct TaskSubmitted {
     /// Which copy of its definition it is, from 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub index: u32,
-    /// What to run; absent when `like` names a task with the same spec.
+    /// The run of the job that made it, from 1; absent where no definition of a job did.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub run: u32,
+    /// The version of the job it is of, which has its spec.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub version: u32,
+    /// Its value, where the job has an array.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// The worker it is for, where the job wants one on each: its spec is the job's, bound to this worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<WorkerId>,
+    /// What to run; absent when `like` names a task with the same spec, or `version` says which version of the job has
+    /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<Arc<TaskSpec>>,
     /// The task, submitted earlier by the same command, whose spec this one shares.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub like: Option<TaskId>,
+}
+
+impl TaskSubmitted {
+    /// A task that says nothing of itself yet.
+    pub const fn new(task: TaskId) -> Self {
+        Self { task, job: None, index: 0, run: 0, version: 0, value: None, on: None, spec: None, like: None }
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -476,6 +523,14 @@ impl Event {
             Self::WorkerDrained(_) => "worker.drained",
             Self::WorkerActivated(_) => "worker.activated",
             Self::WorkerUnregistered(_) => "worker.unregistered",
+            Self::JobSubmitted(_) => "job.submitted",
+            Self::JobScaled(_) => "job.scaled",
+            Self::JobStarted(_) => "job.started",
+            Self::JobStopping(_) => "job.stopping",
+            Self::JobStopped(_) => "job.stopped",
+            Self::JobRetried(_) => "job.retried",
+            Self::JobCompleted(_) => "job.completed",
+            Self::JobFailed(_) => "job.failed",
         }
     }
 
@@ -499,6 +554,52 @@ impl Event {
             Self::LeaderElected(_)
             | Self::CommandRejected(_)
             | Self::NamespaceLimited(_)
+            | Self::WorkerRegistered(_)
+            | Self::WorkerOffline(_)
+            | Self::WorkerDraining(_)
+            | Self::WorkerDrained(_)
+            | Self::WorkerActivated(_)
+            | Self::WorkerUnregistered(_)
+            | Self::JobSubmitted(_)
+            | Self::JobScaled(_)
+            | Self::JobStarted(_)
+            | Self::JobStopping(_)
+            | Self::JobStopped(_)
+            | Self::JobRetried(_)
+            | Self::JobCompleted(_)
+            | Self::JobFailed(_) => None,
+        }
+    }
+
+    /// The job it is about, if it is about one itself and not about a task of it.
+    pub const fn job(&self) -> Option<JobId> {
+        match self {
+            Self::JobSubmitted(e) => Some(e.job),
+            Self::JobScaled(e) => Some(e.job),
+            Self::JobStarted(e) => Some(e.job),
+            Self::JobStopping(e) => Some(e.job),
+            Self::JobStopped(e) => Some(e.job),
+            Self::JobRetried(e) => Some(e.job),
+            Self::JobCompleted(e) | Self::JobFailed(e) => Some(e.job),
+            Self::LeaderElected(_)
+            | Self::CommandRejected(_)
+            | Self::TaskSubmitted(_)
+            | Self::TaskWaiting(_)
+            | Self::TaskAssigned(_)
+            | Self::TaskPreempting(_)
+            | Self::NamespaceLimited(_)
+            | Self::TaskStarted(_)
+            | Self::TaskHealthy(_)
+            | Self::TaskUnhealthy(_)
+            | Self::TaskRetrying(_)
+            | Self::TaskReady(_)
+            | Self::TaskStopping(_)
+            | Self::TaskCompleted(_)
+            | Self::TaskFailed(_)
+            | Self::TaskCancelled(_)
+            | Self::TaskRescheduled(_)
+            | Self::TaskRestarted(_)
+            | Self::ReportRefused(_)
             | Self::WorkerRegistered(_)
             | Self::WorkerOffline(_)
             | Self::WorkerDraining(_)
@@ -535,7 +636,15 @@ impl Event {
             | Self::TaskRetrying(_)
             | Self::TaskReady(_)
             | Self::TaskCancelled(_)
-            | Self::TaskRestarted(_) => None,
+            | Self::TaskRestarted(_)
+            | Self::JobSubmitted(_)
+            | Self::JobScaled(_)
+            | Self::JobStarted(_)
+            | Self::JobStopping(_)
+            | Self::JobStopped(_)
+            | Self::JobRetried(_)
+            | Self::JobCompleted(_)
+            | Self::JobFailed(_) => None,
         }
     }
 }

@@ -178,7 +178,7 @@ uuid_id! {
     TaskId
 }
 uuid_id! {
-    /// A job: the tasks that were submitted together.
+    /// A job: the tasks that a job's definition makes, or that were submitted together.
     JobId
 }
 uuid_id! {
@@ -193,6 +193,10 @@ uuid_id! {
 token_id! {
     /// A worker's name.
     WorkerId
+}
+token_id! {
+    /// A job's name, the only one of its namespace.
+    JobName
 }
 token_id! {
     /// A part of the cluster with names of its own: `default` unless a job says another.
@@ -216,6 +220,14 @@ impl TaskId {
     pub fn derived(command: &CommandId, index: u64) -> Self {
         Self(Uuid::new_v5(&NAMESPACE, format!("task {command} {index}").as_bytes()))
     }
+
+    /// The id of the `ordinal`-th task that a job makes, counted over all its runs.
+    pub fn of_job(job: JobId, ordinal: u64) -> Self {
+        let mut name = [0; 24];
+        name[..16].copy_from_slice(job.0.as_bytes());
+        name[16..].copy_from_slice(&ordinal.to_be_bytes());
+        Self(Uuid::new_v5(&NAMESPACE, &name))
+    }
 }
 
 /// How the ids begin that muster gives to commands that came without one. Nobody else may use such an id: what is
@@ -238,6 +250,12 @@ impl JobId {
     /// The id of the job that command `command` makes of the tasks it submits together.
     pub fn derived(command: &CommandId) -> Self {
         Self(Uuid::new_v5(&NAMESPACE, format!("job {command}").as_bytes()))
+    }
+
+    /// The id of the job of this name that event `seq` makes. A name may come back once its job is forgotten; an id
+    /// never does.
+    pub fn of(namespace: &Namespace, name: &JobName, seq: u64) -> Self {
+        Self(Uuid::new_v5(&NAMESPACE, format!("job {namespace}/{name} {seq}").as_bytes()))
     }
 }
 
@@ -286,5 +304,8 @@ mod tests {
     fn derived_ids_never_change() {
         let command = CommandId::new("c1").unwrap();
         assert_eq!(TaskId::derived(&command, 7).to_string(), "9e45c146-6cc3-5ed8-949a-1b30583de377");
+        let job = JobId::of(&Namespace::default(), &JobName::new("web").unwrap(), 7);
+        assert_eq!(job.to_string(), "13ea4d66-c362-5fc4-9a68-4565838512b2");
+        assert_eq!(TaskId::of_job(job, 1).to_string(), "ffacf37d-6881-571a-b389-245785808b58");
     }
 }

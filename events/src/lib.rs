@@ -2,7 +2,7 @@
 //!
 //! Everything that crosses the bus is a type of this crate, and nothing here does I/O. Along the flow of data:
 //!
-//! 1. [`command`]: what somebody asks for, with [`spec`] (tasks), [`worker`] (registration, heartbeats) and
+//! 1. [`command`]: what somebody asks for, with [`spec`] (tasks), [`job`], [`worker`] (registration, heartbeats) and
 //!    [`report`] (what workers tell) as its nouns;
 //! 2. [`event`] and [`commit`]: what was decided, and the one message that carries all a group of commands caused;
 //! 3. [`order`]: what a worker shall do, derived from commits; [`output`]: what a task printed;
@@ -18,6 +18,7 @@ pub mod commit;
 pub mod event;
 pub mod hash;
 pub mod id;
+pub mod job;
 pub mod lifecycle;
 pub mod order;
 pub mod outcome;

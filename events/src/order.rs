@@ -39,6 +39,9 @@ pub enum Order {
         /// The ports it gets on the host, by their names.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         ports: BTreeMap<String, u16>,
+        /// The task's value, where its job has an array.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value: Option<String>,
     },
     /// Stop an attempt: TERM, then KILL after the grace its spec grants. An attempt unknown to the worker is reported
     /// as lost, unless the order says it no longer counts (`stale`).

@@ -122,6 +122,13 @@ impl Serialize for EventData<'_> {
             Event::WorkerDrained(e) | Event::WorkerActivated(e) | Event::WorkerUnregistered(e) => {
                 e.serialize(s)
             }
+            Event::JobSubmitted(e) => e.serialize(s),
+            Event::JobScaled(e) => e.serialize(s),
+            Event::JobStarted(e) => e.serialize(s),
+            Event::JobStopping(e) => e.serialize(s),
+            Event::JobStopped(e) => e.serialize(s),
+            Event::JobRetried(e) => e.serialize(s),
+            Event::JobCompleted(e) | Event::JobFailed(e) => e.serialize(s),
         }
     }
 }

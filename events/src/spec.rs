@@ -35,11 +35,13 @@ pub const GRACE_S_DEFAULT: f64 = 10.0;
 /// A task as users write it: the body of `POST /api/v1/manager/tasks` and the payload of `task.submit`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["name"]))]
 pub struct TaskDefinition {
     /// The task's UUID; made when absent. The same id with the same content is the same task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<TaskId>,
-    /// A name for people; need not be unique.
+    /// A name for people; need not be unique. (A job's task may leave it out: it has the job's then.)
+    #[serde(default)]
     pub name: String,
     /// The namespace whose quota it counts for; `default` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,6 +128,9 @@ pub struct TaskDefinition {
     /// Copies, each a task of its own with an id derived from the command's; 1 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
+    /// The steps that must have completed before; for the steps of a pipeline only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<String>,
 }
 
 /// A task as the log keeps it: checked, in canonical units, with defaults spelled out.

@@ -41,10 +41,11 @@ impl Cell {
     /// The subject under which the feed has an event that `actor` caused, as [`Topic::Feed`] is written.
     pub fn feed(&self, event: &Event, actor: &Actor) -> String {
         let (entity, kind) = event.kind().split_once('.').unwrap_or(("event", event.kind()));
-        match (event.task(), event.worker()) {
-            (Some(task), _) => format!("{self}.feed.{entity}.{task}.{kind}"),
-            (None, Some(worker)) => format!("{self}.feed.{entity}.{worker}.{kind}"),
-            (None, None) => match event {
+        match (event.task(), event.job(), event.worker()) {
+            (Some(task), _, _) => format!("{self}.feed.{entity}.{task}.{kind}"),
+            (None, Some(job), _) => format!("{self}.feed.{entity}.{job}.{kind}"),
+            (None, None, Some(worker)) => format!("{self}.feed.{entity}.{worker}.{kind}"),
+            (None, None, None) => match event {
                 Event::LeaderElected(e) => format!("{self}.feed.{entity}.{}.{kind}", e.leader),
                 Event::NamespaceLimited(e) => format!("{self}.feed.{entity}.{}.{kind}", e.namespace),
                 _ => format!("{self}.feed.{entity}.{actor}.{kind}"),
@@ -163,9 +164,9 @@ pub enum Topic {
     },
     /// `feed.<entity>.<id>.<type>`: a committed event once more, singly, on core NATS.
     Feed {
-        /// `task`, `worker`, `leader`, `command`, `report`.
+        /// `task`, `job`, `worker`, `leader`, `command`, `report`.
         entity: String,
-        /// The task's, worker's, leader's or actor's name.
+        /// The task's, job's, worker's, leader's or actor's name.
         id: String,
         /// The rest of the event's type.
         kind: String,

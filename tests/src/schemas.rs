@@ -1,5 +1,6 @@
 //! `schemas/`, generated from the types: a JSON Schema of every command and event, `asyncapi.json`, which says what
-//! travels on which subject, and `openapi.json`, the API's own description. The test `schemas` compares them with what
+//! travels on which subject, `openapi.json`, the API's own description, and `job.json`, by which editors complete files
+//! of jobs. The test `schemas` compares them with what
 //! is in the folder, or writes them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +10,7 @@ use muster_events::codec::{JSON, MESSAGE_PACK};
 use muster_events::command::{Command, GROUP_VERB, Group, Submission};
 use muster_events::commit::Commit;
 use muster_events::event::Event;
+use muster_events::job::JobDefinition;
 use muster_events::order::Orders;
 use muster_events::outcome::{GroupOutcome, Outcome, Problem};
 use muster_events::record::EventRecord;
@@ -40,6 +42,7 @@ pub fn files() -> BTreeMap<String, Value> {
     for (name, schema) in messages() {
         files.insert(format!("messages/{name}.json"), schema);
     }
+    files.insert("job.json".to_owned(), whole::<JobDefinition>("A file of `muster job run`"));
     files.insert("asyncapi.json".to_owned(), asyncapi());
     files.insert("openapi.json".to_owned(), muster_api::openapi());
     files
@@ -222,7 +225,7 @@ fn parameter(name: &str) -> Value {
         "actor" => "Who asks; NATS permissions tie a user to its name.",
         "worker" => "The worker's id.",
         "reply" => "The subject that the command's header `Muster-Reply` names.",
-        _ => "The task's, worker's, leader's or actor's name.",
+        _ => "The task's, job's, worker's, leader's or actor's name.",
     } })
 }
 

@@ -10,6 +10,8 @@ mod bench;
 mod cluster;
 #[path = "system/docker.rs"]
 mod docker;
+#[path = "system/examples.rs"]
+mod examples;
 #[path = "system/explained.rs"]
 mod explained;
 #[path = "system/failing.rs"]

@@ -66,6 +66,18 @@ pub struct Task {
     /// The job it belongs to.
     #[serde(default, alias = "job_id", skip_serializing_if = "Option::is_none")]
     pub job: Option<JobId>,
+    /// Which copy of its definition it is, from 0.
+    #[serde(default)]
+    pub index: u32,
+    /// The run of its job that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<u32>,
+    /// The version of its job it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// Its value, where its job has an array.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
     /// Container image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,

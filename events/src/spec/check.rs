@@ -70,6 +70,9 @@ impl TaskDefinition {
         if self.command.iter().chain(&self.args).any(|w| w.contains('\0')) {
             wrong.add("command", "…\\0…", "must not contain a NUL character");
         }
+        if !self.needs.is_empty() {
+            wrong.add("needs", self.needs.join(", "), "is for the steps of a job of kind pipeline");
+        }
         if self.command.first().is_some_and(String::is_empty) {
             wrong.add("command", "", "the program's name must not be empty");
         }

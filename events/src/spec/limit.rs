@@ -42,3 +42,9 @@ pub const HEALTH_RETRIES: u32 = 1000;
 pub const HEALTH_COMMAND_BYTES: usize = 64 << 10;
 /// Most bytes of a health check's path.
 pub const HEALTH_PATH_BYTES: usize = 2048;
+/// Most steps of a pipeline.
+pub const STEPS: usize = 1024;
+/// Most bytes of the values of an array of tasks: a version of a job is one message, which has to hold them.
+pub const ARRAY_BYTES: usize = 512 << 10;
+/// Most bytes of one of them; it becomes an environment variable.
+pub const ARRAY_VALUE_BYTES: usize = 4096;

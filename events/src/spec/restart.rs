@@ -44,9 +44,10 @@ impl RestartPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RestartDefinition {
-    /// Which ends are followed by another try; `on_failure` when absent.
-    #[serde(default)]
-    pub policy: RestartPolicy,
+    /// Which ends are followed by another try. When absent `on_failure`; `always` for what a service or a system job
+    /// keeps up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<RestartPolicy>,
     /// Tries after the first, counted anew after a quiet time; 3 when absent, without end with `always`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<u32>,
@@ -115,8 +116,9 @@ pub struct Backoff {
 impl RestartDefinition {
     /// The canonical form; nothing where it says that nothing is tried again.
     pub(super) fn check(&self, wrong: &mut Wrong) -> Option<Restart> {
-        if self.policy == RestartPolicy::Never {
-            if *self != (Self { policy: RestartPolicy::Never, ..Self::default() }) {
+        let policy = self.policy.unwrap_or_default();
+        if policy == RestartPolicy::Never {
+            if *self != (Self { policy: self.policy, ..Self::default() }) {
                 wrong.add("restart.policy", "never", "leaves no use for the other fields; leave them out");
             }
             return None;
@@ -134,9 +136,9 @@ impl RestartDefinition {
             );
         }
         let backoff = self.backoff.check(wrong)?;
-        let max = self.max.or((self.policy == RestartPolicy::OnFailure).then_some(MAX_DEFAULT));
+        let max = self.max.or((policy == RestartPolicy::OnFailure).then_some(MAX_DEFAULT));
         (max != Some(0)).then(|| Restart {
-            policy: self.policy,
+            policy,
             max,
             backoff,
             exit_codes: self.exit_codes.clone(),
@@ -146,7 +148,7 @@ impl RestartDefinition {
 
     fn check_exit_codes(&self, wrong: &mut Wrong) {
         let list = || format!("{:?}", self.exit_codes.iter().take(20).collect::<Vec<_>>());
-        if self.policy == RestartPolicy::Always && !self.exit_codes.is_empty() {
+        if self.policy == Some(RestartPolicy::Always) && !self.exit_codes.is_empty() {
             wrong.add("restart.exit_codes", list(), "are for the policy on_failure; always means every end");
         }
         let proper = self.exit_codes.iter().all(|code| (1..=255).contains(code));
@@ -192,7 +194,7 @@ impl BackoffDefinition {
 impl From<&Restart> for RestartDefinition {
     fn from(restart: &Restart) -> Self {
         Self {
-            policy: restart.policy,
+            policy: Some(restart.policy),
             max: restart.max,
             backoff: BackoffDefinition {
                 initial_s: Some(whole(restart.backoff.initial_ms)),
@@ -226,14 +228,15 @@ mod tests {
         assert_eq!((restart.policy, restart.max), (RestartPolicy::OnFailure, Some(3)));
         let backoff = Backoff { initial_ms: 1000, factor_milli: 2000, max_ms: 300_000, jitter_milli: 100 };
         assert_eq!((restart.backoff, restart.reset_after_ms), (backoff, 600_000));
-        let always = RestartDefinition { policy: RestartPolicy::Always, ..RestartDefinition::default() };
+        let always =
+            RestartDefinition { policy: Some(RestartPolicy::Always), ..RestartDefinition::default() };
         assert_eq!(spec(always).unwrap().max, None);
     }
 
     #[test]
     fn no_further_try_is_no_policy() {
         assert_eq!(spec(RestartDefinition { max: Some(0), ..RestartDefinition::default() }), None);
-        let never = RestartDefinition { policy: RestartPolicy::Never, ..RestartDefinition::default() };
+        let never = RestartDefinition { policy: Some(RestartPolicy::Never), ..RestartDefinition::default() };
         assert_eq!(spec(never), None);
     }
 
@@ -258,11 +261,11 @@ mod tests {
             jitter: Some(0.0),
         };
         let given = RestartDefinition {
+            policy: Some(RestartPolicy::OnFailure),
             max: Some(9),
             backoff,
             exit_codes: [1, 75].into(),
             reset_after_s: Some(0.5),
-            ..RestartDefinition::default()
         };
         let restart = spec(given.clone()).unwrap();
         assert_eq!(RestartDefinition::from(&restart), given);
@@ -277,7 +280,7 @@ mod tests {
             jitter: Some(f64::NAN),
         };
         let bad = RestartDefinition {
-            policy: RestartPolicy::Always,
+            policy: Some(RestartPolicy::Always),
             max: Some(1_000_001),
             backoff,
             exit_codes: [0, 256].into(),
@@ -287,8 +290,11 @@ mod tests {
         let backoff = ["restart.backoff.max_s", "restart.backoff.factor", "restart.backoff.jitter"];
         let rest = ["restart.max", "restart.exit_codes", "restart.exit_codes", "restart.reset_after_s"];
         assert_eq!(fields, [&rest[..], &backoff[..]].concat());
-        let never =
-            RestartDefinition { policy: RestartPolicy::Never, max: Some(2), ..RestartDefinition::default() };
+        let never = RestartDefinition {
+            policy: Some(RestartPolicy::Never),
+            max: Some(2),
+            ..RestartDefinition::default()
+        };
         assert_eq!(task(never).check().unwrap_err()[0].field, "restart.policy");
     }
 }

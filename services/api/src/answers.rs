@@ -2,6 +2,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod explanation;
+pub(crate) mod job;
 pub(crate) mod number;
 pub(crate) mod task;
 pub(crate) mod vm;

@@ -8,6 +8,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use muster_domain::state::State;
 use muster_events::commit::{Cause, Commit};
 use muster_events::event::{Event, TaskSubmitted};
+use muster_events::id::Actor;
 use muster_events::outcome::Problem;
 use muster_events::record::EventRecord;
 use muster_events::subject::Cell;
@@ -228,7 +229,17 @@ impl Found<'_> {
         self.seq
     }
 
-    /// What happened.
+    /// When it was decided.
+    pub(crate) const fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// Who caused it.
+    pub(crate) const fn actor(&self) -> &Actor {
+        &self.cause.actor
+    }
+
+    /// The event itself.
     pub(crate) fn event(&self) -> &Event {
         &self.event
     }

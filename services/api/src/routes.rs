@@ -5,6 +5,7 @@ mod cluster;
 mod events;
 mod explain;
 mod health;
+mod jobs;
 mod logs;
 mod metrics;
 mod namespaces;
@@ -29,6 +30,7 @@ pub(crate) fn table() -> Vec<Op> {
     let mut table = health::table();
     table.extend(tasks::table());
     table.extend(explain::table());
+    table.extend(jobs::table());
     table.extend(logs::table());
     table.extend(workers::table());
     table.extend(cluster::table());

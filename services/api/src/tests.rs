@@ -3,6 +3,7 @@
 mod cluster;
 mod events;
 mod explain;
+mod jobs;
 mod logs;
 mod manager;
 mod openapi;

@@ -7,9 +7,10 @@
 //! so a command whose events fill several commits survives a leader that dies between them.
 
 mod activate;
-mod cancel;
+pub(crate) mod cancel;
 mod drain;
 mod heartbeat;
+mod job;
 mod limit;
 mod register;
 pub(crate) mod release;
@@ -45,8 +46,8 @@ pub struct Request<'a> {
 /// The error is the refusal as its sender gets it; the caller records it as `command.rejected`. Whether the command's
 /// id is remembered in [`State::outcomes`] is the caller's question too: here every request is decided afresh.
 pub fn decide(state: &State, request: &Request<'_>, now: Timestamp) -> Result<Vec<Event>, Problem> {
-    // A submission is checked as it is turned into specs.
-    if !matches!(request.command, Command::TaskSubmit(_)) {
+    // These are checked as they are turned into specs.
+    if !matches!(request.command, Command::TaskSubmit(_) | Command::JobSubmit(_)) {
         request.command.check()?;
     }
     match request.command {
@@ -61,6 +62,11 @@ pub fn decide(state: &State, request: &Request<'_>, now: Timestamp) -> Result<Ve
         Command::WorkerActivate(c) => activate::decide(state, c),
         Command::WorkerHeartbeat(c) => heartbeat::decide(state, request, c, now),
         Command::AttemptReport(c) => report::decide(state, request, c, now),
+        Command::JobSubmit(c) => job::submit::decide(state, c),
+        Command::JobStop(c) => job::stop::decide(state, c),
+        Command::JobScale(c) => job::scale::decide(state, c),
+        Command::JobStart(c) => job::start::decide(state, c),
+        Command::JobRetry(c) => job::retry::decide(state, c),
     }
 }
 

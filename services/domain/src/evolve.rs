@@ -3,14 +3,17 @@
 //! Every pair of event and state is either a legal move or a typed [`Illegal`]; nothing is guessed and nothing panics,
 //! so a damaged or foreign log is named, not followed.
 
+mod job;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_events::commit::{Commit, Entry};
 use muster_events::event::{
-    Event, TaskAssigned, TaskPreempting, TaskStopping, TaskSubmitted, WorkerRegistered,
+    Event, StopCause, TaskAssigned, TaskPreempting, TaskStarted, TaskStopping, TaskSubmitted,
+    WorkerRegistered,
 };
-use muster_events::id::{AttemptRef, TaskId, WorkerId};
+use muster_events::id::{AttemptRef, JobId, TaskId, WorkerId};
 use muster_events::report::Ending;
 use muster_events::time::Timestamp;
 
@@ -50,6 +53,16 @@ pub enum Illegal {
         kind: &'static str,
         /// The worker.
         worker: WorkerId,
+    },
+    /// An event speaks of a job that is not there.
+    #[error("event {seq} `{kind}` speaks of job {job}, which is unknown")]
+    NoJob {
+        /// The event.
+        seq: u64,
+        /// Its type.
+        kind: &'static str,
+        /// The job.
+        job: JobId,
     },
     /// An event does not fit the state its subject is in.
     #[error("event {seq} `{kind}` about {subject} does not fit its state ({found})")]
@@ -110,20 +123,7 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
             step.state.blocked.insert(class, blocked);
         }
         Event::TaskAssigned(e) => step.assigned(e)?,
-        Event::TaskStarted(e) => {
-            let task = step.live(e.attempt)?;
-            if task.state != TaskState::Scheduled {
-                let found = task.state.as_str();
-                return Err(step.misfit(e.attempt.task, found));
-            }
-            task.state = TaskState::Running;
-            if let Some(attempt) = &mut task.attempt {
-                attempt.started_at = Some(e.at);
-                attempt.handle = Some(e.handle.as_str().into());
-            }
-            step.state.counts.leave(TaskState::Scheduled);
-            step.state.counts.enter(TaskState::Running);
-        }
+        Event::TaskStarted(e) => step.started(e)?,
         Event::TaskHealthy(e) => step.health(e.attempt, true)?,
         Event::TaskUnhealthy(e) => step.health(e.attempt, false)?,
         Event::TaskPreempting(e) => step.preempting(e)?,
@@ -168,9 +168,18 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
             claims::release_all(step.state, &e.worker);
             step.state.workers.remove(&e.worker);
             step.state.fleet.remove(&e.worker);
+            job::leave_workers(step.state);
         }
         Event::NamespaceLimited(e) if e.quota.is_empty() => drop(step.state.quotas.remove(&e.namespace)),
         Event::NamespaceLimited(e) => drop(step.state.quotas.insert(e.namespace.clone(), e.quota)),
+        Event::JobSubmitted(_)
+        | Event::JobScaled(_)
+        | Event::JobStarted(_)
+        | Event::JobStopping(_)
+        | Event::JobStopped(_)
+        | Event::JobRetried(_)
+        | Event::JobCompleted(_)
+        | Event::JobFailed(_) => step.job_event(event)?,
         // A refusal changes nothing but the record.
         Event::CommandRejected(_) | Event::ReportRefused(_) => {}
     }
@@ -227,6 +236,9 @@ impl Step<'_> {
             tenants.remove(&spec, false);
             tenants.add(&spec, true);
         }
+        if e.cause == StopCause::Cancel {
+            job::told_to_end(self.state, e.attempt.task);
+        }
         Ok(())
     }
 
@@ -269,19 +281,23 @@ impl Step<'_> {
         self.state.tasks.get_mut(&attempt.task).ok_or(Illegal::NoTask { seq, kind, task: attempt.task })
     }
 
-    fn submitted(self, e: &TaskSubmitted) -> Result<(), Illegal> {
+    fn submitted(mut self, e: &TaskSubmitted) -> Result<(), Illegal> {
         if let Some(task) = self.state.tasks.get(&e.task) {
             return Err(self.misfit(e.task, task.state.as_str()));
         }
-        let spec = match (&e.spec, e.like) {
-            (Some(spec), _) => Arc::clone(spec),
-            (None, Some(like)) => Arc::clone(&self.task(like)?.spec),
-            (None, None) => return Err(self.misfit(e.task, "no spec")),
+        let spec = match (&e.spec, e.like, e.job) {
+            (Some(spec), _, _) => Arc::clone(spec),
+            (None, Some(like), _) => Arc::clone(&self.task(like)?.spec),
+            (None, None, Some(job)) if e.run > 0 => self.job_task_spec(job, e)?,
+            (None, None, _) => return Err(self.misfit(e.task, "no spec")),
         };
         let task = Task {
             spec,
             job: e.job,
             index: e.index,
+            run: e.run,
+            version: e.version,
+            value: e.value.as_deref().map(Into::into),
             state: TaskState::Pending,
             line_seq: self.seq,
             submitted_at: self.at,
@@ -292,8 +308,8 @@ impl Step<'_> {
             retry_at: None,
         };
         enqueue(self.state, e.task, &task);
-        self.state.counts.enter(TaskState::Pending);
         self.state.tasks.insert(e.task, task);
+        job::moved(self.state, e.task, None, TaskState::Pending);
         Ok(())
     }
 
@@ -341,8 +357,22 @@ impl Step<'_> {
             worker.tenants.add(&task.spec, false);
         }
         dequeue(self.state, &class, place);
-        self.state.counts.leave(TaskState::Pending);
-        self.state.counts.enter(TaskState::Scheduled);
+        job::moved(self.state, e.task, Some(TaskState::Pending), TaskState::Scheduled);
+        Ok(())
+    }
+
+    fn started(mut self, e: &TaskStarted) -> Result<(), Illegal> {
+        let task = self.live(e.attempt)?;
+        if task.state != TaskState::Scheduled {
+            let found = task.state.as_str();
+            return Err(self.misfit(e.attempt.task, found));
+        }
+        task.state = TaskState::Running;
+        if let Some(attempt) = &mut task.attempt {
+            attempt.started_at = Some(e.at);
+            attempt.handle = Some(e.handle.as_str().into());
+        }
+        job::moved(self.state, e.attempt.task, Some(TaskState::Scheduled), TaskState::Running);
         Ok(())
     }
 
@@ -399,8 +429,7 @@ impl Step<'_> {
                 self.state.usage.remove(&spec);
             }
         }
-        self.state.counts.leave(before);
-        self.state.counts.enter(next);
+        job::moved(self.state, attempt.task, Some(before), next);
         if next == TaskState::Pending {
             line_up(self.state, attempt.task);
         }
@@ -425,8 +454,7 @@ impl Step<'_> {
                 dequeue(self.state, &class, place);
             }
         }
-        self.state.counts.leave(TaskState::Pending);
-        self.state.counts.enter(TaskState::Cancelled);
+        job::moved(self.state, id, Some(TaskState::Pending), TaskState::Cancelled);
         Ok(())
     }
 
@@ -442,8 +470,7 @@ impl Step<'_> {
             task.line_seq = self.seq;
             task.retries = 0;
         }
-        self.state.counts.leave(found);
-        self.state.counts.enter(TaskState::Pending);
+        job::moved(self.state, id, Some(found), TaskState::Pending);
         line_up(self.state, id);
         Ok(())
     }

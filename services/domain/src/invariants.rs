@@ -1,6 +1,8 @@
 //! Checks a whole state, apart from the logic that made it. For tests and for `muster replay --verify`: it looks at
 //! everything, so it takes its time.
 
+mod jobs;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -35,6 +37,7 @@ pub fn check(state: &State) -> Vec<Violation> {
     check_fleet(state, &mut found);
     check_ports(state, &mut found);
     check_claims(state, &mut found);
+    jobs::check(state, &mut found);
     found.0
 }
 
@@ -324,8 +327,9 @@ mod tests {
     use muster_events::time::Timestamp;
 
     use super::check;
+    use crate::state::job::Run;
     use crate::state::{Counts, Drain, State};
-    use crate::testing::{given, id, register, running, submit, worker_id};
+    use crate::testing::{batch, given, id, job_submit, register, running, service, submit, worker_id};
 
     /// What `change` breaks is found, and told in these words.
     fn broken(change: impl Fn(&mut State), words: &str) {
@@ -394,5 +398,29 @@ mod tests {
             },
             "of which none waits",
         );
+    }
+    #[test]
+    fn what_jobs_say_of_their_tasks_is_checked() {
+        let world = given([register("w1"), job_submit(batch("b", 2)), job_submit(service("s", 2))]);
+        let world = world.reconciled().placed();
+        let (b, s) = (world.job("b").0, world.job("s").0);
+        let broken = |change: &dyn Fn(&mut State), words: &str| {
+            let mut state = world.state.clone();
+            change(&mut state);
+            let found: Vec<_> = check(&state).iter().map(ToString::to_string).collect();
+            assert!(found.iter().any(|v| v.contains(words)), "{words}: {found:?}");
+        };
+        let run = |state: &mut State, job, change: &dyn Fn(&mut Run)| {
+            change(state.jobs.by_id.get_mut(&job).unwrap().runs.get_mut(&1).unwrap());
+        };
+        broken(&|state| run(state, b, &|r| r.open = [].into()), "its tasks say");
+        broken(&|state| run(state, b, &|r| r.ending = r.open.clone()), "ends");
+        broken(&|state| run(state, b, &|r| r.over = r.open.clone()), "as over");
+        broken(&|state| run(state, b, &|r| r.counts = Counts::default()), "its tasks are");
+        broken(&|state| run(state, b, &|r| r.made = 7), "has made 7");
+        broken(&|state| run(state, b, &|r| r.failures = 1), "counts 1 failures");
+        broken(&|state| run(state, s, &|r| r.stale = [0].into()), "as stale");
+        broken(&|state| state.jobs.by_id.get_mut(&b).unwrap().ended_seq = Some(1), "but a run of it lives");
+        broken(&|state| state.jobs.by_id.get_mut(&b).unwrap().last_run = 0, "has had 0 runs");
     }
 }

@@ -15,6 +15,7 @@ pub mod fleet;
 pub mod fold;
 pub mod groups;
 pub mod invariants;
+pub mod jobs;
 pub mod orders;
 pub mod placement;
 pub mod ports;

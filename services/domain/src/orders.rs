@@ -76,7 +76,15 @@ pub fn of<'a>(state: &State, events: impl Iterator<Item = (u64, &'a Event)>) -> 
             | Event::WorkerDraining(_)
             | Event::WorkerDrained(_)
             | Event::WorkerActivated(_)
-            | Event::WorkerUnregistered(_) => {}
+            | Event::WorkerUnregistered(_)
+            | Event::JobSubmitted(_)
+            | Event::JobScaled(_)
+            | Event::JobStarted(_)
+            | Event::JobStopping(_)
+            | Event::JobStopped(_)
+            | Event::JobRetried(_)
+            | Event::JobCompleted(_)
+            | Event::JobFailed(_) => {}
         }
     }
     book.finish()
@@ -129,14 +137,9 @@ impl Book {
         let page = self.page(worker);
         page.make_room(worker, Some(&task.spec));
         let spec = page.place(&task.spec);
-        let ports = attempt.ports.clone();
-        page.orders.push(Order::Start {
-            attempt: reference,
-            spec,
-            index: task.index,
-            job: job_token(task),
-            ports,
-        });
+        let (index, job, ports) = (task.index, job_token(task), attempt.ports.clone());
+        let value = task.value.as_deref().map(str::to_owned);
+        page.orders.push(Order::Start { attempt: reference, spec, index, job, ports, value });
     }
 
     fn stop(&mut self, worker: &WorkerId, attempt: AttemptRef, stale: bool) {

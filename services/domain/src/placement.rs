@@ -33,7 +33,7 @@ use muster_events::event::{
 };
 use muster_events::id::{Namespace, TaskId, WorkerId};
 use muster_events::resources::Resources;
-use muster_events::spec::{Constraint, Preemption, Runtime, Strategy};
+use muster_events::spec::{Constraint, Preemption, Runtime, Strategy, TaskSpec};
 
 use crate::claims::has_room;
 use crate::fleet::{Fleet, Slot};
@@ -122,6 +122,11 @@ fn share(used: u64, capacity: u64) -> u32 {
         |scaled| scaled / capacity,
     );
     u32::try_from(share.min(max)).unwrap_or(SCORE_MAX)
+}
+
+/// Whether the worker is one the task is for: it has the runtime, meets the constraints, and could hold it when empty.
+pub(crate) fn suits(spec: &TaskSpec, id: &WorkerId, worker: &Worker) -> bool {
+    verdict::suits(spec, id, worker)
 }
 
 /// One call of [`place`].

@@ -46,6 +46,21 @@ enum Step {
     Forgive,
     Later(u8),
     Place(u8),
+    /// Jobs 0 and 1 are batches, 2 and 3 services, 4 is a system job, 5 a pipeline.
+    JobSubmit {
+        job: u8,
+        count: u32,
+        wish: JobWish,
+    },
+    JobStop(u8),
+    JobScale(u8, u32),
+    JobStart(u8),
+    JobRetry(u8),
+    /// Jobs are brought to what is wanted, in so many turns with so much room.
+    Reconcile {
+        turns: u8,
+        room: u8,
+    },
     /// The group ends: orders are derived.
     Flush,
 }
@@ -68,6 +83,41 @@ struct Again {
     initial_s: u8,
     reset_after_s: u8,
     only_code_1: bool,
+}
+
+#[derive(Clone, Debug)]
+struct JobWish {
+    array: bool,
+    max_parallel: Option<u32>,
+    stops_at_failure: bool,
+    heavy: bool,
+    /// Its tasks are tried again once.
+    retried: bool,
+}
+
+fn job_wish() -> impl Strategy<Value = JobWish> {
+    let rarely = || proptest::bool::weighted(0.3);
+    (any::<bool>(), rarely(), rarely(), any::<bool>(), proptest::option::of(1..4_u32)).prop_map(
+        |(array, stops_at_failure, heavy, retried, max_parallel)| JobWish {
+            array,
+            max_parallel,
+            stops_at_failure,
+            heavy,
+            retried,
+        },
+    )
+}
+
+fn job_step() -> impl Strategy<Value = Step> {
+    let job = || 0..6_u8;
+    prop_oneof![
+        4 => (job(), 0..5_u32, job_wish()).prop_map(|(job, count, wish)| Step::JobSubmit { job, count, wish }),
+        1 => job().prop_map(Step::JobStop),
+        1 => (job(), 0..5_u32).prop_map(|(job, count)| Step::JobScale(job, count)),
+        1 => job().prop_map(Step::JobStart),
+        1 => job().prop_map(Step::JobRetry),
+        6 => (1..20_u8, 1..5_u8).prop_map(|(turns, room)| Step::Reconcile { turns, room }),
+    ]
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
@@ -132,6 +182,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Forgive),
         4 => (0..50_u8).prop_map(Step::Later),
         8 => (1..9_u8).prop_map(Step::Place),
+        14 => job_step(),
         4 => Just(Step::Flush),
     ]
 }
@@ -174,6 +225,12 @@ fn play(sim: &mut Sim, step: &Step) {
         Step::Forgive => sim.forgive(),
         Step::Later(seconds) => sim.later(*seconds),
         Step::Place(limit) => sim.place(usize::from(*limit)),
+        Step::JobSubmit { job, count, wish } => sim.job_submit(*job, *count, wish),
+        Step::JobStop(job) => sim.job_stop(*job),
+        Step::JobScale(job, count) => sim.job_scale(*job, *count),
+        Step::JobStart(job) => sim.job_start(*job),
+        Step::JobRetry(job) => sim.job_retry(*job),
+        Step::Reconcile { turns, room } => sim.reconcile(usize::from(*turns), usize::from(*room)),
         Step::Flush => sim.flush(),
     }
 }
@@ -190,6 +247,7 @@ proptest! {
         for step in &steps {
             play(&mut sim, step);
         }
+        sim.reconcile_all();
         sim.flush();
         sim.check_replay();
         sim.settle();

@@ -1,5 +1,7 @@
 //! What muster knows, at one moment of the log.
 
+pub mod job;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use muster_events::time::Timestamp;
 use muster_events::worker::WorkerInfo;
 use serde::{Deserialize, Serialize};
 
+use self::job::Jobs;
 use crate::claims::{self, Claim, Held, Tenants};
 use crate::fleet::Fleet;
 use crate::groups::{Group, Groups};
@@ -42,6 +45,9 @@ pub struct State {
     pub tasks: BTreeMap<TaskId, Task>,
     /// Every registered worker.
     pub workers: BTreeMap<WorkerId, Worker>,
+    /// Every job that lives, and the newest of those that have ended.
+    #[serde(default)]
+    pub jobs: Jobs,
     /// Why the tasks of a class wait, where placement has tried them in vain.
     pub blocked: BTreeMap<Class, Blocked>,
     /// How earlier commands came out.
@@ -83,6 +89,7 @@ impl Default for State {
             leader: None,
             tasks: BTreeMap::new(),
             workers: BTreeMap::new(),
+            jobs: Jobs::default(),
             blocked: BTreeMap::new(),
             outcomes: Outcomes::default(),
             claims: BTreeMap::new(),
@@ -107,6 +114,12 @@ pub struct Task {
     pub job: Option<JobId>,
     /// Which copy of its definition it is, from 0.
     pub index: u32,
+    /// The run of its job that made it; 0 where no definition of a job did.
+    pub run: u32,
+    /// The version of its job it is of.
+    pub version: u32,
+    /// Its value, where its job has an array.
+    pub value: Option<Box<str>>,
     /// Where it stands.
     pub state: TaskState,
     /// Its place in line: the `seq` of the event that made it wait first (`task.submitted`, `task.restarted`).
@@ -447,7 +460,8 @@ impl State {
         self.fleet = Fleet::of(self.workers.iter());
         self.workers.values_mut().for_each(|w| w.tenants = Tenants::default());
         (self.groups, self.ports, self.usage) = (Groups::default(), Ports::default(), Usage::default());
-        let mut specs: BTreeSet<Arc<TaskSpec>> = BTreeSet::new();
+        self.jobs.rebuild();
+        let mut specs: BTreeSet<Arc<TaskSpec>> = self.jobs.task_specs().cloned().collect();
         for (id, task) in &mut self.tasks {
             match specs.get(&task.spec) {
                 Some(known) => task.spec = Arc::clone(known),

@@ -8,9 +8,15 @@
 //! compares, applies the events and checks that the state is sound.
 
 use muster_events::codec::{self, Encoding};
-use muster_events::command::{Command, Submission, TaskCancel, TaskStart, WorkerDrain, WorkerName};
+use muster_events::command::{
+    Command, JobName as NamedJob, JobScale, JobStop, Submission, TaskCancel, TaskStart, WorkerDrain,
+    WorkerName,
+};
 use muster_events::event::{Event, StopCause, TaskStopping, WorkerGone};
-use muster_events::id::{Actor, AttemptRef, CommandId, Incarnation, Installation, JobId, TaskId, WorkerId};
+use muster_events::id::{
+    Actor, AttemptRef, CommandId, Incarnation, Installation, JobId, JobName, TaskId, WorkerId,
+};
+use muster_events::job::{JobDefinition, JobKind};
 use muster_events::outcome::Problem;
 use muster_events::report::{Ending, Report, Reports, What};
 use muster_events::resources::Resources;
@@ -20,6 +26,8 @@ use muster_events::worker::{Register, WorkerInfo};
 
 use crate::deadline::{self, Liveness};
 use crate::decide::{Request, decide};
+use crate::jobs::Dirty;
+use crate::state::job::Job;
 use crate::state::{State, Task, TaskState, Worker};
 use crate::{evolve, invariants, placement};
 
@@ -30,11 +38,13 @@ pub(crate) const START: Timestamp = Timestamp::from_micros(1_000_000);
 pub(crate) struct World {
     pub(crate) state: State,
     pub(crate) now: Timestamp,
+    /// All that has happened.
+    pub(crate) log: Vec<Event>,
     commands: u64,
 }
 
 pub(crate) fn given(commands: impl IntoIterator<Item = Command>) -> World {
-    let world = World { state: State::default(), now: START, commands: 0 };
+    let world = World { state: State::default(), now: START, log: Vec::new(), commands: 0 };
     commands.into_iter().fold(world, World::and)
 }
 
@@ -52,6 +62,48 @@ impl World {
         let events = placement::place(&self.state, usize::MAX);
         self.apply(&events);
         self
+    }
+
+    /// Every job is brought to what is wanted of it.
+    pub(crate) fn reconciled(mut self) -> Self {
+        let mut dirty = Dirty::all(&self.state);
+        loop {
+            let events = dirty.turn(&self.state, usize::MAX);
+            if events.is_empty() {
+                break;
+            }
+            self.apply(&events);
+        }
+        assert_eq!(Dirty::all(&self.state).turn(&self.state, usize::MAX), []);
+        self
+    }
+
+    /// Each placed task of a job ends by itself with this exit code.
+    pub(crate) fn all_end(self, job: &str, code: i32) -> Self {
+        let tasks: Vec<_> = self.tasks_of(job).map(|(id, _)| id).collect();
+        tasks.into_iter().fold(self, |world, id| world.ends(id, exited(code)))
+    }
+
+    /// Each task of a job that was told to stop has stopped.
+    pub(crate) fn all_stop(self, job: &str) -> Self {
+        let told = |t: &Task| t.live_attempt().is_some_and(|a| a.stop.is_some());
+        let tasks: Vec<_> = self.tasks_of(job).filter(|(_, t)| told(t)).map(|(id, _)| id).collect();
+        tasks.into_iter().fold(self, |world, id| world.ends(id, stopped()))
+    }
+
+    /// The task at this index of a job's newest run ends by itself with this exit code.
+    pub(crate) fn one_ends(self, job: &str, index: u32, code: i32) -> Self {
+        let run = self.job(job).1.last_run;
+        let live = |t: &Task| t.run == run && t.index == index && t.state.is_live();
+        let id = self.tasks_of(job).find(|(_, t)| live(t)).unwrap().0;
+        self.ends(id, exited(code))
+    }
+
+    fn ends(self, id: TaskId, what: What) -> Self {
+        let task = &self.state.tasks[&id];
+        let Some(attempt) = task.live_attempt() else { return self };
+        let (worker, attempt) = (attempt.worker.to_string(), task.attempt_ref(id).unwrap());
+        self.and(reports(&worker, [(attempt, what)]))
     }
 
     pub(crate) fn later(mut self, seconds: f64) -> Self {
@@ -94,6 +146,18 @@ impl World {
         &self.state.tasks[&id(name)]
     }
 
+    pub(crate) fn job(&self, name: &str) -> (JobId, &Job) {
+        self.state.jobs.find(&name.parse().unwrap()).unwrap()
+    }
+
+    /// The tasks of a job in the order in which they were made.
+    pub(crate) fn tasks_of(&self, job: &str) -> impl Iterator<Item = (TaskId, &Task)> {
+        let (job, _) = self.job(job);
+        let mut tasks: Vec<_> = self.state.tasks.iter().filter(|(_, t)| t.job == Some(job)).collect();
+        tasks.sort_by_key(|(_, t)| (t.run, t.submitted_at, t.line_seq));
+        tasks.into_iter().map(|(id, task)| (*id, task))
+    }
+
     pub(crate) fn worker(&self, name: &str) -> &Worker {
         &self.state.workers[&worker_id(name)]
     }
@@ -122,6 +186,7 @@ impl World {
         for event in events {
             evolve::event(&mut self.state, event, self.now).unwrap_or_else(|e| panic!("{e}: {event:?}"));
         }
+        self.log.extend(events.iter().cloned());
         assert_eq!(invariants::check(&self.state), []);
     }
 }
@@ -231,11 +296,81 @@ pub(crate) fn submit(name: &str) -> Command {
 }
 
 pub(crate) fn cancel(name: &str) -> Command {
-    Command::TaskCancel(TaskCancel { task_id: id(name), reason: Some("enough".into()) })
+    cancel_task(id(name))
+}
+
+pub(crate) fn cancel_task(task_id: TaskId) -> Command {
+    Command::TaskCancel(TaskCancel { task_id, reason: Some("enough".into()) })
 }
 
 pub(crate) fn start(name: &str) -> Command {
-    Command::TaskStart(TaskStart { task_id: id(name) })
+    start_task(id(name))
+}
+
+pub(crate) fn start_task(task_id: TaskId) -> Command {
+    Command::TaskStart(TaskStart { task_id })
+}
+
+fn job_of(kind: JobKind, name: &str, count: u32) -> JobDefinition {
+    JobDefinition {
+        schema: None,
+        kind,
+        name: JobName::new(name).unwrap(),
+        namespace: None,
+        labels: [].into(),
+        count: Some(count),
+        array: None,
+        max_parallel: None,
+        on_failure: None,
+        tasks: vec![],
+        task: Some(TaskDefinition { id: None, ..definition(name) }),
+    }
+}
+
+/// So many tasks of one core and 1 GiB each.
+pub(crate) fn batch(name: &str, count: u32) -> JobDefinition {
+    job_of(JobKind::Batch, name, count)
+}
+
+/// So many places for tasks of one core and 1 GiB each.
+pub(crate) fn service(name: &str, count: u32) -> JobDefinition {
+    job_of(JobKind::Service, name, count)
+}
+
+/// A task of one core and 1 GiB on each worker.
+pub(crate) fn system(name: &str) -> JobDefinition {
+    JobDefinition { count: None, ..job_of(JobKind::System, name, 0) }
+}
+
+/// Steps of one core and 1 GiB each, with what they need.
+pub(crate) fn pipeline(name: &str, steps: &[(&str, &[&str])]) -> JobDefinition {
+    let step = |(name, needs): &(&str, &[&str])| TaskDefinition {
+        id: None,
+        needs: needs.iter().map(|need| (*need).to_owned()).collect(),
+        ..definition(name)
+    };
+    let tasks = steps.iter().map(step).collect();
+    JobDefinition { count: None, task: None, tasks, ..job_of(JobKind::Pipeline, name, 0) }
+}
+
+pub(crate) fn job_submit(definition: JobDefinition) -> Command {
+    Command::JobSubmit(Box::new(definition))
+}
+
+pub(crate) fn job_stop(name: &str) -> Command {
+    Command::JobStop(JobStop { job: name.parse().unwrap(), reason: None })
+}
+
+pub(crate) fn job_scale(name: &str, count: u32) -> Command {
+    Command::JobScale(JobScale { job: name.parse().unwrap(), count })
+}
+
+pub(crate) fn job_start(name: &str) -> Command {
+    Command::JobStart(NamedJob { job: name.parse().unwrap() })
+}
+
+pub(crate) fn job_retry(name: &str) -> Command {
+    Command::JobRetry(NamedJob { job: name.parse().unwrap() })
 }
 
 /// Four cores, 16 GiB, 100 GiB of disk, ten slots, processes only.

@@ -1,5 +1,5 @@
-//! The leader's loop: decide what has arrived, place what waits, send one commit, and while it is on its way decide
-//! the next. Nothing here runs on a tick: the loop wakes for a command, an acknowledgement, a heartbeat, a change of
+//! The leader's loop: decide what has arrived, bring jobs to what is wanted of them, place what waits, send one commit,
+//! and while it is on its way decide the next. Nothing here runs on a tick: the loop wakes for a command, an acknowledgement, a heartbeat, a change of
 //! the connection, a question, or the earliest deadline.
 
 mod decide;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use futures_util::future::BoxFuture;
 use muster_domain::deadline::Liveness;
 use muster_domain::fold::{Broken, Fold, Head};
+use muster_domain::jobs::Dirty;
 use muster_domain::state::State;
 use muster_domain::{evolve, orders, placement};
 use muster_events::commit::{Cause, DEADLINE, LEADER, SCHEDULER};
@@ -34,6 +35,8 @@ use crate::error::{ManagerError, StepDown};
 /// The most placements in one round; what is left is placed in the next, so that a commit does not wait for a
 /// hundred thousand.
 const PLACE_MAX: usize = 8192;
+/// The most events by which jobs are brought to what is wanted in one round, for the same reason.
+const RECONCILE_MAX: usize = 8192;
 
 /// How far the clock may run ahead of the time that passed, in microseconds, before it counts as a jump.
 const CLOCK_STEP_MICROS: i64 = 2_000_000;
@@ -55,6 +58,8 @@ pub(crate) struct Leader {
     liveness: Liveness,
     /// Whether placement may find something to do.
     unplaced: bool,
+    /// The jobs for which something may have to follow.
+    dirty: Dirty,
     /// Orders that no report has answered are to be sent again, once nothing is undecided.
     resend: bool,
     questions: Vec<muster_log::bus::Question>,
@@ -90,6 +95,7 @@ impl Leader {
         // While nobody led, nobody listened.
         liveness.forgive(now());
         let Fold { state, head: Head { position, hash } } = fold;
+        let dirty = Dirty::all(&state);
         Self {
             config,
             bus,
@@ -100,6 +106,7 @@ impl Leader {
             flying: None,
             liveness,
             unplaced: true,
+            dirty,
             // What the leader before us had no time to hand over.
             resend: true,
             questions: Vec::new(),
@@ -194,6 +201,7 @@ impl Leader {
                     }
                 });
             }
+            entry.events.iter().for_each(|event| self.dirty.note(&self.state, event));
             self.drafts.push(piece);
         }
         Ok(())
@@ -209,13 +217,30 @@ impl Leader {
         if self.flying.is_some() {
             return Ok(());
         }
-        if self.unplaced && !self.is_pausing() {
-            self.place()?;
+        if !self.is_pausing() {
+            self.reconcile()?;
+            if self.unplaced {
+                self.place()?;
+            }
         }
         if let Some(mut draft) = self.drafts.pop() {
             let sealed = draft.seal(&self.config.node, self.hash)?;
             let landing = Box::pin(append(Arc::clone(&self.bus), sealed, self.position));
             self.flying = Some(Flight { landing, replies: draft.replies });
+        }
+        Ok(())
+    }
+
+    /// Brings jobs to what is wanted of them, as far as one round goes.
+    fn reconcile(&mut self) -> Result<(), StepDown> {
+        let mut room = RECONCILE_MAX;
+        while room > 0 {
+            let events = self.dirty.turn(&self.state, room);
+            if events.is_empty() {
+                break;
+            }
+            room = room.saturating_sub(events.len());
+            self.record_own(SCHEDULER, events)?;
         }
         Ok(())
     }
@@ -235,10 +260,10 @@ impl Leader {
     /// What time has brought about.
     fn expire(&mut self) -> Result<(), StepDown> {
         let events = muster_domain::deadline::due(&self.state, &self.liveness, self.now());
-        if events.is_empty() {
-            return Ok(());
+        if !events.is_empty() {
+            self.record_own(DEADLINE, events)?;
         }
-        self.record_own(DEADLINE, events)
+        Ok(())
     }
 
     /// Waits for the commit on its way, and tells everybody.
@@ -303,7 +328,15 @@ const fn changes_room_or_line(event: &Event) -> bool {
         | Event::TaskPreempting(_)
         | Event::TaskStopping(_)
         | Event::ReportRefused(_)
-        | Event::WorkerDrained(_) => false,
+        | Event::WorkerDrained(_)
+        | Event::JobSubmitted(_)
+        | Event::JobScaled(_)
+        | Event::JobStarted(_)
+        | Event::JobStopping(_)
+        | Event::JobStopped(_)
+        | Event::JobRetried(_)
+        | Event::JobCompleted(_)
+        | Event::JobFailed(_) => false,
     }
 }
 

@@ -1,6 +1,8 @@
 //! The manager on the in-memory log, with the real codec: what it appends, to whom it speaks, and that nothing is
 //! decided twice.
 
+mod jobs;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

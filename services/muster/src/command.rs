@@ -10,6 +10,7 @@ pub(crate) mod drain;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod forget;
+pub(crate) mod job;
 pub(crate) mod logs;
 pub(crate) mod manager;
 pub(crate) mod namespaces;
@@ -79,6 +80,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Cancel(args) => cancel::run(args, context).await,
         Command::Start(args) => start::run(args, context).await,
         Command::Retry(args) => retry::run(args, context).await,
+        Command::Job(args) => job::run(args, context).await,
         Command::Workers(args) => workers::run(args, context).await,
         Command::Namespaces(args) => namespaces::run(args, context).await,
         Command::Limit(args) => namespaces::limit(args, context).await,

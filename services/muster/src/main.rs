@@ -8,6 +8,7 @@ mod exit;
 mod follow;
 mod home;
 mod interrupt;
+mod jobfile;
 mod listen;
 mod logging;
 mod nats_server;

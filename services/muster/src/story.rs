@@ -1,6 +1,7 @@
 //! Events in words.
 
 use muster_client::EventRecord;
+use muster_events::event::JobEnded;
 use serde_json::Value;
 
 use crate::output::one_line;
@@ -42,6 +43,15 @@ pub(crate) fn tell(event: &EventRecord) -> String {
         "task.cancelled" => join(&[&ending(data.pointer("/ending")), text("/reason")]),
         "task.rescheduled" | "report.refused" => text("/reason").to_owned(),
         "command.rejected" => join(&[text("/verb"), text("/problem/message")]),
+        "job.submitted" => format!("version {}", number("/version")),
+        "job.scaled" => format!("version {}: {} wanted", number("/version"), number("/count")),
+        "job.started" => format!("run {} of version {}", number("/run"), number("/version")),
+        "job.stopping" | "job.stopped" | "job.retried" => join(&[&run(data), text("/reason")]),
+        "job.completed" => join(&[&run(data), &format!("{} tasks", number("/completed"))]),
+        "job.failed" => {
+            let ended: Option<JobEnded> = serde_json::from_value(data.clone()).ok();
+            join(&[&run(data), &ended.map(|e| e.reason()).unwrap_or_default()])
+        }
         "leader.elected" => format!("{}, leader number {}", text("/leader"), number("/epoch")),
         "worker.registered" => join(&[text("/info/hostname"), text("/info/address")]),
         "worker.offline" => format!("last heard {}", text("/last_seen")),
@@ -54,13 +64,19 @@ pub(crate) fn tell(event: &EventRecord) -> String {
     one_line(&words, WORDS_MAX)
 }
 
-/// The task or worker an event is about, in short.
+/// The task, job or worker an event is about, in short.
 pub(crate) fn subject(event: &EventRecord) -> String {
-    match (event.task(), event.worker()) {
-        (Some(task), _) => crate::resolve::short(task),
+    let job = event.data.get("job").and_then(Value::as_str);
+    match (event.task().or(job), event.worker()) {
+        (Some(id), _) => crate::resolve::short(id),
         (None, Some(worker)) => worker.to_owned(),
         (None, None) => "-".to_owned(),
     }
+}
+
+/// The run that an event about a job means, if it means one.
+fn run(data: &Value) -> String {
+    data.get("run").and_then(Value::as_u64).map_or_else(String::new, |run| format!("run {run}"))
 }
 
 /// An [`muster_events::report::Ending`] in words.
@@ -123,6 +139,12 @@ mod tests {
                 "timeout: retry 2 at 1970-01-01T00:00:08Z",
             ),
             ("task.cancelled", json!({ "task": "x" }), ""),
+            (
+                "job.failed",
+                json!({ "job": "67e55044-10b1-426f-9247-bb680e5fe0c8", "run": 2, "completed": 1, "failed": 1 }),
+                "run 2: 1 of 2 tasks failed",
+            ),
+            ("job.stopping", json!({ "reason": "enough" }), "enough"),
             ("something.new", json!({ "x": 1 }), ""),
         ] {
             assert_eq!(tell(&event(kind, &data)), words, "{kind}");

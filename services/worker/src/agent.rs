@@ -27,6 +27,8 @@ pub(crate) struct Assignment {
     pub(crate) job: String,
     /// The ports it has on the host, by their names.
     pub(crate) ports: BTreeMap<String, u16>,
+    /// The task's value, where its job has an array.
+    pub(crate) value: Option<String>,
 }
 
 /// What is to be done about an order.
@@ -98,11 +100,9 @@ impl Agent {
         let mut actions = Vec::with_capacity(orders.len());
         for order in orders {
             match order {
-                Order::Start { attempt, spec, index, job, ports } => {
-                    let assignment = specs.get(spec as usize).map(|spec| {
-                        let spec = Arc::clone(spec);
-                        Assignment { attempt, spec, index, job, ports }
-                    });
+                Order::Start { attempt, spec, index, job, ports, value } => {
+                    let spec = specs.get(spec as usize).map(Arc::clone);
+                    let assignment = spec.map(|spec| Assignment { attempt, spec, index, job, ports, value });
                     self.start(attempt, assignment, &mut actions);
                 }
                 Order::Stop { attempt, stale } => actions.extend(self.stop(attempt, stale)),
@@ -243,7 +243,7 @@ mod tests {
     }
 
     fn start(attempt: AttemptRef) -> Order {
-        Order::Start { attempt, spec: 0, index: 0, job: "-".into(), ports: [].into() }
+        Order::Start { attempt, spec: 0, index: 0, job: "-".into(), ports: [].into(), value: None }
     }
 
     fn stop(attempt: AttemptRef) -> Order {
@@ -337,7 +337,8 @@ mod tests {
     fn a_spec_that_is_not_there_is_told() {
         let mut agent = Agent::default();
         let a = attempt(1, 1, 10);
-        let order = Order::Start { attempt: a, spec: 7, index: 0, job: "-".into(), ports: [].into() };
+        let order =
+            Order::Start { attempt: a, spec: 7, index: 0, job: "-".into(), ports: [].into(), value: None };
         assert!(matches!(agent.take(orders(vec![order]))[..], [Action::ReportNotStarted(x, _)] if x == a));
     }
 

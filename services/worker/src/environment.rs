@@ -25,6 +25,8 @@ const TASK_ID: &str = "MUSTER_TASK_ID";
 const ATTEMPT: &str = "MUSTER_ATTEMPT";
 const TASK_INDEX: &str = "MUSTER_TASK_INDEX";
 const JOB_ID: &str = "MUSTER_JOB_ID";
+const ARRAY_INDEX: &str = "MUSTER_ARRAY_INDEX";
+const ARRAY_VALUE: &str = "MUSTER_ARRAY_VALUE";
 
 /// What is the same for all tasks of a worker.
 #[derive(Clone, Debug)]
@@ -93,6 +95,10 @@ impl Environment {
     ) -> impl Iterator<Item = (String, Cow<'a, str>)> + use<'a> {
         let attempt = assignment.attempt;
         let job = (assignment.job != "-").then(|| (JOB_ID.to_owned(), Cow::Owned(assignment.job.clone())));
+        let array = assignment.value.clone().map(|value| {
+            let index = Cow::Owned(assignment.index.to_string());
+            [(ARRAY_INDEX.to_owned(), index), (ARRAY_VALUE.to_owned(), Cow::Owned(value))]
+        });
         let own = [
             (TASK_ID, Cow::Owned(attempt.task.to_string())),
             (ATTEMPT, Cow::Owned(attempt.number.to_string())),
@@ -101,7 +107,8 @@ impl Environment {
         ];
         let fixed = self.fixed.iter().map(|(name, value)| (*name, Cow::Borrowed(value.as_str())));
         let told = fixed.chain(own).map(|(name, value)| (name.to_owned(), value));
-        told.chain(job).chain(given(assignment).into_iter().map(|(name, value)| (name, Cow::Owned(value))))
+        let told = told.chain(job).chain(array.into_iter().flatten());
+        told.chain(given(assignment).into_iter().map(|(name, value)| (name, Cow::Owned(value))))
     }
 }
 
@@ -128,6 +135,7 @@ mod tests {
             spec: Arc::new(definition.check().unwrap()),
             index: 0,
             job: "-".into(),
+            value: None,
             ports: [("admin".to_owned(), 20_001), ("http-api".to_owned(), 20_000)].into(),
         };
         let environment = Environment::new(

@@ -251,7 +251,7 @@ mod tests {
     fn assignment(task: u128, number: u32) -> Assignment {
         let attempt =
             AttemptRef { task: TaskId::new(Uuid::from_u128(task)), number, fence: u64::from(number) };
-        Assignment { attempt, spec: spec(), index: 0, job: "-".into(), ports: [].into() }
+        Assignment { attempt, spec: spec(), index: 0, job: "-".into(), ports: [].into(), value: None }
     }
 
     fn report(attempt: AttemptRef, what: What) -> Report {

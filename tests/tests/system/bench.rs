@@ -9,8 +9,9 @@ use serde_json::Value;
 use tokio::process::Command;
 
 /// At each setting, and how many tasks a thousandth of the work is stands in the names of three.
-const FIGURES: [&str; 19] = [
+const FIGURES: [&str; 20] = [
     "tasks_placed",
+    "tasks_of_a_batch_placed",
     "memory_manager_at_100_tasks",
     "memory_api_at_100_tasks",
     "memory_nats_server_at_100_tasks",

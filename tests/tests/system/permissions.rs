@@ -6,7 +6,7 @@ mod attacks;
 #[path = "permissions/stage.rs"]
 mod stage;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -162,6 +162,7 @@ async fn a_publisher_with_a_user_of_its_own_is_tied_to_its_name() {
     let mut alice = stage.client(User::Alice).await;
     for subject in [
         "muster.cmd.bob.task.submit",
+        "muster.cmd.bob.job.stop",
         "muster.cmd.api.group.apply",
         "muster.feed.task.x.done",
         "_INBOX.bob.1",
@@ -172,8 +173,11 @@ async fn a_publisher_with_a_user_of_its_own_is_tied_to_its_name() {
     for subject in ["_INBOX.>", "_INBOX.bob.>", "_INBOX.*.1", "muster.evt", "muster.cmd.>"] {
         assert!(!alice.may_listen(subject).await, "{subject}");
     }
-    let carriers = ["muster.cmd.alice.task.submit".to_owned()].into();
-    assert!(alice.ask("muster.cmd.alice.task.submit", "{}").await.is_done());
+    let verbs = ["task.submit", "job.submit", "job.stop", "job.scale", "job.start", "job.retry"];
+    let carriers: BTreeSet<String> = verbs.iter().map(|verb| format!("muster.cmd.alice.{verb}")).collect();
+    for subject in &carriers {
+        assert!(alice.ask(subject, "{}").await.is_done(), "{subject}");
+    }
     let after = Snapshot::take(&mut manager, &cell).await;
     assert_eq!(before.changes(&after, &carriers), Vec::<String>::new());
 

@@ -30,6 +30,15 @@ pub(crate) struct TaskAnswer<'a> {
     job: Option<JobId>,
     /// Which copy of its definition it is, from 0.
     index: u32,
+    /// The run of its job that made it, from 1; absent where no definition of a job did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<u32>,
+    /// The version of its job it is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u32>,
+    /// Its value, where its job has an array.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a str>,
     /// Container image.
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<&'a str>,
@@ -134,7 +143,7 @@ fn seconds(ms: u64) -> Number {
 }
 
 /// Why `task` is where it is. A task in line says what its class waits for.
-fn reason<'a>(state: &'a State, id: TaskId, task: &'a Task) -> Option<Cow<'a, str>> {
+pub(crate) fn reason<'a>(state: &'a State, id: TaskId, task: &'a Task) -> Option<Cow<'a, str>> {
     if let Some(claim) = state.claims.get(&id) {
         let count = claim.victims.len();
         let tasks = if count == 1 { "task" } else { "tasks" };
@@ -164,6 +173,9 @@ impl<'a> TaskAnswer<'a> {
             namespace: spec.namespace.as_ref().map_or("default", Namespace::as_str),
             job: task.job,
             index: task.index,
+            run: (task.run > 0).then_some(task.run),
+            version: (task.version > 0).then_some(task.version),
+            value: task.value.as_deref(),
             image: spec.image.as_deref(),
             command: &spec.command,
             env: &spec.env,

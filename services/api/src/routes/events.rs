@@ -24,7 +24,7 @@ const LAST_EVENT_ID: &str = "last-event-id";
 const PAGE_DEFAULT: u64 = 100;
 const PAGE_MAX: u64 = 1000;
 /// Every type of event there is.
-const TYPES: [&str; 25] = [
+const TYPES: [&str; 33] = [
     "leader.elected",
     "command.rejected",
     "task.submitted",
@@ -50,6 +50,14 @@ const TYPES: [&str; 25] = [
     "worker.drained",
     "worker.activated",
     "worker.unregistered",
+    "job.submitted",
+    "job.scaled",
+    "job.started",
+    "job.stopping",
+    "job.stopped",
+    "job.retried",
+    "job.completed",
+    "job.failed",
 ];
 
 const PARAMETERS: [Parameter; 11] = [
@@ -59,7 +67,7 @@ const PARAMETERS: [Parameter; 11] = [
     parameter("until", "string", "only events decided before this time (RFC 3339)"),
     parameter("type", "string", "only events of this type"),
     parameter("task", "string", "only events about this task"),
-    parameter("job", "string", "only events about tasks of this job"),
+    parameter("job", "string", "only events about this job (its id or its name) and its tasks"),
     parameter("worker", "string", "only events that happened on or to this worker"),
     parameter("actor", "string", "only events that this actor caused"),
     parameter("limit", "integer", "how many, 1 to 1000; 100 when absent"),
@@ -101,7 +109,7 @@ async fn page_or_feed(
     if accept.contains(EVENT_STREAM) { live(api, &headers, query).await } else { page(&api, query).await }
 }
 
-fn filter(query: &mut Query) -> Result<EventFilter, Problem> {
+fn filter(api: &Api, query: &mut Query) -> Result<EventFilter, Problem> {
     let kind = query.word("type", &TYPES)?.map(|place| TYPES[place].to_owned());
     Ok(EventFilter {
         after: query.number("after", 0, u64::MAX)?.unwrap_or(0),
@@ -111,13 +119,13 @@ fn filter(query: &mut Query) -> Result<EventFilter, Problem> {
         kind,
         actor: query.parse("actor")?,
         worker: query.parse("worker")?,
-        job: query.parse("job")?,
+        job: super::jobs::filter_job(&api.model.read(), query)?,
         task: query.parse("task")?,
     })
 }
 
 async fn page(api: &Api, mut query: Query) -> ApiResult<Response> {
-    let filter = filter(&mut query)?;
+    let filter = filter(api, &mut query)?;
     let limit = query.number("limit", 1, PAGE_MAX)?.unwrap_or(PAGE_DEFAULT);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let newest_first = query.word("order", &["asc", "desc"])? == Some(1);
@@ -135,7 +143,7 @@ async fn page(api: &Api, mut query: Query) -> ApiResult<Response> {
 /// After `Last-Event-ID`, else after `after`, else from `since`, else from now on.
 async fn live(api: Api, headers: &HeaderMap, mut query: Query) -> ApiResult<Response> {
     let from_now = {
-        let mut given = filter(&mut query)?;
+        let mut given = filter(&api, &mut query)?;
         for name in ["limit", "order"] {
             if let Some(value) = query.text(name)? {
                 return Err(bad_parameter(name, &value, "is for pages, not for the live feed").into());

@@ -30,7 +30,7 @@ const PAGE_MAX: u64 = 1000;
 const LIST: [Parameter; 8] = [
     parameter("state", "string", "pending, scheduled, running, completed, failed or cancelled"),
     parameter("worker", "string", "only those on this worker, or last on it"),
-    parameter("job", "string", "only those of this job"),
+    parameter("job", "string", "only those of this job: its id or its name"),
     parameter("label", "string", "`key=value`; repeat it to ask for several at once"),
     parameter("name", "string", "only those of this name"),
     parameter("limit", "integer", "how many, 1 to 1000; 100 when absent"),
@@ -138,7 +138,7 @@ pub(super) fn show(api: &Api, accepted: &Accepted, status: StatusCode, id: TaskI
 }
 
 async fn list(State(api): State<Api>, Params(mut query): Params) -> ApiResult<Response> {
-    let filter = filter(&mut query)?;
+    let filter = filter(&api, &mut query)?;
     let limit = query.number("limit", 1, PAGE_MAX)?.unwrap_or(PAGE_DEFAULT);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let newest_first = query.word("order", &["asc", "desc"])? == Some(1);
@@ -152,17 +152,17 @@ async fn list(State(api): State<Api>, Params(mut query): Params) -> ApiResult<Re
     json(StatusCode::OK, &TaskPage { tasks, total: selection.total, next })
 }
 
-fn filter(query: &mut Query) -> Result<TaskFilter, Problem> {
+fn filter(api: &Api, query: &mut Query) -> Result<TaskFilter, Problem> {
     let states = TaskState::ALL.map(TaskState::as_str);
     let worker: Option<WorkerId> = query.parse("worker")?;
-    let job = query.parse("job")?;
+    let job = super::jobs::filter_job(&api.model.read(), query)?;
     let labels = query.all("label").iter().map(|label| read_label(label)).collect::<Result<_, _>>()?;
     let name = query.text("name")?.map(String::into_boxed_str);
     let state = query.word("state", &states)?.map(|place| TaskState::ALL[place]);
     Ok(TaskFilter { state, worker, job, labels, name })
 }
 
-fn read_label(text: &str) -> Result<(Box<str>, Box<str>), Problem> {
+pub(super) fn read_label(text: &str) -> Result<(Box<str>, Box<str>), Problem> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
         _ => Err(bad_parameter("label", text, "must be `key=value`")),

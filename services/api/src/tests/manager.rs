@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use muster_domain::decide::{Request, decide};
 use muster_domain::evolve;
+use muster_domain::jobs::Dirty;
 use muster_domain::placement::place;
 use muster_domain::state::State;
 use muster_events::codec::Encoding;
@@ -91,10 +92,18 @@ impl Mind {
             let cause = Cause { command: Some(command), actor: actor.clone(), trace: None };
             entries.push(self.entry(at, cause, events));
         }
+        let scheduler = || Cause { command: None, actor: Actor::new("scheduler").unwrap(), trace: None };
+        let mut dirty = Dirty::all(&self.state);
+        loop {
+            let events = dirty.turn(&self.state, usize::MAX);
+            if events.is_empty() {
+                break;
+            }
+            entries.push(self.entry(at, scheduler(), events));
+        }
         let placed = place(&self.state, 1000);
         if !placed.is_empty() {
-            let cause = Cause { command: None, actor: Actor::new("scheduler").unwrap(), trace: None };
-            entries.push(self.entry(at, cause, placed));
+            entries.push(self.entry(at, scheduler(), placed));
         }
         self.commit(first, at, entries)
     }

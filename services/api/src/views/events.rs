@@ -59,7 +59,7 @@ impl EventIndex {
         post(&mut self.by_type, &event.kind(), seq);
         post(&mut self.by_actor, actor, seq);
         let task = event.task().and_then(|id| state.tasks.get(&id));
-        if let Some(job) = task.and_then(|t| t.job) {
+        if let Some(job) = event.job().or_else(|| task.and_then(|t| t.job)) {
             post(&mut self.by_job, &job, seq);
         }
         let worker = match event {
@@ -142,6 +142,34 @@ impl EventIndex {
         let more = found.len() > limit;
         found.truncate(limit);
         (found, more)
+    }
+
+    /// The events that made versions of a job, the newest first: the one that made version `only`, or those before
+    /// version `before`, `limit` of them at most. With them how many there are, and what is `before` the next page.
+    pub(crate) fn versions(
+        &self,
+        job: JobId,
+        only: Option<u64>,
+        before: Option<u64>,
+        limit: u64,
+    ) -> (Vec<u64>, (u64, Option<u32>)) {
+        let Some(of_job) = self.by_job.get(&job) else { return (Vec::new(), (0, None)) };
+        let mut made = RoaringTreemap::new();
+        for kind in ["job.submitted", "job.scaled"] {
+            made |= self.by_type.get(kind).map(|set| set & of_job).unwrap_or_default();
+        }
+        // Versions have no gaps: version n is the n-th of these events.
+        let total = made.len();
+        let (first, last) = match only {
+            Some(number) => (number, number),
+            None => {
+                let last = before.map_or(total, |before| total.min(before.saturating_sub(1)));
+                (last.saturating_sub(limit).saturating_add(1), last)
+            }
+        };
+        let seqs = (first..=last).rev().filter_map(|number| made.select(number.checked_sub(1)?)).collect();
+        let next = only.is_none() && first > 1 && last > 0;
+        (seqs, (total, next.then(|| u32::try_from(first).ok()).flatten()))
     }
 
     /// The first and the last `seq` that can pass.

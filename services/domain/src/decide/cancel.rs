@@ -2,31 +2,34 @@
 
 use muster_events::command::TaskCancel;
 use muster_events::event::{Event, StopCause, TaskCancelled, TaskStopping};
+use muster_events::id::TaskId;
 use muster_events::outcome::Problem;
 
-use crate::state::{State, TaskState};
+use crate::state::{State, Task, TaskState};
 
 /// A cancel outweighs a stop for a drain: what is cancelled is not placed elsewhere.
 pub(super) fn decide(state: &State, cancel: &TaskCancel) -> Result<Vec<Event>, Problem> {
     let id = cancel.task_id;
     let task = super::task(state, id)?;
-    let reason = cancel.reason.clone();
+    if matches!(task.state, TaskState::Completed | TaskState::Failed) {
+        return Err(Problem::conflict(format!("Task {id} already {}", task.state.as_str())));
+    }
+    Ok(end(id, task, cancel.reason.clone()).into_iter().collect())
+}
+
+/// The event by which a task ends, or is told to; none where it has ended or been told.
+pub(crate) fn end(id: TaskId, task: &Task, reason: Option<String>) -> Option<Event> {
     match task.state {
         TaskState::Pending => {
-            let event = TaskCancelled { task: id, attempt: None, ending: None, reason };
-            Ok(vec![Event::TaskCancelled(event)])
+            Some(Event::TaskCancelled(TaskCancelled { task: id, attempt: None, ending: None, reason }))
         }
         TaskState::Scheduled | TaskState::Running => {
             let told = task.attempt.as_ref().and_then(|a| a.stop) == Some(StopCause::Cancel);
-            let stopping = task.attempt_ref(id).filter(|_| !told).map(|attempt| {
+            task.attempt_ref(id).filter(|_| !told).map(|attempt| {
                 Event::TaskStopping(TaskStopping { attempt, cause: StopCause::Cancel, reason })
-            });
-            Ok(stopping.into_iter().collect())
+            })
         }
-        TaskState::Cancelled => Ok(Vec::new()),
-        TaskState::Completed | TaskState::Failed => {
-            Err(Problem::conflict(format!("Task {id} already {}", task.state.as_str())))
-        }
+        TaskState::Completed | TaskState::Failed | TaskState::Cancelled => None,
     }
 }
 

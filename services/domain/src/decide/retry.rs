@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use muster_events::command::TaskRetry;
-use muster_events::event::Event;
+use muster_events::event::{Event, TaskRestarted};
 use muster_events::id::TaskId;
 use muster_events::outcome::Problem;
 use muster_events::spec::limit;
 
 use super::start::again;
+use crate::jobs::may_start;
 use crate::state::{State, Task, TaskState};
 
 /// In the order named; of all that have failed the one that was in line first comes first.
@@ -30,13 +31,14 @@ fn one(state: &State, id: TaskId) -> Result<Option<Event>, Problem> {
         );
         return Err(Problem::conflict(message));
     }
-    Ok(again(id, task))
+    again(state, id, task)
 }
 
+/// Left out is what its job does not want any more: nobody asked for it by name.
 fn all(state: &State, retry: &TaskRetry) -> Result<Vec<Event>, Problem> {
     let meant =
         |task: &Task| task.state == TaskState::Failed && retry.job.is_none_or(|job| task.job == Some(job));
-    let found = state.tasks.iter().filter(|(_, task)| meant(task));
+    let found = state.tasks.iter().filter(|(id, task)| meant(task) && may_start(state, **id, task).is_ok());
     let mut failed: Vec<(u64, TaskId)> = found.map(|(id, task)| (task.line_seq, *id)).collect();
     if failed.len() > limit::COUNT as usize {
         let count = failed.len();
@@ -45,7 +47,7 @@ fn all(state: &State, retry: &TaskRetry) -> Result<Vec<Event>, Problem> {
         return Err(Problem::conflict(message));
     }
     failed.sort_unstable();
-    Ok(failed.into_iter().filter_map(|(_, id)| again(id, state.tasks.get(&id)?)).collect())
+    Ok(failed.into_iter().map(|(_, task)| Event::TaskRestarted(TaskRestarted { task })).collect())
 }
 
 #[cfg(test)]
@@ -54,7 +56,8 @@ mod tests {
     use muster_events::event::{Event, TaskReady, TaskRestarted};
 
     use crate::testing::{
-        World, cancel, definition, exited, given, id, job_id, register, reports, retried, running_all, submit,
+        World, batch, cancel, definition, exited, given, id, job_id, job_start, job_submit, register,
+        reports, retried, running_all, submit,
     };
 
     fn retry(names: &[&str]) -> Command {
@@ -112,6 +115,18 @@ mod tests {
             .then_nothing()
             .when(all_failed(Some("j")))
             .then([restarted("a")]);
+    }
+
+    #[test]
+    fn what_its_job_does_not_want_any_more_is_left_alone() {
+        let world = given([register("w1"), job_submit(batch("j", 1))]).reconciled().placed();
+        let world = world.all_end("j", 1).reconciled().and(job_start("j")).reconciled().placed();
+        let (old, _) = world.tasks_of("j").find(|(_, t)| t.run == 1).unwrap();
+        let world = world.when(all_failed(None)).then_nothing();
+        let named = TaskRetry { task_ids: vec![old], ..TaskRetry::default() };
+        let world = world.when(Command::TaskRetry(named)).refused(409, "which ran again since");
+        let world = world.all_end("j", 1).reconciled();
+        world.when(all_failed(None)).then_kinds(["task.restarted"]);
     }
 
     #[test]

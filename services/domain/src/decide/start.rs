@@ -5,20 +5,24 @@ use muster_events::event::{Event, TaskReady, TaskRestarted};
 use muster_events::id::TaskId;
 use muster_events::outcome::Problem;
 
+use crate::jobs;
 use crate::state::{State, Task};
 
-/// A task that waits or runs is started already; one that waits for its next try waits no longer.
+/// A task that waits or runs is started already; one that waits for its next try waits no longer. One that a job made
+/// may start again while the job wants it.
 pub(super) fn decide(state: &State, start: &TaskStart) -> Result<Vec<Event>, Problem> {
     let id = start.task_id;
-    Ok(again(id, super::task(state, id)?).into_iter().collect())
+    let again = again(state, id, super::task(state, id)?)?;
+    Ok(again.into_iter().collect())
 }
 
 /// What starts a task that does not run and is not in line.
-pub(super) fn again(id: TaskId, task: &Task) -> Option<Event> {
+pub(super) fn again(state: &State, id: TaskId, task: &Task) -> Result<Option<Event>, Problem> {
     if task.state.is_final() {
-        return Some(Event::TaskRestarted(TaskRestarted { task: id }));
+        jobs::may_start(state, id, task)?;
+        return Ok(Some(Event::TaskRestarted(TaskRestarted { task: id })));
     }
-    task.retry_at.map(|_| Event::TaskReady(TaskReady { task: id }))
+    Ok(task.retry_at.map(|_| Event::TaskReady(TaskReady { task: id })))
 }
 
 #[cfg(test)]

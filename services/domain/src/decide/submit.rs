@@ -19,6 +19,12 @@ pub(super) fn decide(
     submission: &Submission,
 ) -> Result<Vec<Event>, Problem> {
     let specs = submission.check()?;
+    if let Some(job) = submission.job.and_then(|id| state.jobs.get(id)) {
+        let name = &job.spec().name;
+        return Err(Problem::conflict(format!(
+            "the tasks of job `{name}` are made by its definition; submit these without a job, or change that one"
+        )));
+    }
     let total = submission.total();
     let mut batch = Batch {
         state,
@@ -82,11 +88,11 @@ impl Batch<'_> {
         };
         first.get_or_insert(id);
         self.events.push(Event::TaskSubmitted(TaskSubmitted {
-            task: id,
             job: self.job,
             index: copy,
             spec,
             like,
+            ..TaskSubmitted::new(id)
         }));
         Ok(())
     }
@@ -109,15 +115,15 @@ mod tests {
     use muster_events::id::{JobId, TaskId};
     use muster_events::spec::TaskDefinition;
 
-    use crate::testing::{cancel, definition, given, id, job_id, submit, submit_all};
+    use crate::testing::{batch, cancel, definition, given, id, job_id, job_submit, submit, submit_all};
 
     fn first(task: TaskId, job: Option<JobId>, definition: &TaskDefinition) -> Event {
         let spec = Some(Arc::new(definition.check().unwrap()));
-        Event::TaskSubmitted(TaskSubmitted { task, job, index: 0, spec, like: None })
+        Event::TaskSubmitted(TaskSubmitted { job, spec, ..TaskSubmitted::new(task) })
     }
 
     fn copy(task: TaskId, job: Option<JobId>, index: u32, like: TaskId) -> Event {
-        Event::TaskSubmitted(TaskSubmitted { task, job, index, spec: None, like: Some(like) })
+        Event::TaskSubmitted(TaskSubmitted { job, index, like: Some(like), ..TaskSubmitted::new(task) })
     }
 
     #[test]
@@ -196,11 +202,10 @@ mod tests {
         let part = [first(made(0), job, &four), copy(made(1), job, 1, made(0))];
         let rest = [
             Event::TaskSubmitted(TaskSubmitted {
-                task: made(2),
                 job,
                 index: 2,
                 spec: Some(Arc::new(four.check().unwrap())),
-                like: None,
+                ..TaskSubmitted::new(made(2))
             }),
             copy(made(3), job, 3, made(2)),
         ];
@@ -222,6 +227,14 @@ mod tests {
         given([submit("a")])
             .when(Command::TaskSubmit(Submission { job, tasks: vec![definition("a")] }))
             .refused(409, "in another job");
+    }
+
+    #[test]
+    fn a_job_that_is_defined_makes_its_tasks_itself() {
+        let world = given([job_submit(batch("b", 1))]);
+        let job = Some(world.job("b").0);
+        let tasks = vec![definition("a")];
+        world.when(Command::TaskSubmit(Submission { job, tasks })).refused(409, "the tasks of job `b`");
     }
 
     #[test]

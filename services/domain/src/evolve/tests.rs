@@ -84,7 +84,7 @@ fn what_has_ended_neither_waits_nor_is_cancelled_and_what_lives_is_not_restarted
 fn tasks_come_once_and_with_a_spec() {
     let world = given([submit("a")]);
     let task = |name: &str, like: Option<&str>| {
-        let event = TaskSubmitted { task: id(name), job: None, index: 0, spec: None, like: like.map(id) };
+        let event = TaskSubmitted { like: like.map(id), ..TaskSubmitted::new(id(name)) };
         Event::TaskSubmitted(event)
     };
     illegal(&world, &task("a", Some("a")), "pending");

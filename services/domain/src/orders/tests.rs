@@ -1,6 +1,7 @@
 use muster_events::command::Command;
 use muster_events::event::Event;
 use muster_events::id::AttemptRef;
+use muster_events::job::{Array, Range};
 use muster_events::order::{Order, Orders};
 use muster_events::spec::TaskDefinition;
 use muster_events::worker::Register;
@@ -9,8 +10,8 @@ use super::{ORDERS_MAX, of, unanswered};
 use crate::deadline::{Liveness, due};
 use crate::placement::place;
 use crate::testing::{
-    World, cancel, definition, drain, given, incarnation, register, registration, reports, running, start,
-    started, submit, submit_all, unregister,
+    World, batch, cancel, definition, drain, given, incarnation, job_submit, register, registration, reports,
+    running, start, started, submit, submit_all, unregister,
 };
 
 /// The world after these events, and the orders that follow from them.
@@ -194,4 +195,21 @@ fn large_specs_are_split_by_their_bytes() {
         orders.iter().map(|o| (o.specs.len(), o.orders.len())).collect::<Vec<_>>(),
         [(2, 2), (2, 2), (1, 1)]
     );
+}
+
+#[test]
+fn a_task_of_an_array_is_told_its_value() {
+    let mut definition = batch("b", 1);
+    definition.count = None;
+    definition.array = Some(Array::Range(Range { from: 7, to: 8, step: 1 }));
+    let world = given([register("w1"), job_submit(definition)]).reconciled().placed();
+    let orders = unanswered(&world.state);
+    let told = orders[0].orders.iter().map(|order| match order {
+        Order::Start { index, value, .. } => (*index, value.clone()),
+        other => panic!("{other:?}"),
+    });
+    let mut told: Vec<_> = told.collect();
+    told.sort();
+    assert_eq!(told, [(0, Some("7".to_owned())), (1, Some("8".to_owned()))]);
+    assert_eq!(orders[0].specs.len(), 1);
 }

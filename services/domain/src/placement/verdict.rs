@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use muster_events::event::Filter;
 use muster_events::id::WorkerId;
-use muster_events::spec::{Attribute, Operator, Strategy};
+use muster_events::spec::{Attribute, Operator, Strategy, TaskSpec};
 
 use super::attributes::{Test, dividing_of};
 use super::words::{bytes, cores};
@@ -186,6 +186,19 @@ impl<'a> Judge<'a> {
         }
         sum / weights
     }
+}
+
+/// Whether the worker is one that tasks with this spec are for: it has the runtime, is as the constraints ask, and could
+/// hold one when empty.
+pub(super) fn suits(spec: &TaskSpec, id: &WorkerId, worker: &Worker) -> bool {
+    let info = &worker.info;
+    let count = |name: &str| info.devices.get(name).copied().unwrap_or(0);
+    let allotted = spec.ports.iter().filter(|ask| ask.port.is_none()).count();
+    info.runtimes.contains(&spec.runtime)
+        && spec.constraints.iter().all(|c| Test::of(c).on_worker(id, info))
+        && info.capacity.holds(&spec.resources)
+        && spec.devices.iter().all(|(name, need)| count(name) >= *need)
+        && info.ports.map_or(0, |range| range.size() as usize) >= allotted
 }
 
 /// None where more is held than the tasks that make room have left so far.

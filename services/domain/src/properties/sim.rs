@@ -1,5 +1,7 @@
 //! A manager in small: decides, applies, keeps the log, derives orders; and checks all that must hold on the way.
 
+mod jobs;
+
 use std::collections::BTreeSet;
 
 use muster_events::codec::{self, Encoding};
@@ -19,7 +21,7 @@ use muster_events::time::Timestamp;
 use muster_events::worker::Register;
 use proptest::sample::Index;
 
-use super::{Again, Shape};
+use super::{Again, JobWish, Shape};
 use crate::deadline::{self, Liveness};
 use crate::decide::{Request, decide};
 use crate::state::{State, TaskState, WorkerStatus};
@@ -59,6 +61,7 @@ pub(super) struct Sim {
     group: (u64, Vec<Event>),
     started: BTreeSet<(WorkerId, AttemptRef)>,
     stopped: BTreeSet<(WorkerId, AttemptRef)>,
+    jobs: jobs::Watch,
 }
 
 fn name(worker: u8) -> WorkerId {
@@ -68,7 +71,7 @@ fn name(worker: u8) -> WorkerId {
 fn restart(again: &Again) -> RestartDefinition {
     let initial_s = Some(f64::from(again.initial_s));
     RestartDefinition {
-        policy: if again.always { RestartPolicy::Always } else { RestartPolicy::OnFailure },
+        policy: again.always.then_some(RestartPolicy::Always),
         max: Some(again.max),
         backoff: BackoffDefinition { initial_s, ..BackoffDefinition::default() },
         exit_codes: if again.only_code_1 && !again.always { [1].into() } else { [].into() },
@@ -95,6 +98,7 @@ impl Sim {
             group: (1, Vec::new()),
             started: BTreeSet::new(),
             stopped: BTreeSet::new(),
+            jobs: jobs::Watch::default(),
         }
     }
 
@@ -149,7 +153,8 @@ impl Sim {
     pub(super) fn retry_failed(&mut self) {
         let retry = TaskRetry { failed: true, ..TaskRetry::default() };
         self.command("alice", &Command::TaskRetry(retry));
-        assert_eq!(self.state.counts.of(TaskState::Failed), 0);
+        let left = self.state.tasks.iter().filter(|(_, task)| task.state == TaskState::Failed);
+        left.for_each(|(id, task)| assert!(!self.is_wanted(*id, task), "{id} is left: {task:?}"));
     }
 
     #[expect(clippy::too_many_arguments, reason = "one for each field of the step")]
@@ -260,6 +265,7 @@ impl Sim {
     /// Time passes, and what falls due on the way happens at its time.
     pub(super) fn later(&mut self, seconds: u8) {
         let end = self.now.plus_seconds(f64::from(seconds));
+        self.reconcile_all();
         while let Some(next) = deadline::next(&self.state, &self.liveness).filter(|t| *t <= end) {
             self.now = self.now.max(next);
             let events = deadline::due(&self.state, &self.liveness, self.now);
@@ -322,10 +328,12 @@ impl Sim {
             self.unregister(worker);
             self.register(worker, true, false, 0, 4, None, None);
         }
+        (0..6).for_each(|job| self.job_stop(job));
         for _ in 0..100 {
             // Time for those that wait for theirs; the workers are heard meanwhile.
             (0..4).for_each(|worker| self.beat(worker));
             self.later(10);
+            self.reconcile_all();
             self.place(usize::MAX);
             (0..4).for_each(|worker| self.report_all(worker, &Claim::Ended(Ending::Exited { code: 0 })));
         }
@@ -402,6 +410,7 @@ impl Sim {
             }
             self.check_retry(&probe, cause.command.is_some(), event);
             evolve::event(&mut probe, event, self.now).unwrap_or_else(|e| panic!("{e}: {event:?}"));
+            self.jobs.see(&probe, event);
             assert_eq!(invariants::check(&probe), [], "after {event:?}");
         }
         self.group.1.extend(events.iter().cloned());

@@ -130,7 +130,7 @@ fn only_the_listed_exit_codes_are_tried_again() {
 
 #[test]
 fn always_tries_again_after_a_success_too() {
-    let always = retried("a", |r| (r.policy, r.max) = (RestartPolicy::Always, Some(1)));
+    let always = retried("a", |r| (r.policy, r.max) = (Some(RestartPolicy::Always), Some(1)));
     let world = running_all([always]);
     let a = world.attempt("a");
     let world =
@@ -139,7 +139,7 @@ fn always_tries_again_after_a_success_too() {
     let world = runs_again(world, 1.0);
     let a = world.attempt("a");
     world.when(reports("w1", [(a, exited(0))])).then_kinds(["task.completed"]);
-    let endless = running_all([retried("a", |r| r.policy = RestartPolicy::Always)]);
+    let endless = running_all([retried("a", |r| r.policy = Some(RestartPolicy::Always))]);
     let world = ends(endless, &Ending::Oom);
     assert_eq!(reason(&world), "oom; retry 1 at 1970-01-01T00:00:02Z");
 }

@@ -52,6 +52,8 @@ pub(crate) struct Args {
 enum Step {
     /// Tasks of one large submit, and the memory of each part afterwards
     TasksPlaced,
+    /// The same number as a job, made by the manager in its own time
+    TasksOfABatchPlaced,
     /// Submits of one task from a publisher that gathers
     SubmitsOverNats,
     /// Submits of one task, each a message of its own
@@ -149,6 +151,9 @@ impl Bench<'_> {
         if self.wants(Step::TasksPlaced) {
             self.tasks_placed(&standin).await?;
         }
+        if self.wants(Step::TasksOfABatchPlaced) {
+            self.tasks_of_a_batch_placed(&standin).await?;
+        }
         step("submits over NATS");
         if self.wants(Step::SubmitsOverNats) {
             self.submits_over_nats().await?;
@@ -162,7 +167,7 @@ impl Bench<'_> {
         }
         if self.wants(Step::Replay) && !self.only.is_empty() {
             // A replay by itself needs something to read.
-            placing::place(&self.rig, &standin, self.load.large).await?;
+            placing::place(&self.rig, &standin, self.load.large, placing::As::Copies).await?;
             submits::gathered(&self.rig, self.load.submits).await?;
         }
         standin.unregister(&self.rig).await?;
@@ -190,7 +195,7 @@ impl Bench<'_> {
 
     async fn tasks_placed(&mut self, standin: &placing::Standin) -> Result<(), Failure> {
         let before = cost::all(&self.rig)?;
-        let placed = placing::place(&self.rig, standin, self.load.large).await?;
+        let placed = placing::place(&self.rig, standin, self.load.large, placing::As::Copies).await?;
         self.report.figure("tasks_placed", placed, "tasks/s", None, Aim::None)?;
         self.costs("tasks_placed", "task", self.load.large.into(), &before)?;
         for (part, mib) in host::memory(&self.rig)? {
@@ -198,6 +203,13 @@ impl Bench<'_> {
             self.report.figure(&name, mib, "MiB", None, Aim::None)?;
         }
         Ok(())
+    }
+
+    async fn tasks_of_a_batch_placed(&mut self, standin: &placing::Standin) -> Result<(), Failure> {
+        let before = cost::all(&self.rig)?;
+        let placed = placing::place(&self.rig, standin, self.load.large, placing::As::Batch).await?;
+        self.report.figure("tasks_of_a_batch_placed", placed, "tasks/s", None, Aim::None)?;
+        self.costs("tasks_of_a_batch_placed", "task", self.load.large.into(), &before)
     }
 
     /// What the server stores by itself. Each limit is measured right before what is set beside it: disks and

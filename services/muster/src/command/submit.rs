@@ -1,4 +1,4 @@
-//! `muster submit`: runs tasks.
+//! `muster submit`: runs tasks, and the jobs in a file.
 
 pub(crate) mod asks;
 pub(crate) mod definition;
@@ -14,7 +14,7 @@ use muster_client::{ManagerClient, Submission};
 
 use crate::command::{Context, Outcome};
 use crate::exit::{self, Failure};
-use crate::{taskfile, units};
+use crate::{jobfile, taskfile, units};
 
 /// The most bytes of a file of tasks.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -25,7 +25,8 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
     override_usage = "muster submit [OPTIONS] -- PROGRAM [ARGS]...\n       muster submit [--detach] FILE"
 )]
 pub(crate) struct Args {
-    /// A file with tasks (YAML or JSON: one task, a list, or `tasks:` with a list), or `-` for standard input
+    /// A file with tasks (YAML or JSON: one task, a list, or `tasks:` with a list) or with jobs (documents with a
+    /// `kind`), or `-` for standard input
     #[arg(value_name = "FILE", conflicts_with = "command")]
     file: Option<PathBuf>,
     /// Program and arguments
@@ -124,7 +125,14 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     let manager = context.manager()?;
     let detach = args.detach;
     let mut submission = match &args.file {
-        Some(file) => read(file)?,
+        Some(file) => {
+            let (name, text) = read_text(file)?;
+            if jobfile::is_one(&name, &text) {
+                let jobs = jobfile::parse(&name, &text).map_err(Failure::usage)?;
+                return super::job::run::run_all(jobs, detach, context).await;
+            }
+            taskfile::parse(&name, &text).map_err(Failure::usage)?
+        }
         None => Submission { job: None, tasks: vec![definition::of(args)?] },
     };
     match submission.tasks.as_mut_slice() {
@@ -176,7 +184,8 @@ async fn submit_many(
     Ok(exit::OK)
 }
 
-fn read(file: &Path) -> Result<Submission, Failure> {
+/// What a file is called in errors, and what is in it.
+pub(super) fn read_text(file: &Path) -> Result<(String, String), Failure> {
     let name = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
     let bad = |e: std::io::Error| Failure::usage(format!("{name} cannot be read: {e}"));
     let mut text = String::new();
@@ -191,5 +200,5 @@ fn read(file: &Path) -> Result<Submission, Failure> {
             "{name} is larger than 64 MiB; use `count` for tasks that are alike"
         )));
     }
-    taskfile::parse(&name, &text).map_err(Failure::usage)
+    Ok((name, text))
 }

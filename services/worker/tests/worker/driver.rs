@@ -146,7 +146,7 @@ impl Driver {
         within(self.registers.recv()).await.unwrap()
     }
 
-    fn attempt(&mut self) -> AttemptRef {
+    pub(crate) fn attempt(&mut self) -> AttemptRef {
         self.next_fence += 1;
         AttemptRef { task: TaskId::new(Uuid::new_v4()), number: 1, fence: self.next_fence }
     }
@@ -161,12 +161,14 @@ impl Driver {
     /// Orders these attempts.
     pub(crate) async fn order_again(&self, definition: &TaskDefinition, attempts: &[AttemptRef]) {
         let spec: Arc<TaskSpec> = Arc::new(definition.check().unwrap());
+        let job = || "-".to_owned();
         let start = |a: &AttemptRef| Order::Start {
             attempt: *a,
             spec: 0,
             index: 0,
-            job: "-".into(),
+            job: job(),
             ports: [].into(),
+            value: None,
         };
         self.send(vec![spec], attempts.iter().map(start).collect()).await;
     }

@@ -1,7 +1,9 @@
 //! Attempts as processes.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use muster_events::order::Order;
 use muster_events::output::OutputStream;
 use muster_events::report::Ending;
 use muster_events::spec::{StopSignal, TaskDefinition};
@@ -30,6 +32,21 @@ async fn it_runs_prints_and_ends() {
     assert_eq!(driver.ended(attempt).await, Ending::Exited { code: 7 });
     assert_eq!(driver.output(attempt, OutputStream::Stdout).await, "one\nthree");
     assert_eq!(driver.output(attempt, OutputStream::Stderr).await, "two\n");
+    life.end().await;
+}
+
+#[tokio::test]
+async fn a_task_of_an_array_finds_its_value() {
+    let mut driver = Driver::new(None).await;
+    let life = driver.start(driver.config()).await;
+    let spec = Arc::new(sh("echo $MUSTER_ARRAY_INDEX: $MUSTER_ARRAY_VALUE").check().unwrap());
+    let attempt = driver.attempt();
+    let (job, value) = ("-".to_owned(), Some("eu west".to_owned()));
+    driver
+        .send(vec![spec], vec![Order::Start { attempt, spec: 0, index: 4, job, ports: [].into(), value }])
+        .await;
+    assert_eq!(driver.ended(attempt).await, Ending::Exited { code: 0 });
+    assert_eq!(driver.output(attempt, OutputStream::Stdout).await, "4: eu west\n");
     life.end().await;
 }
 

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use muster_events::command::{Command, WorkerName};
 use muster_events::event::Event;
-use muster_events::id::{Actor, Incarnation, Installation, WorkerId};
+use muster_events::id::{Actor, Incarnation, Installation, JobName, WorkerId};
+use muster_events::job::{JobDefinition, JobKind};
 use muster_events::resources::Resources;
 use muster_events::spec::{Constraint, Operator, Runtime, TaskDefinition};
 use muster_events::worker::{HEARTBEAT_S, Heartbeat, HostMetrics, Register, WorkerInfo};
@@ -94,9 +95,33 @@ async fn send(rig: &Rig, worker: &WorkerId, command: &Command) -> Result<(), Fai
     }
 }
 
+/// What takes the tasks of one submit.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum As {
+    /// Copies of a task.
+    Copies,
+    /// A batch: a job that makes as many.
+    Batch,
+}
+
 /// Tasks a second of one submit of `count`, from its publication to the last placement in the log.
-pub(super) async fn place(rig: &Rig, standin: &Standin, count: u32) -> Result<f64, Failure> {
+pub(super) async fn place(rig: &Rig, standin: &Standin, count: u32, what: As) -> Result<f64, Failure> {
     let bus = rig.bus()?;
+    let from = bus.last_position().await.map_err(|e| refused(&e))? + 1;
+    let mut commits = bus.read(from).await.map_err(|e| refused(&e))?;
+    let command = command(standin, count, what)?;
+    let begun = Instant::now();
+    bus.publish_command(outgoing(&command, None)?).await.map_err(|e| refused(&e))?;
+    let mut placed = 0;
+    while placed < u64::from(count) {
+        let stored = commits.next().await.ok_or_else(|| Failure::failed("the log ended"))?;
+        let commit = stored.map_err(|e| refused(&e))?.commit;
+        placed += commit.events().filter(|(_, _, e)| matches!(e, Event::TaskAssigned(_))).count() as u64;
+    }
+    Ok(to_f64(placed) / begun.elapsed().as_secs_f64())
+}
+
+fn command(standin: &Standin, count: u32, what: As) -> Result<Command, Failure> {
     let there = Constraint {
         attribute: "worker".into(),
         operator: Operator::Equal,
@@ -106,18 +131,22 @@ pub(super) async fn place(rig: &Rig, standin: &Standin, count: u32) -> Result<f6
         name: "bench".into(),
         command: vec!["true".into()],
         constraints: vec![there],
-        count: Some(count),
         ..TaskDefinition::default()
     };
-    let from = bus.last_position().await.map_err(|e| refused(&e))? + 1;
-    let mut commits = bus.read(from).await.map_err(|e| refused(&e))?;
-    let begun = Instant::now();
-    bus.publish_command(outgoing(&submit(task), None)?).await.map_err(|e| refused(&e))?;
-    let mut placed = 0;
-    while placed < u64::from(count) {
-        let stored = commits.next().await.ok_or_else(|| Failure::failed("the log ended"))?;
-        let commit = stored.map_err(|e| refused(&e))?.commit;
-        placed += commit.events().filter(|(_, _, e)| matches!(e, Event::TaskAssigned(_))).count() as u64;
-    }
-    Ok(to_f64(placed) / begun.elapsed().as_secs_f64())
+    Ok(match what {
+        As::Copies => submit(TaskDefinition { count: Some(count), ..task }),
+        As::Batch => Command::JobSubmit(Box::new(JobDefinition {
+            schema: None,
+            kind: JobKind::Batch,
+            name: JobName::new("bench").map_err(|e| Failure::failed(e.to_string()))?,
+            namespace: None,
+            labels: BTreeMap::new(),
+            count: Some(count),
+            array: None,
+            max_parallel: None,
+            on_failure: None,
+            task: Some(task),
+            tasks: Vec::new(),
+        })),
+    })
 }

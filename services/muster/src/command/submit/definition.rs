@@ -49,6 +49,7 @@ pub(super) fn of(args: Args) -> Result<TaskDefinition, Failure> {
         stop_signal: options.failing.stop_signal(),
         health: options.failing.health(),
         count: options.count,
+        needs: Vec::new(),
     })
 }
 

@@ -86,7 +86,7 @@ impl FailingArgs {
             BackoffDefinition { initial_s, max_s, ..BackoffDefinition::default() }
         });
         (said || !self.retry_on.is_empty()).then(|| RestartDefinition {
-            policy: self.restart.unwrap_or_default(),
+            policy: self.restart,
             max: self.retries,
             backoff,
             exit_codes: self.retry_on.iter().copied().collect(),

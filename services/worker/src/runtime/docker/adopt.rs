@@ -138,6 +138,7 @@ mod tests {
             index: 0,
             job: "-".into(),
             ports: [].into(),
+            value: None,
         };
         let (cell, installation) = (Cell::default(), Installation::new(Uuid::from_u128(1)));
         let environment = Environment::new(&cell, &WorkerId::new("w").unwrap(), installation);

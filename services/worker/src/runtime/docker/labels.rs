@@ -18,6 +18,8 @@ const ATTEMPT: &str = "muster.attempt";
 const FENCE: &str = "muster.fence";
 const INDEX: &str = "muster.index";
 const JOB: &str = "muster.job";
+/// Only where there is one.
+const VALUE: &str = "muster.value";
 /// The spec as JSON: its grace, its time limit, what the worker's own HTTP shows of it.
 const SPEC: &str = "muster.spec";
 
@@ -30,7 +32,7 @@ pub(super) fn of(
 ) -> HashMap<String, String> {
     let AttemptRef { task, number, fence } = assignment.attempt;
     let spec = serde_json::to_string(&*assignment.spec).unwrap_or_default();
-    [
+    let fixed = [
         (CELL, cell.to_string()),
         (INSTALLATION, installation.to_string()),
         (WORKER, environment.worker().to_owned()),
@@ -40,9 +42,9 @@ pub(super) fn of(
         (INDEX, assignment.index.to_string()),
         (JOB, assignment.job.clone()),
         (SPEC, spec),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into()
+    ];
+    let value = assignment.value.clone().map(|value| (VALUE, value));
+    fixed.into_iter().chain(value).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// The attempt these labels tell of; nothing when they are not (all) ours.
@@ -60,6 +62,7 @@ pub(super) fn read(labels: &HashMap<String, String>) -> Option<Assignment> {
         job: text(JOB)?.clone(),
         // It has been told them, and the engine publishes them.
         ports: BTreeMap::new(),
+        value: text(VALUE).cloned(),
     })
 }
 
@@ -80,6 +83,7 @@ mod tests {
             index: 2,
             job: "-".into(),
             ports: [].into(),
+            value: Some("eu".into()),
         };
         let (cell, installation) = (Cell::default(), Installation::new(Uuid::from_u128(1)));
         let environment = Environment::new(&cell, &WorkerId::new("w").unwrap(), installation);

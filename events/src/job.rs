@@ -1,0 +1,127 @@
+//! Jobs: as users write them ([`JobDefinition`]) and as the log keeps them ([`JobSpec`]).
+//!
+//! A definition is checked once, by [`JobDefinition::check`], and is a spec from there on, whose [`Work`] can hold only
+//! what its kind can have.
+
+mod array;
+mod check;
+mod reference;
+mod work;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use self::array::{Array, Range};
+pub use self::reference::{BadJobRef, JobRef};
+pub use self::work::{Batch, Copies, Pipeline, Service, Step, System, Work};
+use crate::id::{JobName, Namespace};
+use crate::spec::TaskDefinition;
+
+/// What a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum JobKind {
+    /// Tasks that run to their end: copies, or one for each value of an array.
+    Batch,
+    /// Copies that are kept up.
+    Service,
+    /// One on each worker that fits, also on those that join later.
+    System,
+    /// Steps of which some need others: each runs when those it needs have completed, and gets their results.
+    Pipeline,
+}
+
+impl JobKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Batch, Self::Service, Self::System, Self::Pipeline];
+
+    /// The name users write.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Batch => "batch",
+            Self::Service => "service",
+            Self::System => "system",
+            Self::Pipeline => "pipeline",
+        }
+    }
+}
+
+/// What follows when a task of a job has failed for good.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// Nothing new is started: what waits is cancelled, what runs may end.
+    Stop,
+    /// The others go on.
+    #[default]
+    Continue,
+}
+
+/// A job as users write it: the body of `POST /api/v1/jobs` and the payload of `job.submit`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobDefinition {
+    /// Where this form is described; for editors, muster does not read it.
+    #[serde(default, rename = "$schema", skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
+    /// What it is.
+    pub kind: JobKind,
+    /// Its name, the only one of its namespace: submitted again under it, the job gets a new version.
+    pub name: JobName,
+    /// The part of the cluster whose names these are; `default` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Namespace>,
+    /// Words to find it by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Copies of the task; 1 when absent (batch, service).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    /// One task for each of these values, which it finds as `MUSTER_ARRAY_VALUE` (batch).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub array: Option<Array>,
+    /// At most so many tasks at a time; all at once when absent (batch, pipeline).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_parallel: Option<u32>,
+    /// What follows when a task has failed. When absent, the others of a batch go on, and of a pipeline nothing new is
+    /// started (batch, pipeline).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnFailure>,
+    /// What to run. Bears the job's name unless it has one of its own; `id` and `count` are the job's to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "check::template_schema")]
+    pub task: Option<TaskDefinition>,
+    /// The steps of a pipeline, each a task with a name of its own and the names of those it `needs`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<TaskDefinition>,
+}
+
+/// A job as the log keeps it: checked, in canonical form, with defaults spelled out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JobSpec {
+    /// The part of the cluster its name belongs to.
+    pub namespace: Namespace,
+    /// Its name.
+    pub name: JobName,
+    /// Words to find it by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// What it does.
+    pub work: Work,
+}
+
+impl JobSpec {
+    /// The same with another count; none where the kind has no count that could be changed while it runs.
+    pub fn scaled(&self, count: u32) -> Option<Self> {
+        let mut spec = self.clone();
+        match &mut spec.work {
+            Work::Service(service) => service.count = count,
+            Work::Batch(_) | Work::System(_) | Work::Pipeline(_) => return None,
+        }
+        Some(spec)
+    }
+}

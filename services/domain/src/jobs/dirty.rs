@@ -1,0 +1,105 @@
+//! Which jobs are to be looked at.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use muster_events::event::Event;
+use muster_events::id::{JobId, TaskId};
+use muster_events::job::JobKind;
+
+use super::reconcile;
+use crate::state::State;
+
+/// The most events of one turn. Jobs take turns, so that a large one does not hold up the others.
+const TURN_MAX: usize = 2048;
+
+/// The jobs for which something may have to follow, in turn. At most those there are.
+#[derive(Clone, Debug, Default)]
+pub struct Dirty {
+    turns: VecDeque<JobId>,
+    members: BTreeSet<JobId>,
+}
+
+impl Dirty {
+    /// Every job: what one has to look at who has not watched.
+    pub fn all(state: &State) -> Self {
+        let mut dirty = Self::default();
+        state.jobs.in_order(0).for_each(|(id, _)| dirty.add(id));
+        dirty
+    }
+
+    fn add(&mut self, job: JobId) {
+        if self.members.insert(job) {
+            self.turns.push_back(job);
+        }
+    }
+
+    /// Takes note of an event, which `state` has applied.
+    pub fn note(&mut self, state: &State, event: &Event) {
+        let job = match event {
+            Event::TaskCompleted(_)
+            | Event::TaskFailed(_)
+            | Event::TaskCancelled(_)
+            | Event::TaskRescheduled(_)
+            | Event::TaskRestarted(_) => event.task().and_then(|task| maker(state, task)),
+            Event::JobSubmitted(_)
+            | Event::JobScaled(_)
+            | Event::JobStarted(_)
+            | Event::JobStopping(_)
+            | Event::JobStopped(_)
+            | Event::JobRetried(_)
+            | Event::JobCompleted(_)
+            | Event::JobFailed(_) => event.job(),
+            // Which workers there are is what a system job goes by.
+            Event::WorkerRegistered(_) | Event::WorkerActivated(_) | Event::WorkerUnregistered(_) => {
+                let systems = state.jobs.in_order(0).filter(|(_, j)| j.spec().work.kind() == JobKind::System);
+                systems.for_each(|(id, _)| self.add(id));
+                None
+            }
+            // A task that is made, placed or started is as it was wanted.
+            Event::TaskSubmitted(_)
+            | Event::TaskWaiting(_)
+            | Event::TaskAssigned(_)
+            | Event::TaskStarted(_)
+            | Event::TaskHealthy(_)
+            | Event::TaskUnhealthy(_)
+            // One that waits for its next try has its place as before.
+            | Event::TaskRetrying(_)
+            | Event::TaskReady(_)
+            | Event::TaskPreempting(_)
+            | Event::TaskStopping(_)
+            | Event::NamespaceLimited(_)
+            | Event::LeaderElected(_)
+            | Event::CommandRejected(_)
+            | Event::ReportRefused(_)
+            | Event::WorkerOffline(_)
+            | Event::WorkerDraining(_)
+            | Event::WorkerDrained(_) => None,
+        };
+        if let Some(job) = job {
+            self.add(job);
+        }
+    }
+
+    /// The events of the next job that has any, `room` of them at most; none when all jobs are as wanted. The events are
+    /// to be applied, and [`Self::note`]d, before the next turn.
+    pub fn turn(&mut self, state: &State, room: usize) -> Vec<Event> {
+        while let Some(job) = self.turns.pop_front() {
+            self.members.remove(&job);
+            let events = reconcile(state, job, room.clamp(1, TURN_MAX));
+            if !events.is_empty() {
+                self.add(job);
+                return events;
+            }
+        }
+        Vec::new()
+    }
+}
+
+/// The job that made a task.
+fn maker(state: &State, task: TaskId) -> Option<JobId> {
+    if state.jobs.is_empty() {
+        return None;
+    }
+    let task = state.tasks.get(&task).filter(|task| task.run > 0)?;
+    task.job.filter(|job| state.jobs.get(*job).is_some())
+}

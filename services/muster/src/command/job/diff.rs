@@ -1,0 +1,224 @@
+//! `muster job diff`: what differs between two versions of a job, or between a file and the job.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use muster_client::ManagerClient;
+use muster_client::types::JobVersion;
+use serde_json::{Value, json};
+
+use super::run::read;
+use crate::command::{Context, Outcome};
+use crate::exit::{self, Failure};
+use crate::output::one_line;
+
+/// Arguments of `job diff`.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "muster job diff FILE\n       muster job diff JOB [VERSION [VERSION]]")]
+pub(super) struct Args {
+    /// A file with jobs, to be compared with what is there; or a job, by its name or its id
+    #[arg(value_name = "FILE|JOB")]
+    what: String,
+    /// The older version [default: the one before the present]
+    #[arg(value_name = "VERSION")]
+    from: Option<u32>,
+    /// The newer version [default: the present]
+    #[arg(value_name = "VERSION")]
+    to: Option<u32>,
+}
+
+pub(super) async fn run(args: Args, context: &Context) -> Outcome {
+    let manager = context.manager()?;
+    let file = Path::new(&args.what);
+    let differences = if args.from.is_none() && (args.what == "-" || file.is_file()) {
+        with_file(&manager, file).await?
+    } else {
+        vec![between(&manager, &args).await?]
+    };
+    let differ = differences.iter().any(|d| !d.changes.is_empty());
+    if context.out.json {
+        let all: Vec<_> = differences.iter().map(Difference::json).collect();
+        context.out.json(&all)?;
+    } else {
+        for difference in &differences {
+            difference.print(context)?;
+        }
+    }
+    Ok(if differ { exit::FAILED } else { exit::OK })
+}
+
+/// What two sides differ in.
+struct Difference {
+    job: String,
+    from: String,
+    to: String,
+    changes: Vec<Change>,
+}
+
+/// One value that is not the same.
+#[derive(Debug, PartialEq, Eq)]
+struct Change {
+    path: String,
+    before: Option<String>,
+    after: Option<String>,
+}
+
+impl Difference {
+    fn json(&self) -> Value {
+        let changes: Vec<_> = self
+            .changes
+            .iter()
+            .map(|c| json!({ "path": c.path, "before": c.before, "after": c.after }))
+            .collect();
+        json!({ "job": self.job, "from": self.from, "to": self.to, "changes": changes })
+    }
+
+    fn print(&self, context: &Context) -> Result<(), Failure> {
+        let Self { job, from, to, .. } = self;
+        if self.changes.is_empty() {
+            context.out.line(format!("job {job}: {from} and {to} are the same"))?;
+            return Ok(());
+        }
+        context.out.line(format!("job {job}: {from} → {to}"))?;
+        for Change { path, before, after } in &self.changes {
+            for (sign, value) in [('-', before), ('+', after)] {
+                if let Some(value) = value {
+                    context.out.line(format!("{sign} {path}: {}", one_line(value, 1000)))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn with_file(manager: &ManagerClient, file: &Path) -> Result<Vec<Difference>, Failure> {
+    let mut all = Vec::new();
+    for definition in read(file)? {
+        let wrong = |faults| Failure::usage(muster_events::outcome::Problem::invalid(faults).message);
+        let spec = definition.check().map_err(wrong)?;
+        let name = match &definition.namespace {
+            Some(namespace) => format!("{namespace}/{}", definition.name),
+            None => definition.name.to_string(),
+        };
+        let (before, from) = match manager.job(&name).await {
+            Ok(job) => (value(&job.spec)?, format!("version {}", job.version)),
+            Err(error) if error.status() == Some(404) => (Value::Null, "nothing".to_owned()),
+            Err(error) => return Err(error.into()),
+        };
+        let changes = changes(&before, &value(&spec)?);
+        all.push(Difference { job: name, from, to: file.display().to_string(), changes });
+    }
+    Ok(all)
+}
+
+fn value(spec: &impl serde::Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(spec).map_err(|e| Failure::failed(e.to_string()))
+}
+
+async fn between(manager: &ManagerClient, args: &Args) -> Result<Difference, Failure> {
+    let job = &args.what;
+    let newer = match args.to {
+        Some(number) => one(manager, job, number).await?,
+        None => {
+            manager.job_versions(job, None).await?.versions.into_iter().next().ok_or_else(|| gone(job))?
+        }
+    };
+    let number = args.from.unwrap_or(newer.version.saturating_sub(1));
+    if number == 0 {
+        return Err(Failure::usage(format!("job {job} has one version only; there is nothing to compare")));
+    }
+    let older = one(manager, job, number).await?;
+    let changes = changes(&older.spec, &newer.spec);
+    let (from, to) = (format!("version {number}"), format!("version {}", newer.version));
+    Ok(Difference { job: job.clone(), from, to, changes })
+}
+
+async fn one(manager: &ManagerClient, job: &str, number: u32) -> Result<JobVersion, Failure> {
+    let found = manager.job_version(job, number).await?;
+    found.versions.into_iter().next().ok_or_else(|| gone(job))
+}
+
+fn gone(job: &str) -> Failure {
+    Failure::new(exit::NOT_FOUND, format!("job {job} has no such version"))
+}
+
+/// What differs, in one line.
+pub(super) fn short(before: &Value, after: &Value) -> String {
+    let changes = changes(before, after);
+    let parts = changes.iter().map(|Change { path, before, after }| {
+        let path = path.rsplit_once("work.").map_or(path.as_str(), |(_, rest)| rest);
+        match (before, after) {
+            (Some(before), Some(after)) => format!("{path}: {before} → {after}"),
+            (None, Some(after)) => format!("+{path}: {after}"),
+            (_, None) => format!("-{path}"),
+        }
+    });
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+fn changes(before: &Value, after: &Value) -> Vec<Change> {
+    let (before, after) = (flat(before), flat(after));
+    let mut paths: Vec<&String> = before.keys().chain(after.keys()).collect();
+    paths.sort();
+    paths.dedup();
+    let differing = paths.into_iter().filter(|path| before.get(*path) != after.get(*path));
+    let change = |path: &String| Change {
+        path: path.clone(),
+        before: before.get(path).cloned(),
+        after: after.get(path).cloned(),
+    };
+    differing.map(change).collect()
+}
+
+/// Every single value by its path.
+fn flat(value: &Value) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    let mut open = vec![(String::new(), value)];
+    while let Some((path, value)) = open.pop() {
+        match value {
+            Value::Object(fields) if !fields.is_empty() => {
+                let dot = if path.is_empty() { "" } else { "." };
+                open.extend(fields.iter().map(|(key, value)| (format!("{path}{dot}{key}"), value)));
+            }
+            Value::Array(items) if !items.is_empty() => {
+                open.extend(items.iter().enumerate().map(|(n, value)| (format!("{path}[{n}]"), value)));
+            }
+            Value::Null => {}
+            Value::String(text) => drop(all.insert(path, text.clone())),
+            other => drop(all.insert(path, other.to_string())),
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_is_told_by_path() {
+        let before =
+            json!({ "work": { "service": { "count": 1, "task": { "command": ["a", "b"], "image": "x" } } } });
+        let after = json!({ "work": { "service": { "count": 2, "task": { "command": ["a"], "env": { "K": "v" } } } } });
+        let found: Vec<_> = changes(&before, &after)
+            .into_iter()
+            .map(|c| {
+                format!("{} {:?} {:?}", c.path, c.before.unwrap_or_default(), c.after.unwrap_or_default())
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                r#"work.service.count "1" "2""#,
+                r#"work.service.task.command[1] "b" """#,
+                r#"work.service.task.env.K "" "v""#,
+                r#"work.service.task.image "x" """#,
+            ]
+        );
+        assert_eq!(
+            short(&before, &after),
+            "service.count: 1 → 2, -service.task.command[1], +service.task.env.K: v, -service.task.image"
+        );
+        assert_eq!(changes(&after, &after), []);
+    }
+}

@@ -1,0 +1,135 @@
+//! Every file in `examples/` runs as it says.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use muster_tests::cluster::{Cluster, Setup, until};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
+}
+
+/// Runs an example and expects it to end well; what it printed.
+async fn run(cluster: &Cluster, example: &str) -> String {
+    let file = folder().join(example).display().to_string();
+    let (code, out, err) = cluster.cli(&["job", "run", &file]).await;
+    assert_eq!(code, 0, "{example}: {out}{err}");
+    out
+}
+
+async fn job(cluster: &Cluster, arguments: &[&str]) -> String {
+    let all: Vec<&str> = ["job"].into_iter().chain(arguments.iter().copied()).collect();
+    let (code, out, err) = cluster.cli(&all).await;
+    assert_eq!(code, 0, "{arguments:?}: {out}{err}");
+    out
+}
+
+#[test]
+fn each_has_its_test_and_names_the_schema() {
+    let files = fs::read_dir(folder()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let files: BTreeSet<String> = files.collect();
+    let source = include_str!("examples.rs");
+    for file in &files {
+        let text = fs::read_to_string(folder().join(file)).unwrap();
+        assert!(text.starts_with("# yaml-language-server: $schema=../schemas/job.json\n"), "{file}");
+        assert!(source.contains(&format!("\"{file}\"")), "{file} has no test");
+    }
+    assert!(files.len() >= 4, "{files:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_runs_to_its_end() {
+    let cluster = Cluster::start(Setup::default()).await;
+    let out = run(&cluster, "batch.yaml").await;
+    assert!(out.contains("job letters completed: 4 completed"), "{out}");
+    let page = cluster.get("/api/v1/manager/tasks?job=letters").await;
+    let tasks = page["tasks"].as_array().unwrap();
+    assert_eq!(tasks.len(), 4);
+    for task in tasks {
+        let word = task["value"].as_str().unwrap();
+        let (code, out, err) = cluster.cli(&["logs", task["id"].as_str().unwrap()]).await;
+        assert_eq!((code, out), (0, format!("{word} has {} letters\n", word.len())), "{err}");
+    }
+    // The same again changes nothing; asked to, it runs again.
+    assert!(run(&cluster, "batch.yaml").await.contains("completed"));
+    assert_eq!(cluster.get("/api/v1/jobs/letters").await["run"], 1);
+    job(&cluster, &["start", "letters"]).await;
+    assert_eq!(cluster.get("/api/v1/jobs/letters").await["run"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_system_job_has_a_task_on_each_worker() {
+    let mut cluster = Cluster::start(Setup::default()).await;
+    let out = run(&cluster, "system.yaml").await;
+    assert!(out.contains("job uptime running: 2 running of 2"), "{out}");
+    // A worker that is stopped takes its task with it and gets one when it is back.
+    cluster.stop("w2").await;
+    until("it runs on one", async || {
+        let job = cluster.try_get("/api/v1/jobs/uptime").await?.body;
+        (job["tasks"]["running"] == 1 && job["count"] == 1).then_some(())
+    })
+    .await;
+    cluster.start_part("w2");
+    until("it runs on both", async || {
+        let page = cluster.try_get("/api/v1/manager/tasks?job=uptime&state=running").await?.body;
+        let on: BTreeSet<_> =
+            page["tasks"].as_array()?.iter().filter_map(|t| t["worker_id"].as_str()).collect();
+        (on == ["w1", "w2"].into()).then_some(())
+    })
+    .await;
+    assert!(job(&cluster, &["stop", "uptime"]).await.contains("stopped"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_runs_its_steps_in_order() {
+    let cluster = Cluster::start(Setup::default()).await;
+    let out = run(&cluster, "pipeline.yaml").await;
+    assert!(out.contains("job sums completed: 4 completed"), "{out}");
+    let job = cluster.get("/api/v1/jobs/sums").await;
+    let mut times = std::collections::BTreeMap::new();
+    for step in job["steps"].as_array().unwrap() {
+        let task = cluster.task(step["task_id"].as_str().unwrap()).await;
+        let time = |field: &str| task[field].as_str().unwrap().to_owned();
+        times.insert(step["name"].as_str().unwrap().to_owned(), (time("created_at"), time("finished_at")));
+    }
+    for (step, need) in [("left", "extract"), ("right", "extract"), ("load", "left"), ("load", "right")] {
+        assert!(times[step].0 >= times[need].1, "{step} began before {need} had ended: {times:?}");
+    }
+    assert!(self::job(&cluster, &["show", "sums"]).await.contains("left, right"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_is_kept_up_scaled_and_stopped() {
+    let cluster = Cluster::start(Setup::default()).await;
+    let out = run(&cluster, "service.yaml").await;
+    assert!(out.contains("job clock running: 2 running of 2"), "{out}");
+    let out = job(&cluster, &["scale", "clock", "3"]).await;
+    assert!(out.contains("3 running of 3"), "{out}");
+
+    // One that somebody kills is back; which is another life of the same task.
+    let page = cluster.get("/api/v1/manager/tasks?job=clock&state=running").await;
+    let task = &page["tasks"][0];
+    let (id, handle) = (task["id"].as_str().unwrap(), task["handle"].as_str().unwrap());
+    let killed = tokio::process::Command::new("kill").args(["-KILL", handle]).status().await.unwrap();
+    assert!(killed.success());
+    until("the task runs again", async || {
+        let task = cluster.try_get(&format!("/api/v1/manager/tasks/{id}")).await?.body;
+        (task["state"] == "running" && task["attempt"] == 2).then_some(())
+    })
+    .await;
+
+    let history = job(&cluster, &["history", "clock"]).await;
+    assert!(history.contains("job.scaled") && history.contains("service.count: 2 → 3"), "{history}");
+    let file = folder().join("service.yaml").display().to_string();
+    let (code, out, _) = cluster.cli(&["job", "diff", &file]).await;
+    assert_eq!(code, 1);
+    assert!(out.contains("- work.service.count: 3") && out.contains("+ work.service.count: 2"), "{out}");
+    let out = job(&cluster, &["stop", "clock"]).await;
+    assert!(out.contains("job clock stopped"), "{out}");
+    assert!(job(&cluster, &["ls"]).await.lines().count() == 1);
+    assert!(job(&cluster, &["ls", "--all"]).await.contains("clock"));
+    assert!(job(&cluster, &["show", "clock"]).await.contains("version    2"));
+    let (code, _, err) = cluster.cli(&["job", "scale", "clock", "1"]).await;
+    assert_eq!(code, 4, "{err}");
+}
