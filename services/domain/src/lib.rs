@@ -5,7 +5,8 @@
 //! [`placement`] does the same for waiting tasks and [`deadline`] for what time brings about; [`evolve`](mod@evolve)
 //! applies events to the state, the same for the leader, a replay, a standby and every read model, and [`fold`] whole
 //! commits, checking that they are one log; [`orders`] derives from events what workers shall do; [`fleet`], [`groups`],
-//! [`ports`] and [`claims`] keep what placement looks at; [`invariants`] checks a state apart from the logic that made it.
+//! [`ports`] and [`claims`] keep what placement looks at; [`plan`] tries out a job
+//! on a copy; [`invariants`] checks a state apart from the logic that made it.
 
 pub mod claims;
 pub mod deadline;
@@ -18,6 +19,7 @@ pub mod invariants;
 pub mod jobs;
 pub mod orders;
 pub mod placement;
+pub mod plan;
 pub mod ports;
 pub mod quota;
 mod restart;
