@@ -6,7 +6,7 @@ use reqwest::Method;
 use crate::error::Result;
 use crate::http::Written;
 use crate::manager::{ManagerClient, NO_BODY};
-use crate::types::{Job, JobPage, JobVersions};
+use crate::types::{Job, JobExplanation, JobPage, JobVersions, Plan};
 
 const JOBS: [&str; 3] = ["api", "v1", "jobs"];
 
@@ -50,6 +50,18 @@ impl ManagerClient {
     /// new).
     pub async fn submit_job(&self, job: &JobDefinition) -> Result<Written<Job>> {
         self.http.write(Method::POST, &JOBS, &[], Some(job)).await
+    }
+
+    /// What would follow if a job were submitted: now, or `at` a moment of the past (a `seq`, or a time in RFC 3339).
+    pub async fn plan(&self, job: &JobDefinition, at: Option<&str>) -> Result<Plan> {
+        let query: Vec<_> = at.map(|at| ("at", at.to_owned())).into_iter().collect();
+        Ok(self.http.write(Method::POST, &["api", "v1", "plan"], &query, Some(job)).await?.value)
+    }
+
+    /// Where a job's tasks are, and what those wait for that are nowhere; now, or `at` a moment of the past.
+    pub async fn explain_job(&self, job: &str, at: Option<&str>) -> Result<JobExplanation> {
+        let query: Vec<_> = at.map(|at| ("at", at.to_owned())).into_iter().collect();
+        self.http.get(&path(job, Some("explain")), &query).await
     }
 
     /// A page of jobs.

@@ -6,6 +6,7 @@ mod event;
 mod explanation;
 mod job;
 mod namespace;
+mod plan;
 mod task;
 mod worker;
 
@@ -14,6 +15,7 @@ pub use event::{EventPage, EventRecord};
 pub use explanation::{Candidate, Decision, Explanation, Look, Verdict, Why};
 pub use job::{Job, JobPage, JobRun, JobState, JobStep, JobTasks, JobVersion, JobVersions};
 pub use namespace::{NamespacePage, NamespaceUse};
+pub use plan::{JobExplanation, Plan, PlanPart, Preempted, Waits};
 pub use task::{Retried, Submitted, Task, TaskPage, TaskState};
 pub use worker::{
     DrainAnswer, NodeInfo, TaskSummary, Worker, WorkerHealth, WorkerMetrics, WorkerPage, WorkerState,

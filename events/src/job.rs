@@ -5,6 +5,7 @@
 
 mod array;
 mod check;
+pub mod diff;
 mod reference;
 mod work;
 

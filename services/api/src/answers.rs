@@ -4,6 +4,7 @@ pub(crate) mod cluster;
 pub(crate) mod explanation;
 pub(crate) mod job;
 pub(crate) mod number;
+pub(crate) mod plan;
 pub(crate) mod task;
 pub(crate) mod vm;
 pub(crate) mod worker;

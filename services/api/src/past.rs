@@ -9,7 +9,9 @@ use muster_events::outcome::Problem;
 use muster_http::query::bad_parameter;
 use muster_log::bus::{Bus, Stored};
 use muster_log::error::LogError;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::model::ReadModel;
 
 /// Commits folded before others are let run.
 const BATCH_MAX: usize = 128;
@@ -26,22 +28,21 @@ impl Past {
         Self { bus, one: Mutex::default() }
     }
 
-    /// Gives `look` the state at `moment`, which the parameter `name` asked for.
+    /// A state to do with as one likes: as it was at a moment, which the parameter `at` asked for, or else as `model` has
+    /// it. The next is given when this one is dropped.
     ///
     /// # Errors
     /// 400 when there has been no such event yet; 503 when the log cannot be read; 500 when it is damaged.
-    pub(crate) async fn at<T>(
-        &self,
-        name: &str,
-        moment: Moment,
-        look: impl FnOnce(&State) -> T,
-    ) -> Result<T, Problem> {
-        let _one = self.one.lock().await;
-        let state = self.fold(name, moment).await?;
-        Ok(look(&state))
+    pub(crate) async fn copy(&self, at: Option<Moment>, model: &ReadModel) -> Result<Copied<'_>, Problem> {
+        let one = self.one.lock().await;
+        let state = match at {
+            None => model.read().state.clone(),
+            Some(moment) => self.fold(moment).await?,
+        };
+        Ok(Copied { state, held: one })
     }
 
-    async fn fold(&self, name: &str, moment: Moment) -> Result<State, Problem> {
+    async fn fold(&self, moment: Moment) -> Result<State, Problem> {
         let last = self.bus.last_position().await.map_err(|e| unreadable(&e))?;
         let mut fold = Fold::default();
         if last > 0 {
@@ -62,10 +63,23 @@ impl Past {
         match moment {
             Moment::Seq(seq) if seq > fold.state.last_seq() => {
                 let message = format!("is beyond the log, whose newest event is {}", fold.state.last_seq());
-                Err(bad_parameter(name, &seq.to_string(), message))
+                Err(bad_parameter("at", &seq.to_string(), message))
             }
             Moment::Seq(_) | Moment::Time(_) => Ok(fold.state),
         }
+    }
+}
+
+/// A state of one's own.
+pub(crate) struct Copied<'a> {
+    pub(crate) state: State,
+    held: MutexGuard<'a, ()>,
+}
+
+impl<'a> Copied<'a> {
+    /// The state, and what keeps others waiting.
+    pub(crate) fn split(self) -> (State, MutexGuard<'a, ()>) {
+        (self.state, self.held)
     }
 }
 

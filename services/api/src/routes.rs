@@ -9,6 +9,7 @@ mod jobs;
 mod logs;
 mod metrics;
 mod namespaces;
+mod plan;
 mod tasks;
 mod vms;
 mod workers;
@@ -31,6 +32,7 @@ pub(crate) fn table() -> Vec<Op> {
     table.extend(tasks::table());
     table.extend(explain::table());
     table.extend(jobs::table());
+    table.extend(plan::table());
     table.extend(logs::table());
     table.extend(workers::table());
     table.extend(cluster::table());

@@ -7,6 +7,7 @@ mod jobs;
 mod logs;
 mod manager;
 mod openapi;
+mod plan;
 mod tasks;
 mod workers;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use muster_events::command::Command;
 use muster_events::event::{Event, StopCause};
 use muster_events::id::{Actor, AttemptRef, CommandId, JobId, TaskId, WorkerId};
-use muster_events::job::{JobDefinition, JobSpec};
+use muster_events::job::{JobDefinition, JobSpec, Step, Work};
 use muster_events::outcome::Problem;
 use muster_events::report::{Ending, Report, Reports, What};
 use muster_events::time::Timestamp;
@@ -16,7 +16,8 @@ use crate::decide::{Request, decide};
 use crate::evolve;
 use crate::jobs::Dirty;
 use crate::placement::{self, Cause, Look};
-use crate::state::{Class, State};
+use crate::state::job::Run;
+use crate::state::{Class, State, TaskState};
 
 /// The most events that are tried out: a plan looks no further.
 pub const EVENTS_MAX: usize = 200_000;
@@ -49,8 +50,10 @@ pub struct Plan {
 pub struct Part {
     /// How many tasks would be made now; others follow when these have ended.
     pub made: u32,
-    /// How many would stay as they are.
+    /// How many would stay as they are, or where they wait.
     pub kept: u32,
+    /// Where those are.
+    pub there: BTreeMap<WorkerId, u32>,
     /// Where those that are made, or run again, would go: how many to which worker.
     pub placed: BTreeMap<WorkerId, u32>,
     /// Why the others would wait; alike tasks together.
@@ -104,7 +107,7 @@ pub fn plan(state: &State, definition: &JobDefinition, now: Timestamp) -> Result
         job: id,
         before,
         after,
-        parts: parts(&trial, id),
+        parts: parts(&trial.state, id, &trial.touched),
         stopped: std::mem::take(&mut trial.stopped),
         preempted: std::mem::take(&mut trial.preempted),
         cut,
@@ -219,32 +222,80 @@ impl Trial {
     }
 }
 
-fn parts(trial: &Trial, id: JobId) -> BTreeMap<String, Part> {
+/// What becomes of a job's tasks, by their names: those that are there, and those that wait to be made.
+pub fn parts(state: &State, id: JobId, touched: &BTreeSet<TaskId>) -> BTreeMap<String, Part> {
     let mut parts: BTreeMap<String, Part> = BTreeMap::new();
-    let Some(job) = trial.state.jobs.get(id) else { return parts };
-    let mut alike: BTreeMap<(String, Class), (TaskId, u32)> = BTreeMap::new();
+    let Some(job) = state.jobs.get(id) else { return parts };
     for task in job.spec().work.tasks() {
         parts.entry(task.name.clone()).or_default();
     }
+    let mut alike: BTreeMap<(String, Class), (TaskId, u32)> = BTreeMap::new();
     let open = job.live_runs().flat_map(|(_, run)| run.open.values());
-    for (id, task) in open.filter_map(|id| Some((id, trial.state.tasks.get(id)?))) {
+    for (id, task) in open.filter_map(|id| Some((id, state.tasks.get(id)?))) {
         let name = &task.spec.name;
         let part = parts.entry(name.clone()).or_default();
-        let touched = trial.touched.contains(id);
+        let touched = touched.contains(id);
         *if touched { &mut part.made } else { &mut part.kept } += 1;
         match task.live_attempt() {
-            Some(attempt) if touched => *part.placed.entry(attempt.worker.clone()).or_default() += 1,
-            Some(_) => {}
+            Some(attempt) => {
+                let places = if touched { &mut part.placed } else { &mut part.there };
+                *places.entry(attempt.worker.clone()).or_default() += 1;
+            }
             None => alike.entry((name.clone(), task.class())).or_insert((*id, 0)).1 += 1,
         }
     }
     for ((name, _), (first, count)) in alike {
-        let Some(explained) = placement::explain(&trial.state, first, WORKERS_MAX) else { continue };
+        let Some(explained) = placement::explain(state, first, WORKERS_MAX) else { continue };
         let Some(cause) = explained.cause else { continue };
         let waits = Waits { count, cause, text: explained.text, look: explained.look };
         parts.entry(name).or_default().waiting.push(waits);
     }
+    for (_, run) in job.live_runs().filter(|(_, run)| run.stop.is_none()) {
+        for (name, waits) in unmade(state, run) {
+            parts.entry(name).or_default().waiting.push(waits);
+        }
+    }
     parts
+}
+
+/// Why those of a run's tasks are not there that will be.
+fn unmade(state: &State, run: &Run) -> Vec<(String, Waits)> {
+    let waits = |count, cause, text| Waits { count, cause, text, look: None };
+    match &run.spec.work {
+        Work::Batch(batch) => {
+            let left = batch.copies.total().saturating_sub(run.made);
+            let text = batch.max_parallel.map_or_else(
+                || "they are being made".to_owned(),
+                |max| format!("at most {max} of them run at a time"),
+            );
+            let some = (left > 0).then(|| (batch.task.name.clone(), waits(left, Cause::MaxParallel, text)));
+            some.into_iter().collect()
+        }
+        Work::Pipeline(pipeline) => {
+            let there = |index: &u32| {
+                [&run.open, &run.ending, &run.over].iter().find_map(|tasks| tasks.get(index)).copied()
+            };
+            let stands =
+                |index: u32| there(&index).and_then(|id| state.tasks.get(&id)).map(|task| task.state);
+            let steps = (0_u32..).zip(&pipeline.steps).filter(|(index, _)| there(index).is_none());
+            let one = |(_, step): (u32, &Step)| {
+                let open = pipeline.needs(step).filter(|(n, _)| stands(*n) != Some(TaskState::Completed));
+                let open: Vec<_> = open
+                    .map(|(n, step)| {
+                        let state = stands(n).map_or("waiting", TaskState::as_str);
+                        format!("step {}, which is {state}", step.task.name)
+                    })
+                    .collect();
+                let (cause, text) = match open.is_empty() {
+                    false => (Cause::Dependency, format!("needs {}", open.join(", and "))),
+                    true => (Cause::MaxParallel, "as many steps run as may at a time".to_owned()),
+                };
+                (step.task.name.clone(), waits(1, cause, text))
+            };
+            steps.map(one).collect()
+        }
+        Work::Service(_) | Work::System(_) => Vec::new(),
+    }
 }
 
 #[cfg(test)]

@@ -64,7 +64,9 @@ pub(crate) enum Command {
     Ps(command::ps::Args),
     /// Show one task and its story
     Task(command::task::Args),
-    /// Explain why a task is where it is, or why it waits; now or at a moment of the past
+    /// Show what would follow if the jobs in a file were submitted
+    Plan(command::plan::Args),
+    /// Explain why a task is where it is, or what it or a job waits for; now or at a moment of the past
     Explain(command::explain::Args),
     /// Show what a task printed
     Logs(command::logs::Args),

@@ -14,6 +14,7 @@ pub(crate) mod job;
 pub(crate) mod logs;
 pub(crate) mod manager;
 pub(crate) mod namespaces;
+pub(crate) mod plan;
 pub(crate) mod ps;
 pub(crate) mod replay;
 pub(crate) mod retry;
@@ -75,6 +76,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Submit(args) => submit::run(*args, context).await,
         Command::Ps(args) => ps::run(args, context).await,
         Command::Task(args) => task::run(args, context).await,
+        Command::Plan(args) => plan::run(args, context).await,
         Command::Explain(args) => explain::run(args, context).await,
         Command::Logs(args) => logs::run(args, context).await,
         Command::Cancel(args) => cancel::run(args, context).await,

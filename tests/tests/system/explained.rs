@@ -69,3 +69,48 @@ async fn each_kind_of_waiting_is_told_by_its_real_cause() {
     let (code, _, err) = cluster.cli(&["explain", &nowhere, "--at", "yesterday"]).await;
     assert!(code == 2 && err.contains("yesterday"), "{code}: {err}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_comes_true_and_changes_nothing_before() {
+    let cluster = Cluster::start(Setup { workers: 2, ..Setup::default() }).await;
+    let file = cluster.dir().join("web.json");
+    let write = |count: u32, memory: u64| {
+        let task = json!({ "command": ["sleep", "600"], "cpu": 0.1, "memory": memory });
+        let job = json!({ "kind": "service", "name": "web", "count": count, "task": task });
+        std::fs::write(&file, job.to_string()).unwrap();
+    };
+    let path = file.to_str().unwrap();
+    let plan = async |code: i32| -> Value {
+        let (found, out, err) = cluster.cli(&["plan", path, "--json"]).await;
+        assert_eq!(found, code, "{out}{err}");
+        serde_json::from_str::<Vec<Value>>(&out).unwrap().remove(0)
+    };
+    write(3, 1 << 20);
+    let planned = plan(0).await;
+    assert_eq!((&planned["version"], &planned["parts"][0]["made"]), (&Value::Null, &json!(3)));
+    assert_eq!(cluster.get("/api/v1/jobs").await["total"], 0);
+    let (code, _, err) = cluster.cli(&["job", "run", path]).await;
+    assert_eq!(code, 0, "{err}");
+    // What was planned is where it is.
+    let there = cluster.get("/api/v1/jobs/web/explain").await["parts"][0]["there"].clone();
+    assert_eq!(there, planned["parts"][0]["placed"]);
+
+    write(4, 1 << 50);
+    let planned = plan(1).await;
+    assert_eq!(
+        (&planned["version"], &planned["next_version"], &planned["stopped"]),
+        (&json!(1), &json!(2), &json!(3))
+    );
+    assert_eq!(planned["parts"][0]["waiting"][0]["cause"], "too_small");
+    let (_, out, _) = cluster.cli(&["plan", path]).await;
+    for words in [
+        "job web would have version 2, has 1",
+        "+ work.service.count: 4",
+        "stops 3 of its tasks",
+        "too_small",
+    ] {
+        assert!(out.contains(words), "{words}: {out}");
+    }
+    let (code, out, err) = cluster.cli(&["explain", "web"]).await;
+    assert!(code == 0 && out.contains("running"), "{out}{err}");
+}

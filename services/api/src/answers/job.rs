@@ -161,6 +161,12 @@ impl Tally {
 }
 
 /// Why a run is over, or shall be.
+/// Why a job stopped or failed.
+pub(crate) fn reason_of_job(job: &Job) -> Option<&str> {
+    let stop = job.stop.as_ref().and_then(|stop| stop.reason.as_deref());
+    stop.or_else(|| job.newest_run().and_then(|(_, run)| reason(run)))
+}
+
 fn reason(run: &Run) -> Option<&str> {
     let end = run.end.as_ref().and_then(|end| end.reason.as_deref());
     end.or_else(|| run.stop.as_ref().and_then(|stop| stop.reason.as_deref()))
@@ -205,7 +211,6 @@ impl<'a> JobAnswer<'a> {
                 (u32::try_from(places).unwrap_or(u32::MAX), None)
             }
         };
-        let stop = job.stop.as_ref().and_then(|stop| stop.reason.as_deref());
         Self {
             id,
             namespace: &spec.namespace,
@@ -220,7 +225,7 @@ impl<'a> JobAnswer<'a> {
             tasks: newest.map(|(_, run)| Tally::of(run)).unwrap_or_default(),
             stopping: newest.map_or(0, |(_, run)| run.ending.len() as u64),
             stale: newest.map_or(0, |(_, run)| run.stale.len() as u64),
-            reason: stop.or_else(|| newest.and_then(|(_, run)| reason(run))),
+            reason: reason_of_job(job),
             created_at: job.created_at,
             changed_at: job.current.at,
             started_at: newest.map(|(_, run)| run.started_at),

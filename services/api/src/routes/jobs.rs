@@ -90,7 +90,7 @@ fn refuse(problem: Problem) -> Response {
 }
 
 /// The job that a path means. What can mean none is not there.
-fn reference(text: &str) -> Result<JobRef, Problem> {
+pub(super) fn reference(text: &str) -> Result<JobRef, Problem> {
     text.parse().map_err(|_| Problem::not_found("Job", text.chars().take(120).collect::<String>()))
 }
 

@@ -38,13 +38,17 @@ pub enum Cause {
     Quota,
     /// It failed, and its next try is not due.
     Backoff,
+    /// A step of its pipeline that it needs has not completed.
+    Dependency,
+    /// No more tasks of its job may run at a time.
+    MaxParallel,
     /// Nothing: it is about to be placed.
     Turn,
 }
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::NoWorkers,
         Self::Runtime,
         Self::Constraint,
@@ -55,6 +59,8 @@ impl Cause {
         Self::MakingRoom,
         Self::Quota,
         Self::Backoff,
+        Self::Dependency,
+        Self::MaxParallel,
         Self::Turn,
     ];
 
@@ -71,6 +77,8 @@ impl Cause {
             Self::MakingRoom => "making_room",
             Self::Quota => "quota",
             Self::Backoff => "backoff",
+            Self::Dependency => "dependency",
+            Self::MaxParallel => "max_parallel",
             Self::Turn => "turn",
         }
     }

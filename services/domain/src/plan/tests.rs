@@ -64,6 +64,21 @@ fn only_what_may_run_at_a_time_is_made_now() {
     job.max_parallel = Some(2);
     let plan = planned(&given([register("w1")]), &job);
     assert_eq!(plan.parts["b"].made, 2);
+    let [waits] = &plan.parts["b"].waiting[..] else { panic!("{plan:?}") };
+    assert_eq!(
+        (waits.count, waits.cause, waits.text.as_str()),
+        (7, Cause::MaxParallel, "at most 2 of them run at a time")
+    );
+}
+
+#[test]
+fn a_step_waits_for_those_it_needs() {
+    let job = crate::testing::pipeline("p", &[("a", &[]), ("b", &[]), ("c", &["a", "b"])]);
+    let plan = planned(&given([register("w1")]), &job);
+    assert_eq!((plan.parts["a"].made, plan.parts["b"].made, plan.parts["c"].made), (1, 1, 0));
+    let [waits] = &plan.parts["c"].waiting[..] else { panic!("{plan:?}") };
+    let text = "needs step a, which is scheduled, and step b, which is scheduled";
+    assert_eq!((waits.cause, waits.text.as_str()), (Cause::Dependency, text));
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use muster_client::{Decision, Explanation, Look};
+use muster_client::{Decision, Explanation, JobExplanation, Look};
 use muster_domain::fold::Moment;
 
+use super::plan;
 use crate::command::{Context, Outcome};
 use crate::exit;
 use crate::output::{Output, one_line};
@@ -14,8 +15,9 @@ use crate::{resolve, story};
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The task's id, or its first characters
-    id: String,
+    /// A task's id or its first characters; or a job's name (`namespace/name` outside the default one) or id
+    #[arg(value_name = "TASK|JOB")]
+    what: String,
     /// As it was after this event, or at this time (RFC 3339)
     #[arg(long, value_name = "SEQ|TIME", value_parser = moment)]
     at: Option<String>,
@@ -25,20 +27,38 @@ pub(crate) struct Args {
 }
 
 /// Checked here, so that what is wrong is said without asking anybody; sent as it was given.
-fn moment(text: &str) -> Result<String, String> {
+pub(super) fn moment(text: &str) -> Result<String, String> {
     text.parse::<Moment>().map(|_| text.to_owned())
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     let manager = context.manager()?;
-    let id = resolve::task(&manager, &args.id).await?;
-    let explanation = manager.explain(&id, args.at.as_deref(), Some(args.workers)).await?;
-    if context.out.json {
-        context.out.json(&explanation)?;
-    } else {
-        show(context.out, &explanation)?;
+    let at = args.at.as_deref();
+    // A job is meant by its whole name, a task by a piece of its id, so the job is asked for first.
+    match manager.explain_job(&args.what, at).await {
+        Ok(job) if context.out.json => context.out.json(&job)?,
+        Ok(job) => show_job(context.out, &job)?,
+        Err(error) if error.status() == Some(404) => {
+            let id = resolve::task(&manager, &args.what).await?;
+            let task = manager.explain(&id, at, Some(args.workers)).await?;
+            if context.out.json { context.out.json(&task)? } else { show(context.out, &task)? }
+        }
+        Err(error) => return Err(error.into()),
     }
     Ok(exit::OK)
+}
+
+fn show_job(out: Output, job: &JobExplanation) -> std::io::Result<()> {
+    let state = match &job.reason {
+        Some(reason) => format!("{}: {reason}", job.state),
+        None => job.state.clone(),
+    };
+    let as_of = format!("event {}, {}", job.seq, job.at);
+    for (name, value) in [("job", format!("{} {}", job.job, job.name)), ("state", state), ("as of", as_of)] {
+        out.line(format!("{name:<10} {}", one_line(&value, 1000)))?;
+    }
+    out.line("")?;
+    plan::parts(out, &job.parts)
 }
 
 fn show(out: Output, e: &Explanation) -> std::io::Result<()> {
@@ -64,7 +84,7 @@ fn show(out: Output, e: &Explanation) -> std::io::Result<()> {
     Ok(())
 }
 
-fn workers(out: Output, look: &Look) -> std::io::Result<()> {
+pub(super) fn workers(out: Output, look: &Look) -> std::io::Result<()> {
     let row = |v: &muster_client::Verdict| {
         let verdict = v.filter.clone().unwrap_or_else(|| "fits".to_owned());
         let score = v.score.map_or_else(|| "-".to_owned(), |s| s.to_string());

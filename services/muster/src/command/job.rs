@@ -1,6 +1,6 @@
 //! `muster job`: jobs. One file per verb.
 
-mod diff;
+pub(crate) mod diff;
 mod history;
 mod ls;
 mod retry;

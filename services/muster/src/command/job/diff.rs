@@ -1,16 +1,16 @@
 //! `muster job diff`: what differs between two versions of a job, or between a file and the job.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use muster_client::ManagerClient;
 use muster_client::types::JobVersion;
+use muster_events::job::diff::{Change, changes};
 use serde_json::{Value, json};
 
 use super::run::read;
 use crate::command::{Context, Outcome};
 use crate::exit::{self, Failure};
-use crate::output::one_line;
+use crate::output::{Output, one_line};
 
 /// Arguments of `job diff`.
 #[derive(Debug, clap::Args)]
@@ -55,22 +55,9 @@ struct Difference {
     changes: Vec<Change>,
 }
 
-/// One value that is not the same.
-#[derive(Debug, PartialEq, Eq)]
-struct Change {
-    path: String,
-    before: Option<String>,
-    after: Option<String>,
-}
-
 impl Difference {
     fn json(&self) -> Value {
-        let changes: Vec<_> = self
-            .changes
-            .iter()
-            .map(|c| json!({ "path": c.path, "before": c.before, "after": c.after }))
-            .collect();
-        json!({ "job": self.job, "from": self.from, "to": self.to, "changes": changes })
+        json!({ "job": self.job, "from": self.from, "to": self.to, "changes": self.changes })
     }
 
     fn print(&self, context: &Context) -> Result<(), Failure> {
@@ -80,15 +67,21 @@ impl Difference {
             return Ok(());
         }
         context.out.line(format!("job {job}: {from} → {to}"))?;
-        for Change { path, before, after } in &self.changes {
-            for (sign, value) in [('-', before), ('+', after)] {
-                if let Some(value) = value {
-                    context.out.line(format!("{sign} {path}: {}", one_line(value, 1000)))?;
-                }
-            }
-        }
+        print(context.out, &self.changes)?;
         Ok(())
     }
+}
+
+/// Changes as people read them.
+pub(crate) fn print(out: Output, changes: &[Change]) -> std::io::Result<()> {
+    for Change { path, before, after } in changes {
+        for (sign, value) in [('-', before), ('+', after)] {
+            if let Some(value) = value {
+                out.line(format!("{sign} {path}: {}", one_line(value, 1000)))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn with_file(manager: &ManagerClient, file: &Path) -> Result<Vec<Difference>, Failure> {
@@ -154,41 +147,6 @@ pub(super) fn short(before: &Value, after: &Value) -> String {
         }
     });
     parts.collect::<Vec<_>>().join(", ")
-}
-
-fn changes(before: &Value, after: &Value) -> Vec<Change> {
-    let (before, after) = (flat(before), flat(after));
-    let mut paths: Vec<&String> = before.keys().chain(after.keys()).collect();
-    paths.sort();
-    paths.dedup();
-    let differing = paths.into_iter().filter(|path| before.get(*path) != after.get(*path));
-    let change = |path: &String| Change {
-        path: path.clone(),
-        before: before.get(path).cloned(),
-        after: after.get(path).cloned(),
-    };
-    differing.map(change).collect()
-}
-
-/// Every single value by its path.
-fn flat(value: &Value) -> BTreeMap<String, String> {
-    let mut all = BTreeMap::new();
-    let mut open = vec![(String::new(), value)];
-    while let Some((path, value)) = open.pop() {
-        match value {
-            Value::Object(fields) if !fields.is_empty() => {
-                let dot = if path.is_empty() { "" } else { "." };
-                open.extend(fields.iter().map(|(key, value)| (format!("{path}{dot}{key}"), value)));
-            }
-            Value::Array(items) if !items.is_empty() => {
-                open.extend(items.iter().enumerate().map(|(n, value)| (format!("{path}[{n}]"), value)));
-            }
-            Value::Null => {}
-            Value::String(text) => drop(all.insert(path, text.clone())),
-            other => drop(all.insert(path, other.to_string())),
-        }
-    }
-    all
 }
 
 #[cfg(test)]

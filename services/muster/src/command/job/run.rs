@@ -26,7 +26,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Outcome {
 }
 
 /// The jobs in a file.
-pub(super) fn read(file: &Path) -> Result<Vec<JobDefinition>, Failure> {
+pub(crate) fn read(file: &Path) -> Result<Vec<JobDefinition>, Failure> {
     let (name, text) = read_text(file)?;
     jobfile::parse(&name, &text).map_err(Failure::usage)
 }

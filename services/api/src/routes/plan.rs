@@ -1,0 +1,82 @@
+//! What would follow if a job were submitted, and what the tasks of one that is there wait for.
+
+use std::collections::BTreeSet;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use muster_domain::fold::Moment;
+use muster_domain::plan;
+use muster_domain::state;
+use muster_events::job::{JobDefinition, JobRef};
+use muster_events::outcome::Problem;
+use muster_http::{ApiResult, Payload};
+
+use super::caller::{Id, Params};
+use super::jobs::reference;
+use super::json;
+use crate::answers::job::reason_of_job;
+use crate::answers::plan::{JobExplanation, PartAnswer, PlanAnswer};
+use crate::app::{Api, now};
+use crate::openapi::{Op, parameter};
+
+pub(super) fn table() -> Vec<Op> {
+    let at = parameter("at", "string", "at this moment of the past: a seq, or a time (RFC 3339)");
+    vec![
+        Op::post("/api/v1/plan", plan)
+            .about("jobs", "What would follow if this job were submitted; nothing is written")
+            .takes(&[at])
+            .body::<JobDefinition>()
+            .gives::<PlanAnswer>(200),
+        Op::get("/api/v1/jobs/{id}/explain", explain)
+            .about("jobs", "Where a job's tasks are, and what those wait for that are nowhere")
+            .takes(&[at])
+            .gives::<JobExplanation>(200),
+    ]
+}
+
+async fn plan(
+    State(api): State<Api>,
+    Params(mut query): Params,
+    Payload(job): Payload<JobDefinition>,
+) -> ApiResult<Response> {
+    let moment: Option<Moment> = query.parse("at")?;
+    query.end()?;
+    let copied = api.past.copy(moment, &api.model).await?;
+    // Of a moment of the past: what would have followed then.
+    let at = if moment.is_some() { copied.state.at } else { now() };
+    let (state, held) = copied.split();
+    // It may take as long as placing a hundred thousand tasks does.
+    let answer = tokio::task::spawn_blocking(move || {
+        let plan = plan::plan(&state, &job, at)?;
+        PlanAnswer::new(plan, &state)
+    });
+    let answer = answer.await.map_err(|e| Problem::new(500, format!("the plan came to a halt: {e}")))??;
+    drop(held);
+    json(StatusCode::OK, &answer)
+}
+
+async fn explain(State(api): State<Api>, Id(id): Id, Params(mut query): Params) -> ApiResult<Response> {
+    let moment: Option<Moment> = query.parse("at")?;
+    query.end()?;
+    let job = reference(&id)?;
+    let answer = match moment {
+        None => explained(&api.model.read().state, &job)?,
+        Some(_) => explained(&api.past.copy(moment, &api.model).await?.state, &job)?,
+    };
+    json(StatusCode::OK, &answer)
+}
+
+fn explained(state: &state::State, job: &JobRef) -> Result<JobExplanation, Problem> {
+    let (id, job) = state.jobs.find(job).ok_or_else(|| Problem::not_found("Job", job))?;
+    Ok(JobExplanation {
+        job: id,
+        name: job.spec().name.clone(),
+        namespace: job.spec().namespace.clone(),
+        state: job.state().as_str(),
+        reason: reason_of_job(job).map(str::to_owned),
+        parts: PartAnswer::all(plan::parts(state, id, &BTreeSet::new())),
+        seq: state.last_seq(),
+        at: state.at,
+    })
+}
