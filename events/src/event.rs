@@ -11,7 +11,9 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::job::{JobEnded, JobRetried, JobScaled, JobStarted, JobStopped, JobStopping, JobSubmitted};
+pub use self::job::{
+    JobEnded, JobMissed, JobRetried, JobScaled, JobSkipped, JobStarted, JobStopped, JobStopping, JobSubmitted,
+};
 use crate::id::{AttemptRef, Incarnation, Installation, JobId, NodeName, TaskId, WorkerId};
 use crate::outcome::Problem;
 use crate::quota::NamespaceLimit;
@@ -116,6 +118,12 @@ pub enum Event {
     /// Those tasks of a run that failed or were cancelled shall run again.
     #[serde(rename = "job.retried")]
     JobRetried(JobRetried),
+    /// A run of a job by the clock was due and is left out.
+    #[serde(rename = "job.skipped")]
+    JobSkipped(JobSkipped),
+    /// Runs of a job by the clock were due, and nobody was there to start them in time.
+    #[serde(rename = "job.missed")]
+    JobMissed(JobMissed),
     /// All tasks of a run have completed.
     #[serde(rename = "job.completed")]
     JobCompleted(JobEnded),
@@ -529,6 +537,8 @@ impl Event {
             Self::JobStopping(_) => "job.stopping",
             Self::JobStopped(_) => "job.stopped",
             Self::JobRetried(_) => "job.retried",
+            Self::JobSkipped(_) => "job.skipped",
+            Self::JobMissed(_) => "job.missed",
             Self::JobCompleted(_) => "job.completed",
             Self::JobFailed(_) => "job.failed",
         }
@@ -566,6 +576,8 @@ impl Event {
             | Self::JobStopping(_)
             | Self::JobStopped(_)
             | Self::JobRetried(_)
+            | Self::JobSkipped(_)
+            | Self::JobMissed(_)
             | Self::JobCompleted(_)
             | Self::JobFailed(_) => None,
         }
@@ -580,6 +592,8 @@ impl Event {
             Self::JobStopping(e) => Some(e.job),
             Self::JobStopped(e) => Some(e.job),
             Self::JobRetried(e) => Some(e.job),
+            Self::JobSkipped(e) => Some(e.job),
+            Self::JobMissed(e) => Some(e.job),
             Self::JobCompleted(e) | Self::JobFailed(e) => Some(e.job),
             Self::LeaderElected(_)
             | Self::CommandRejected(_)
@@ -643,6 +657,8 @@ impl Event {
             | Self::JobStopping(_)
             | Self::JobStopped(_)
             | Self::JobRetried(_)
+            | Self::JobSkipped(_)
+            | Self::JobMissed(_)
             | Self::JobCompleted(_)
             | Self::JobFailed(_) => None,
         }

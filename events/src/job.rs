@@ -5,8 +5,10 @@
 
 mod array;
 mod check;
+mod cron;
 pub mod diff;
 mod reference;
+mod schedule;
 mod work;
 
 use std::collections::BTreeMap;
@@ -15,7 +17,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::array::{Array, Range};
+pub use self::cron::{Concurrency, Cron, CronDefinition, Each};
 pub use self::reference::{BadJobRef, JobRef};
+pub use self::schedule::{BadSchedule, Schedule};
 pub use self::work::{Batch, Copies, Pipeline, Service, Step, System, Work};
 use crate::id::{JobName, Namespace};
 use crate::spec::TaskDefinition;
@@ -32,11 +36,13 @@ pub enum JobKind {
     System,
     /// Steps of which some need others: each runs when those it needs have completed, and gets their results.
     Pipeline,
+    /// A batch or a pipeline that runs whenever a clock shows certain times.
+    Cron,
 }
 
 impl JobKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Batch, Self::Service, Self::System, Self::Pipeline];
+    pub const ALL: [Self; 5] = [Self::Batch, Self::Service, Self::System, Self::Pipeline, Self::Cron];
 
     /// The name users write.
     pub const fn as_str(self) -> &'static str {
@@ -45,6 +51,7 @@ impl JobKind {
             Self::Service => "service",
             Self::System => "system",
             Self::Pipeline => "pipeline",
+            Self::Cron => "cron",
         }
     }
 }
@@ -79,6 +86,9 @@ pub struct JobDefinition {
     /// Words to find it by.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// When it runs (cron). What it runs is told like that of a batch, by `task`, or like that of a pipeline, by `tasks`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cron: Option<CronDefinition>,
     /// Copies of the task; 1 when absent (batch, service).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
@@ -115,13 +125,42 @@ pub struct JobSpec {
     pub work: Work,
 }
 
+impl JobDefinition {
+    /// A job of which nothing else is said yet.
+    pub fn new(kind: JobKind, name: JobName) -> Self {
+        Self {
+            schema: None,
+            kind,
+            name,
+            namespace: None,
+            labels: BTreeMap::new(),
+            cron: None,
+            count: None,
+            array: None,
+            max_parallel: None,
+            on_failure: None,
+            task: None,
+            tasks: Vec::new(),
+        }
+    }
+}
+
 impl JobSpec {
+    /// What one run of it does: the same, but of a job by the clock what it does each time.
+    pub fn of_run(&self) -> Self {
+        let work = match &self.work {
+            Work::Cron(cron) => cron.each.clone().into(),
+            work => work.clone(),
+        };
+        Self { work, ..self.clone() }
+    }
+
     /// The same with another count; none where the kind has no count that could be changed while it runs.
     pub fn scaled(&self, count: u32) -> Option<Self> {
         let mut spec = self.clone();
         match &mut spec.work {
             Work::Service(service) => service.count = count,
-            Work::Batch(_) | Work::System(_) | Work::Pipeline(_) => return None,
+            Work::Batch(_) | Work::System(_) | Work::Pipeline(_) | Work::Cron(_) => return None,
         }
         Some(spec)
     }

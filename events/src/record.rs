@@ -128,6 +128,8 @@ impl Serialize for EventData<'_> {
             Event::JobStopping(e) => e.serialize(s),
             Event::JobStopped(e) => e.serialize(s),
             Event::JobRetried(e) => e.serialize(s),
+            Event::JobSkipped(e) => e.serialize(s),
+            Event::JobMissed(e) => e.serialize(s),
             Event::JobCompleted(e) | Event::JobFailed(e) => e.serialize(s),
         }
     }

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::check::thousandths;
 pub use self::check::whole;
 pub use self::health::{Check, Health, HealthDefinition, HttpCheck, TcpCheck};
 pub(crate) use self::placement::check_devices;

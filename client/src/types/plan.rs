@@ -25,6 +25,9 @@ pub struct Plan {
     /// What differs between the two.
     #[serde(default)]
     pub changes: Vec<Change>,
+    /// When a job by the clock would run next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_run_at: Option<Timestamp>,
     /// What would become of its tasks: of a pipeline, step by step.
     #[serde(default)]
     pub parts: Vec<PlanPart>,

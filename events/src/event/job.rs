@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::JobId;
 use crate::job::JobSpec;
+use crate::time::Timestamp;
 
 /// Data of `job.submitted`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -41,6 +42,33 @@ pub struct JobStarted {
     pub run: u32,
     /// The version it runs.
     pub version: u32,
+    /// Of a job by the clock: the time for which it was meant; absent where somebody asked for the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
+}
+
+/// Data of `job.skipped`: a run was due and is left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JobSkipped {
+    /// The job.
+    pub job: JobId,
+    /// The time for which the run was meant.
+    pub due: Timestamp,
+    /// Why.
+    pub reason: String,
+}
+
+/// Data of `job.missed`: runs that nobody was there to start in time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JobMissed {
+    /// The job.
+    pub job: JobId,
+    /// How many; 10,000 means that many or more.
+    pub count: u32,
+    /// The times for which they were meant, in order; of more than 32 the newest 32.
+    pub times: Vec<Timestamp>,
+    /// Why.
+    pub reason: String,
 }
 
 /// Data of `job.stopping`.

@@ -7,7 +7,8 @@ use schemars::{JsonSchema as _, Schema, SchemaGenerator};
 use serde_json::Value;
 
 use super::{
-    Array, Batch, Copies, JobDefinition, JobKind, JobSpec, OnFailure, Pipeline, Service, Step, System, Work,
+    Array, Batch, Copies, Each, JobDefinition, JobKind, JobSpec, OnFailure, Pipeline, Service, Step, System,
+    Work,
 };
 use crate::id::{JobId, is_token};
 use crate::outcome::FieldError;
@@ -27,6 +28,7 @@ impl JobDefinition {
         let work = match self.kind {
             JobKind::Batch => self.batch(task, &mut wrong).map(Work::Batch),
             JobKind::Pipeline => self.pipeline(&mut wrong).map(Work::Pipeline),
+            JobKind::Cron => self.cron(task, &mut wrong).map(Work::Cron),
             JobKind::System => task.map(|task| Work::System(System { task })),
             JobKind::Service => {
                 task.map(|task| Work::Service(Service { task, count: self.count.unwrap_or(1) }))
@@ -45,14 +47,15 @@ impl JobDefinition {
 
     /// Refuses what the kind cannot have and asks for what it needs.
     fn check_fields(&self, wrong: &mut Wrong) {
-        use JobKind::{Batch, Pipeline, Service, System};
-        let takes: [(&str, bool, &[JobKind]); 6] = [
-            ("count", self.count.is_some(), &[Batch, Service]),
-            ("array", self.array.is_some(), &[Batch]),
-            ("max_parallel", self.max_parallel.is_some(), &[Batch, Pipeline]),
-            ("on_failure", self.on_failure.is_some(), &[Batch, Pipeline]),
-            ("task", self.task.is_some(), &[Batch, Service, System]),
-            ("tasks", !self.tasks.is_empty(), &[Pipeline]),
+        use JobKind::{Batch, Cron, Pipeline, Service, System};
+        let takes: [(&str, bool, &[JobKind]); 7] = [
+            ("cron", self.cron.is_some(), &[Cron]),
+            ("count", self.count.is_some(), &[Batch, Service, Cron]),
+            ("array", self.array.is_some(), &[Batch, Cron]),
+            ("max_parallel", self.max_parallel.is_some(), &[Batch, Pipeline, Cron]),
+            ("on_failure", self.on_failure.is_some(), &[Batch, Pipeline, Cron]),
+            ("task", self.task.is_some(), &[Batch, Service, System, Cron]),
+            ("tasks", !self.tasks.is_empty(), &[Pipeline, Cron]),
         ];
         for (field, given, kinds) in takes {
             if given && !kinds.contains(&self.kind) {
@@ -64,8 +67,22 @@ impl JobDefinition {
                 );
             }
         }
-        if self.task.is_none() && self.kind != Pipeline {
+        if self.task.is_none() && self.kind != Pipeline && (self.kind != Cron || self.tasks.is_empty()) {
             wrong.add("task", "", "must say what to run");
+        }
+        if self.kind == Cron && self.cron.is_none() {
+            wrong.add("cron", "", "must say when to run");
+        }
+        if !self.tasks.is_empty() {
+            for (field, given) in [
+                ("task", self.task.is_some()),
+                ("count", self.count.is_some()),
+                ("array", self.array.is_some()),
+            ] {
+                if given && self.kind == Cron {
+                    wrong.add(field, "", "cannot be given together with `tasks`, the steps of a pipeline");
+                }
+            }
         }
         if self.count.is_some() && self.array.is_some() {
             wrong.add("count", "", "cannot be given together with `array`, which says how many there are");
@@ -73,7 +90,7 @@ impl JobDefinition {
     }
 
     fn check_numbers(&self, wrong: &mut Wrong) {
-        let fewest = u32::from(self.kind == JobKind::Batch);
+        let fewest = u32::from(self.kind != JobKind::Service);
         if let Some(count) = self.count
             && !(fewest..=limit::COUNT).contains(&count)
         {
@@ -131,6 +148,15 @@ impl JobDefinition {
         }
         let on_failure = self.on_failure.unwrap_or(OnFailure::Stop);
         Some(Pipeline { steps, max_parallel: self.max_parallel, on_failure })
+    }
+
+    fn cron(&self, task: Option<Arc<TaskSpec>>, wrong: &mut Wrong) -> Option<super::Cron> {
+        let each = if self.tasks.is_empty() {
+            self.batch(task, wrong).map(Each::Batch)
+        } else {
+            self.pipeline(wrong).map(Each::Pipeline)
+        };
+        self.cron.as_ref()?.check(each, &mut wrong.0)
     }
 
     fn batch(&self, task: Option<Arc<TaskSpec>>, wrong: &mut Wrong) -> Option<Batch> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{JobKind, OnFailure, Range};
+use super::{Cron, Each, JobKind, OnFailure, Range};
 use crate::id::WorkerId;
 use crate::spec::{Constraint, Operator, TaskSpec};
 
@@ -22,6 +22,8 @@ pub enum Work {
     System(System),
     /// Steps of which some need others.
     Pipeline(Pipeline),
+    /// A batch or a pipeline, whenever a clock shows certain times.
+    Cron(Cron),
 }
 
 /// The work of a batch.
@@ -159,6 +161,7 @@ impl Work {
             Self::Service(_) => JobKind::Service,
             Self::System(_) => JobKind::System,
             Self::Pipeline(_) => JobKind::Pipeline,
+            Self::Cron(_) => JobKind::Cron,
         }
     }
 
@@ -169,23 +172,33 @@ impl Work {
             Self::Service(service) => Some(&service.task),
             Self::System(system) => Some(&system.task),
             Self::Pipeline(pipeline) => pipeline.step(index).map(|step| &step.task),
+            Self::Cron(cron) => match &cron.each {
+                Each::Batch(batch) => Some(&batch.task),
+                Each::Pipeline(pipeline) => pipeline.step(index).map(|step| &step.task),
+            },
         }
     }
 
     /// What its tasks are, each once.
     pub fn tasks(&self) -> impl Iterator<Item = &Arc<TaskSpec>> {
         let count = match self {
-            Self::Pipeline(pipeline) => pipeline.total(),
-            Self::Batch(_) | Self::Service(_) | Self::System(_) => 1,
+            Self::Pipeline(pipeline) | Self::Cron(Cron { each: Each::Pipeline(pipeline), .. }) => {
+                pipeline.total()
+            }
+            Self::Batch(_) | Self::Service(_) | Self::System(_) | Self::Cron(_) => 1,
         };
         (0..count).filter_map(|index| self.task(index))
     }
 
-    /// How many tasks it has from beginning to end; none where it has no end.
+    /// How many tasks a run of it has from beginning to end; none where it has no end.
     pub fn total(&self) -> Option<u32> {
         match self {
-            Self::Batch(batch) => Some(batch.copies.total()),
-            Self::Pipeline(pipeline) => Some(pipeline.total()),
+            Self::Batch(batch) | Self::Cron(Cron { each: Each::Batch(batch), .. }) => {
+                Some(batch.copies.total())
+            }
+            Self::Pipeline(pipeline) | Self::Cron(Cron { each: Each::Pipeline(pipeline), .. }) => {
+                Some(pipeline.total())
+            }
             Self::Service(_) | Self::System(_) => None,
         }
     }
@@ -194,7 +207,7 @@ impl Work {
     pub const fn is_kept_up(&self) -> bool {
         match self {
             Self::Service(_) | Self::System(_) => true,
-            Self::Batch(_) | Self::Pipeline(_) => false,
+            Self::Batch(_) | Self::Pipeline(_) | Self::Cron(_) => false,
         }
     }
 
@@ -202,7 +215,7 @@ impl Work {
     pub fn has(&self, index: u32, task: &TaskSpec) -> bool {
         match self {
             Self::System(system) => system.has(task),
-            Self::Batch(_) | Self::Service(_) | Self::Pipeline(_) => {
+            Self::Batch(_) | Self::Service(_) | Self::Pipeline(_) | Self::Cron(_) => {
                 self.task(index).is_some_and(|wanted| **wanted == *task)
             }
         }
@@ -215,7 +228,10 @@ impl Work {
             (Self::Service(a), Self::Service(b)) => a.task == b.task,
             (Self::System(a), Self::System(b)) => a.task == b.task,
             (Self::Pipeline(a), Self::Pipeline(b)) => a.steps == b.steps,
-            (Self::Batch(_) | Self::Service(_) | Self::System(_) | Self::Pipeline(_), _) => false,
+            // What a run by the clock does is a batch or a pipeline; another version changes none that goes on.
+            (Self::Batch(_) | Self::Service(_) | Self::System(_) | Self::Pipeline(_) | Self::Cron(_), _) => {
+                false
+            }
         }
     }
 }

@@ -224,7 +224,7 @@ pub fn whole(milli: u64) -> f64 {
     clippy::cast_sign_loss,
     reason = "checked to be finite, not negative, small"
 )]
-pub(super) fn thousandths(value: f64) -> u64 {
+pub(crate) fn thousandths(value: f64) -> u64 {
     // 0.05 × 1000 is 50.000000000000007 in binary: what lies within a millionth of a whole number is that number.
     let scaled = value * 1000.0;
     if (scaled - scaled.round()).abs() < 1e-6 { scaled.round() as u64 } else { scaled.ceil() as u64 }

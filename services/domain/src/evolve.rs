@@ -178,6 +178,8 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
         | Event::JobStopping(_)
         | Event::JobStopped(_)
         | Event::JobRetried(_)
+        | Event::JobSkipped(_)
+        | Event::JobMissed(_)
         | Event::JobCompleted(_)
         | Event::JobFailed(_) => step.job_event(event)?,
         // A refusal changes nothing but the record.

@@ -6,6 +6,7 @@
 //! for the jobs that [`Dirty`] names, before it places work.
 
 mod batch;
+mod cron;
 mod dirty;
 mod pipeline;
 mod service;
@@ -15,9 +16,11 @@ use muster_events::event::{
     Event, JobEnded, JobStarted, JobStopped, JobStopping, TaskRestarted, TaskSubmitted,
 };
 use muster_events::id::{JobId, TaskId, WorkerId};
-use muster_events::job::{OnFailure, Work};
+use muster_events::job::{JobKind, OnFailure, Work};
 use muster_events::outcome::Problem;
+use muster_events::time::Timestamp;
 
+pub use self::cron::RUNS_LIVE_MAX;
 pub use self::dirty::Dirty;
 use crate::decide::cancel;
 use crate::state::job::{Ended, Job, Run};
@@ -25,7 +28,7 @@ use crate::state::{State, Task, TaskState};
 
 /// The next events that bring a job to what is wanted, `limit` of them at most; none when it is as wanted until one of
 /// its tasks, a command or the time changes something.
-pub fn reconcile(state: &State, id: JobId, limit: usize) -> Vec<Event> {
+pub fn reconcile(state: &State, id: JobId, now: Timestamp, limit: usize) -> Vec<Event> {
     let Some(job) = state.jobs.get(id) else { return Vec::new() };
     for (number, run) in job.live_runs() {
         let events = Turn { state, limit, id, job, number, run }.events();
@@ -38,9 +41,30 @@ pub fn reconcile(state: &State, id: JobId, limit: usize) -> Vec<Event> {
         let over = idle && job.ended_seq.is_none();
         return over.then_some(Event::JobStopped(JobStopped { job: id, run: None })).into_iter().collect();
     }
+    if let Work::Cron(cron) = &job.spec().work {
+        return cron::events(id, job, cron, now);
+    }
     let (run, version) = (job.last_run + 1, job.current.number);
-    let begins = wants_run(job).then_some(Event::JobStarted(JobStarted { job: id, run, version }));
+    let begins = wants_run(job).then_some(Event::JobStarted(JobStarted { job: id, run, version, due: None }));
     begins.into_iter().collect()
+}
+
+/// When something falls due for a job that time alone brings about.
+pub(crate) fn due(job: &Job) -> Option<Timestamp> {
+    match &job.spec().work {
+        Work::Cron(cron) => cron::due(job, cron),
+        Work::Batch(_) | Work::Service(_) | Work::System(_) | Work::Pipeline(_) => None,
+    }
+}
+
+/// When the next run of a job by the clock is meant to begin; none while it is stopped, or for another kind.
+pub fn next_run(job: &Job) -> Option<Timestamp> {
+    cron::next(job)
+}
+
+/// When the next thing falls due for any job, in the past if it already has; `None` while nothing can.
+pub fn next(state: &State) -> Option<Timestamp> {
+    state.jobs.timed.first().map(|(at, _)| *at)
 }
 
 /// Whether a job that nothing runs for wants a run of its present version.
@@ -75,7 +99,7 @@ pub(crate) fn may_start(state: &State, id: TaskId, task: &Task) -> Result<(), Pr
             conflict(format!("it belongs to run {} of its job `{name}`, which ran again since", task.run))
         }
         Work::Service(_) | Work::System(_) if has_place(run, id, task) => Ok(()),
-        Work::Service(_) | Work::System(_) => {
+        Work::Service(_) | Work::System(_) | Work::Cron(_) => {
             conflict(format!("its job `{name}` does not want it any more; it may have another in its place"))
         }
     }
@@ -113,17 +137,21 @@ impl Turn<'_> {
             return if over { vec![Event::JobStopped(stopped)] } else { ending };
         }
         match &self.run.spec.work {
-            Work::Batch(_) | Work::Pipeline(_) if self.run.version < self.job.current.number => {
-                self.replaced()
-            }
+            Work::Batch(_) | Work::Pipeline(_) if self.is_replaced() => self.replaced(),
             Work::Pipeline(work) => self.pipeline(work),
             Work::Batch(work) => self.batch(work),
             Work::Service(work) => self.service(work),
             Work::System(work) => self.system(work),
+            // What a run by the clock does is one of the others.
+            Work::Cron(_) => Vec::new(),
         }
     }
 
-    /// The job has a version that runs something else.
+    /// Whether the job has a version that runs something else. What a run by the clock began with it ends with.
+    fn is_replaced(&self) -> bool {
+        self.run.version < self.job.current.number && self.job.spec().work.kind() != JobKind::Cron
+    }
+
     fn replaced(&self) -> Vec<Event> {
         let reason = Some(format!("replaced by version {} of its job", self.job.current.number));
         vec![Event::JobStopping(JobStopping { job: self.id, run: Some(self.number), reason })]

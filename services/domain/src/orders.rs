@@ -83,6 +83,8 @@ pub fn of<'a>(state: &State, events: impl Iterator<Item = (u64, &'a Event)>) -> 
             | Event::JobStopping(_)
             | Event::JobStopped(_)
             | Event::JobRetried(_)
+            | Event::JobSkipped(_)
+            | Event::JobMissed(_)
             | Event::JobCompleted(_)
             | Event::JobFailed(_) => {}
         }

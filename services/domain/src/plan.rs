@@ -14,7 +14,7 @@ use muster_events::time::Timestamp;
 
 use crate::decide::{Request, decide};
 use crate::evolve;
-use crate::jobs::Dirty;
+use crate::jobs::{self, Dirty};
 use crate::placement::{self, Cause, Look};
 use crate::state::job::Run;
 use crate::state::{Class, State, TaskState};
@@ -35,6 +35,8 @@ pub struct Plan {
     pub before: Option<(u32, Arc<JobSpec>)>,
     /// Its version as it would be.
     pub after: (u32, Arc<JobSpec>),
+    /// When a job by the clock would run next.
+    pub next_run: Option<Timestamp>,
     /// What would become of its tasks, by their names: of a pipeline, step by step.
     pub parts: BTreeMap<String, Part>,
     /// Its tasks that would be told to stop.
@@ -107,6 +109,7 @@ pub fn plan(state: &State, definition: &JobDefinition, now: Timestamp) -> Result
         job: id,
         before,
         after,
+        next_run: trial.state.jobs.get(id).and_then(jobs::next_run),
         parts: parts(&trial.state, id, &trial.touched),
         stopped: std::mem::take(&mut trial.stopped),
         preempted: std::mem::take(&mut trial.preempted),
@@ -196,7 +199,7 @@ impl Trial {
 
     fn reconcile(&mut self) -> Result<(), Problem> {
         while self.events < EVENTS_MAX {
-            let events = self.dirty.turn(&self.state, ROUND_MAX);
+            let events = self.dirty.turn(&self.state, self.now, ROUND_MAX);
             if events.is_empty() {
                 break;
             }
@@ -294,7 +297,7 @@ fn unmade(state: &State, run: &Run) -> Vec<(String, Waits)> {
             };
             steps.map(one).collect()
         }
-        Work::Service(_) | Work::System(_) => Vec::new(),
+        Work::Service(_) | Work::System(_) | Work::Cron(_) => Vec::new(),
     }
 }
 

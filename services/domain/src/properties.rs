@@ -46,7 +46,7 @@ enum Step {
     Forgive,
     Later(u8),
     Place(u8),
-    /// Jobs 0 and 1 are batches, 2 and 3 services, 4 is a system job, 5 a pipeline.
+    /// Jobs 0 and 1 are batches, 2 and 3 services, 4 is a system job, 5 a pipeline, 6 one by the clock.
     JobSubmit {
         job: u8,
         count: u32,
@@ -56,6 +56,8 @@ enum Step {
     JobScale(u8, u32),
     JobStart(u8),
     JobRetry(u8),
+    /// So many minutes pass without a leader.
+    NobodyLeads(u8),
     /// Jobs are brought to what is wanted, in so many turns with so much room.
     Reconcile {
         turns: u8,
@@ -109,13 +111,14 @@ fn job_wish() -> impl Strategy<Value = JobWish> {
 }
 
 fn job_step() -> impl Strategy<Value = Step> {
-    let job = || 0..6_u8;
+    let job = || 0..7_u8;
     prop_oneof![
         4 => (job(), 0..5_u32, job_wish()).prop_map(|(job, count, wish)| Step::JobSubmit { job, count, wish }),
         1 => job().prop_map(Step::JobStop),
         1 => (job(), 0..5_u32).prop_map(|(job, count)| Step::JobScale(job, count)),
         1 => job().prop_map(Step::JobStart),
         1 => job().prop_map(Step::JobRetry),
+        1 => (1..9_u8).prop_map(Step::NobodyLeads),
         6 => (1..20_u8, 1..5_u8).prop_map(|(turns, room)| Step::Reconcile { turns, room }),
     ]
 }
@@ -230,6 +233,7 @@ fn play(sim: &mut Sim, step: &Step) {
         Step::JobScale(job, count) => sim.job_scale(*job, *count),
         Step::JobStart(job) => sim.job_start(*job),
         Step::JobRetry(job) => sim.job_retry(*job),
+        Step::NobodyLeads(minutes) => sim.nobody_leads(*minutes),
         Step::Reconcile { turns, room } => sim.reconcile(usize::from(*turns), usize::from(*room)),
         Step::Flush => sim.flush(),
     }

@@ -16,7 +16,7 @@ use muster_events::event::{Event, StopCause, TaskStopping, WorkerGone};
 use muster_events::id::{
     Actor, AttemptRef, CommandId, Incarnation, Installation, JobId, JobName, TaskId, WorkerId,
 };
-use muster_events::job::{JobDefinition, JobKind};
+use muster_events::job::{CronDefinition, JobDefinition, JobKind};
 use muster_events::outcome::Problem;
 use muster_events::report::{Ending, Report, Reports, What};
 use muster_events::resources::Resources;
@@ -29,7 +29,7 @@ use crate::decide::{Request, decide};
 use crate::jobs::Dirty;
 use crate::state::job::Job;
 use crate::state::{State, Task, TaskState, Worker};
-use crate::{evolve, invariants, placement};
+use crate::{evolve, invariants, jobs, placement};
 
 /// A second after the epoch: when every world begins.
 pub(crate) const START: Timestamp = Timestamp::from_micros(1_000_000);
@@ -68,13 +68,14 @@ impl World {
     pub(crate) fn reconciled(mut self) -> Self {
         let mut dirty = Dirty::all(&self.state);
         loop {
-            let events = dirty.turn(&self.state, usize::MAX);
+            let events = dirty.turn(&self.state, self.now, usize::MAX);
             if events.is_empty() {
                 break;
             }
             self.apply(&events);
         }
-        assert_eq!(Dirty::all(&self.state).turn(&self.state, usize::MAX), []);
+        assert_eq!(Dirty::all(&self.state).turn(&self.state, self.now, usize::MAX), []);
+        assert!(jobs::next(&self.state).is_none_or(|at| at > self.now));
         self
     }
 
@@ -313,17 +314,9 @@ pub(crate) fn start_task(task_id: TaskId) -> Command {
 
 fn job_of(kind: JobKind, name: &str, count: u32) -> JobDefinition {
     JobDefinition {
-        schema: None,
-        kind,
-        name: JobName::new(name).unwrap(),
-        namespace: None,
-        labels: [].into(),
         count: Some(count),
-        array: None,
-        max_parallel: None,
-        on_failure: None,
-        tasks: vec![],
         task: Some(TaskDefinition { id: None, ..definition(name) }),
+        ..JobDefinition::new(kind, JobName::new(name).unwrap())
     }
 }
 
@@ -340,6 +333,13 @@ pub(crate) fn service(name: &str, count: u32) -> JobDefinition {
 /// A task of one core and 1 GiB on each worker.
 pub(crate) fn system(name: &str) -> JobDefinition {
     JobDefinition { count: None, ..job_of(JobKind::System, name, 0) }
+}
+
+/// A batch of one task, at these times.
+pub(crate) fn cron(name: &str, schedule: &str, change: impl Fn(&mut CronDefinition)) -> JobDefinition {
+    let mut cron = CronDefinition { schedule: schedule.into(), ..CronDefinition::default() };
+    change(&mut cron);
+    JobDefinition { cron: Some(cron), ..job_of(JobKind::Cron, name, 1) }
 }
 
 /// Steps of one core and 1 GiB each, with what they need.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use futures_util::future::BoxFuture;
 use muster_domain::deadline::Liveness;
 use muster_domain::fold::{Broken, Fold, Head};
-use muster_domain::jobs::Dirty;
+use muster_domain::jobs::{self, Dirty};
 use muster_domain::state::State;
 use muster_domain::{evolve, orders, placement};
 use muster_events::commit::{Cause, DEADLINE, LEADER, SCHEDULER};
@@ -158,10 +158,11 @@ impl Leader {
     }
 
     fn interest(&self) -> wake::Interest {
+        let deadline = muster_domain::deadline::next(&self.state, &self.liveness);
         wake::Interest {
             pausing: self.is_pausing(),
             full: self.drafts.is_full() || !self.backlog.is_empty(),
-            deadline: muster_domain::deadline::next(&self.state, &self.liveness),
+            deadline: deadline.into_iter().chain(jobs::next(&self.state)).min(),
         }
     }
 
@@ -235,7 +236,7 @@ impl Leader {
     fn reconcile(&mut self) -> Result<(), StepDown> {
         let mut room = RECONCILE_MAX;
         while room > 0 {
-            let events = self.dirty.turn(&self.state, room);
+            let events = self.dirty.turn(&self.state, self.now(), room);
             if events.is_empty() {
                 break;
             }
@@ -263,7 +264,9 @@ impl Leader {
         if !events.is_empty() {
             self.record_own(DEADLINE, events)?;
         }
-        Ok(())
+        // At once, also while a commit is on its way: what has fallen due must not stay due.
+        self.dirty.wake(&self.state, self.now());
+        self.reconcile()
     }
 
     /// Waits for the commit on its way, and tells everybody.
@@ -335,6 +338,8 @@ const fn changes_room_or_line(event: &Event) -> bool {
         | Event::JobStopping(_)
         | Event::JobStopped(_)
         | Event::JobRetried(_)
+        | Event::JobSkipped(_)
+        | Event::JobMissed(_)
         | Event::JobCompleted(_)
         | Event::JobFailed(_) => false,
     }

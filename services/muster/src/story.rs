@@ -45,7 +45,17 @@ pub(crate) fn tell(event: &EventRecord) -> String {
         "command.rejected" => join(&[text("/verb"), text("/problem/message")]),
         "job.submitted" => format!("version {}", number("/version")),
         "job.scaled" => format!("version {}: {} wanted", number("/version"), number("/count")),
-        "job.started" => format!("run {} of version {}", number("/run"), number("/version")),
+        "job.started" => {
+            let due = Some(text("/due")).filter(|due| !due.is_empty()).map(|due| format!("due {due}"));
+            let run = format!("run {} of version {}", number("/run"), number("/version"));
+            join(&[&run, &due.unwrap_or_default()])
+        }
+        "job.skipped" => join(&[&format!("due {}", text("/due")), text("/reason")]),
+        "job.missed" => {
+            let times = data.pointer("/times").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+            let ends = [times.first(), times.last()].map(|t| t.and_then(Value::as_str).unwrap_or("?"));
+            join(&[&format!("{} runs, due {} to {}", number("/count"), ends[0], ends[1]), text("/reason")])
+        }
         "job.stopping" | "job.stopped" | "job.retried" => join(&[&run(data), text("/reason")]),
         "job.completed" => join(&[&run(data), &format!("{} tasks", number("/completed"))]),
         "job.failed" => {

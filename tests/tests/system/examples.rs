@@ -100,6 +100,25 @@ async fn a_pipeline_runs_its_steps_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_by_the_clock_says_when_it_runs_and_runs_when_asked_too() {
+    let cluster = Cluster::start(Setup::default()).await;
+    let out = run(&cluster, "cron.yaml").await;
+    assert!(out.contains("job nightly pending: next run 20"), "{out}");
+    let shown = cluster.get("/api/v1/jobs/nightly").await;
+    // Half past two in Berlin is half past twelve or one by UTC.
+    let next = shown["next_run_at"].as_str().unwrap();
+    assert!(next.ends_with("T00:30:00Z") || next.ends_with("T01:30:00Z"), "{next}");
+    let out = job(&cluster, &["start", "nightly"]).await;
+    assert!(out.contains("job nightly completed: 1 completed"), "{out}");
+    let shown = cluster.get("/api/v1/jobs/nightly").await;
+    assert_eq!((&shown["state"], shown["next_run_at"].as_str()), (&"pending".into(), Some(next)));
+    assert!(job(&cluster, &["ls"]).await.contains(&format!("next run {next}")));
+    assert!(job(&cluster, &["show", "nightly"]).await.contains(&format!("next run   {next}")));
+    job(&cluster, &["stop", "nightly"]).await;
+    assert!(cluster.get("/api/v1/jobs/nightly").await["next_run_at"].is_null());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_is_kept_up_scaled_and_stopped() {
     let cluster = Cluster::start(Setup::default()).await;
     let out = run(&cluster, "service.yaml").await;

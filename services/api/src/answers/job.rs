@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use muster_domain::jobs::next_run;
 use muster_domain::state::job::{Ended, Job, Run};
 use muster_domain::state::{State, TaskState, WorkerStatus};
 use muster_events::event::Event;
 use muster_events::id::{Actor, JobId, JobName, Namespace, TaskId, WorkerId};
-use muster_events::job::{JobKind, JobSpec, Pipeline, Step, Work};
+use muster_events::job::{Cron, Each, JobKind, JobSpec, Pipeline, Step, Work};
 use muster_events::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -54,6 +55,8 @@ pub(crate) struct JobAnswer<'a> {
     started_at: Option<Timestamp>,
     /// When that run ended.
     finished_at: Option<Timestamp>,
+    /// When a job by the clock runs next; null for one of another kind, and while it is stopped.
+    next_run_at: Option<Timestamp>,
     /// What it shall be, in canonical form; only where one job is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     spec: Option<&'a JobSpec>,
@@ -140,6 +143,8 @@ pub(crate) struct RunAnswer<'a> {
     tasks: Tally,
     /// In words, why it stopped or failed.
     reason: Option<&'a str>,
+    /// Of a job by the clock, the time for which it was meant; null where somebody asked for it.
+    due_at: Option<Timestamp>,
     /// When it began.
     started_at: Timestamp,
     /// When it ended.
@@ -189,6 +194,7 @@ impl<'a> RunAnswer<'a> {
             state,
             tasks: Tally::of(run),
             reason: reason(run),
+            due_at: run.due,
             started_at: run.started_at,
             finished_at: run.end.as_ref().map(|end| end.at),
         }
@@ -203,9 +209,13 @@ impl<'a> JobAnswer<'a> {
         let active =
             |worker: &WorkerId| state.workers.get(worker).is_some_and(|w| w.status() == WorkerStatus::Active);
         let (count, max_parallel) = match &spec.work {
-            Work::Batch(batch) => (batch.copies.total(), batch.max_parallel),
+            Work::Batch(batch) | Work::Cron(Cron { each: Each::Batch(batch), .. }) => {
+                (batch.copies.total(), batch.max_parallel)
+            }
             Work::Service(service) => (service.count, None),
-            Work::Pipeline(pipeline) => (pipeline.total(), pipeline.max_parallel),
+            Work::Pipeline(pipeline) | Work::Cron(Cron { each: Each::Pipeline(pipeline), .. }) => {
+                (pipeline.total(), pipeline.max_parallel)
+            }
             Work::System(_) => {
                 let places = newest.map_or(0, |(_, run)| run.workers.keys().filter(|id| active(id)).count());
                 (u32::try_from(places).unwrap_or(u32::MAX), None)
@@ -230,6 +240,7 @@ impl<'a> JobAnswer<'a> {
             changed_at: job.current.at,
             started_at: newest.map(|(_, run)| run.started_at),
             finished_at: newest.and_then(|(_, run)| run.end.as_ref()).map(|end| end.at),
+            next_run_at: next_run(job),
             spec: None,
             runs: None,
             steps: None,
@@ -241,7 +252,7 @@ impl<'a> JobAnswer<'a> {
         let runs = job.runs.iter().rev().map(|(number, run)| RunAnswer::new(*number, run)).collect();
         let steps = job.newest_run().and_then(|(_, run)| match &run.spec.work {
             Work::Pipeline(pipeline) => Some(StepAnswer::all(state, run, pipeline)),
-            Work::Batch(_) | Work::Service(_) | Work::System(_) => None,
+            Work::Batch(_) | Work::Service(_) | Work::System(_) | Work::Cron(_) => None,
         });
         Self { spec: Some(job.spec()), runs: Some(runs), steps, ..Self::short(state, id, job) }
     }

@@ -34,6 +34,9 @@ pub(crate) struct PlanAnswer {
     next_version: u32,
     /// What differs between the two.
     changes: Vec<Change>,
+    /// When a job by the clock would run next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_run_at: Option<Timestamp>,
     /// What would become of its tasks: of a pipeline, step by step.
     parts: Vec<PartAnswer>,
     /// How many of its tasks would be told to stop.
@@ -127,6 +130,7 @@ impl PlanAnswer {
             version,
             next_version,
             changes,
+            next_run_at: plan.next_run,
             parts: PartAnswer::all(plan.parts),
             stopped: plan.stopped.len(),
             stopped_tasks: plan.stopped.into_iter().take(IDS_MAX).collect(),

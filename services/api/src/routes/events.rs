@@ -24,7 +24,7 @@ const LAST_EVENT_ID: &str = "last-event-id";
 const PAGE_DEFAULT: u64 = 100;
 const PAGE_MAX: u64 = 1000;
 /// Every type of event there is.
-const TYPES: [&str; 33] = [
+const TYPES: [&str; 35] = [
     "leader.elected",
     "command.rejected",
     "task.submitted",
@@ -56,6 +56,8 @@ const TYPES: [&str; 33] = [
     "job.stopping",
     "job.stopped",
     "job.retried",
+    "job.skipped",
+    "job.missed",
     "job.completed",
     "job.failed",
 ];

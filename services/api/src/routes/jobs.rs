@@ -27,7 +27,7 @@ const PAGE_DEFAULT: u64 = 100;
 const PAGE_MAX: u64 = 1000;
 
 const LIST: [Parameter; 7] = [
-    parameter("kind", "string", "batch, service, system or pipeline"),
+    parameter("kind", "string", "batch, service, system, pipeline or cron"),
     parameter("state", "string", "pending, running, stopping, stopped, completed or failed"),
     parameter("namespace", "string", "only those of this namespace"),
     parameter("label", "string", "`key=value`; repeat it to ask for several at once"),

@@ -95,7 +95,7 @@ impl Mind {
         let scheduler = || Cause { command: None, actor: Actor::new("scheduler").unwrap(), trace: None };
         let mut dirty = Dirty::all(&self.state);
         loop {
-            let events = dirty.turn(&self.state, usize::MAX);
+            let events = dirty.turn(&self.state, at, usize::MAX);
             if events.is_empty() {
                 break;
             }

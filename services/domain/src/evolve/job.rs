@@ -23,6 +23,8 @@ impl Step<'_> {
             Event::JobStopping(e) => self.job_stopping(e),
             Event::JobStopped(e) => self.job_stopped(e),
             Event::JobRetried(e) => self.job_retried(e),
+            Event::JobSkipped(e) => self.clock_passed(e.job, Some(e.due)),
+            Event::JobMissed(e) => self.clock_passed(e.job, e.times.last().copied()),
             Event::JobCompleted(e) => self.job_ended(e, Ended::Completed),
             Event::JobFailed(e) => self.job_ended(e, Ended::Failed),
             _ => Ok(()),
@@ -51,11 +53,14 @@ impl Step<'_> {
                 last_run: 0,
                 next_task: 0,
                 stop: None,
+                clock: matches!(spec.work, Work::Cron(_)).then_some(self.at),
                 ended_seq: None,
             };
             self.state.jobs.insert(id, job);
+            self.state.jobs.retime(id);
             return Ok(());
         }
+        let at = self.at;
         let job = self.job(id)?;
         let found = job.current.number;
         let before = job.spec();
@@ -64,16 +69,21 @@ impl Step<'_> {
             return Err(self.misfit(id, format!("version {found}")));
         }
         let old = std::mem::replace(&mut job.current, version);
-        job.earlier.push_back(old);
+        job.earlier.push_back(old.clone());
         if job.earlier.len() >= VERSIONS_KEPT {
             job.earlier.pop_front();
         }
         let was_stopped = job.stop.take().is_some();
+        // Other times count from now on, and so do those after a pause.
+        if job.clock.is_some() && (was_stopped || !has_same_times(&old.spec.work, &spec.work)) {
+            job.clock = Some(at);
+        }
         let adopted = adopt(job);
         if was_stopped || !adopted {
             self.state.jobs.set_ended(id, None);
         }
         self.find_stale(id);
+        self.state.jobs.retime(id);
         Ok(())
     }
 
@@ -91,22 +101,40 @@ impl Step<'_> {
     fn job_started(mut self, e: &JobStarted) -> Result<(), Illegal> {
         let at = self.at;
         let job = self.job(e.job)?;
-        if e.run != job.last_run + 1 || e.version != job.current.number || job.live_runs().next().is_some() {
+        let alone = job.clock.is_some() || job.live_runs().next().is_none();
+        let in_time = e.due.is_none() || (e.due > job.clock && job.clock.is_some());
+        if e.run != job.last_run + 1 || e.version != job.current.number || !alone || !in_time {
             let found = format!("run {}, version {}", job.last_run, job.current.number);
             return Err(self.misfit(e.job, found));
         }
-        job.stop = None;
+        let was_stopped = job.stop.take().is_some();
+        job.clock = e.due.or(job.clock.map(|clock| if was_stopped { at } else { clock }));
         job.last_run = e.run;
-        let spec = Arc::clone(job.spec());
+        let spec = match &job.spec().work {
+            Work::Cron(_) => Arc::new(job.spec().of_run()),
+            _ => Arc::clone(job.spec()),
+        };
         let first = job.next_task;
         // Runs at the same time shall not take each other's ordinals.
         job.next_task += u64::from(spec.work.total().unwrap_or(0));
-        job.runs.insert(e.run, begun(e.version, spec, first, at));
+        job.runs.insert(e.run, Run { due: e.due, ..begun(e.version, spec, first, at) });
         let ended: Vec<u32> = job.runs.iter().filter(|(_, r)| r.end.is_some()).map(|(n, _)| *n).collect();
         for number in ended.iter().take(ended.len().saturating_sub(RUNS_KEPT)) {
             job.runs.remove(number);
         }
         self.state.jobs.set_ended(e.job, None);
+        self.state.jobs.retime(e.job);
+        Ok(())
+    }
+
+    /// The times of a job by the clock up to this one have been dealt with.
+    fn clock_passed(mut self, id: JobId, time: Option<Timestamp>) -> Result<(), Illegal> {
+        let job = self.job(id)?;
+        match job.clock {
+            Some(clock) if time > Some(clock) => job.clock = time,
+            clock => return Err(self.misfit(id, format!("dealt with up to {clock:?}, and now to {time:?}"))),
+        }
+        self.state.jobs.retime(id);
         Ok(())
     }
 
@@ -126,6 +154,7 @@ impl Step<'_> {
                 None => return Err(self.misfit(e.job, format!("run {number} does not live"))),
             },
         }
+        self.state.jobs.retime(e.job);
         Ok(())
     }
 
@@ -147,6 +176,7 @@ impl Step<'_> {
         if e.run.is_none() {
             self.state.jobs.set_ended(e.job, Some(seq));
         }
+        self.state.jobs.retime(e.job);
         Ok(())
     }
 
@@ -173,7 +203,8 @@ impl Step<'_> {
         }
         let reason = (how == Ended::Failed).then(|| e.reason().into());
         self.end_run(e.job, e.run, End { how, seq, at, reason });
-        if self.job(e.job)?.live_runs().next().is_none() {
+        let job = self.job(e.job)?;
+        if job.clock.is_none() && job.live_runs().next().is_none() {
             self.state.jobs.set_ended(e.job, Some(seq));
         }
         Ok(())
@@ -201,7 +232,7 @@ impl Step<'_> {
                 run.workers.insert(worker.clone(), e.index);
                 Some(Arc::new(system.task_on(worker)))
             }
-            (Work::System(_), None) | (_, Some(_)) => None,
+            (Work::System(_), None) | (Work::Cron(_), _) | (_, Some(_)) => None,
             (work, None) => work.task(e.index).map(Arc::clone),
         };
         let kind = run.spec.work.kind().as_str();
@@ -245,11 +276,19 @@ fn leave_gone(run: &mut Run, workers: &BTreeMap<WorkerId, Worker>, tasks: &BTree
     });
 }
 
+fn has_same_times(a: &Work, b: &Work) -> bool {
+    match (a, b) {
+        (Work::Cron(a), Work::Cron(b)) => (&a.schedule, &a.time_zone) == (&b.schedule, &b.time_zone),
+        _ => false,
+    }
+}
+
 fn begun(version: u32, spec: Arc<JobSpec>, first: u64, at: Timestamp) -> Run {
     Run {
         version,
         spec,
         started_at: at,
+        due: None,
         stop: None,
         end: None,
         first,

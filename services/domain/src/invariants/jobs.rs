@@ -6,6 +6,7 @@ use muster_events::id::{JobId, TaskId};
 use muster_events::job::{JobRef, Work};
 
 use super::Found;
+use crate::jobs::RUNS_LIVE_MAX;
 use crate::state::job::{Job, Run, VERSIONS_KEPT};
 use crate::state::{Counts, State, Task, TaskState};
 
@@ -50,7 +51,8 @@ fn check_job(state: &State, id: JobId, job: &Job, found: &mut Found) {
         format!("job {id} has had {} runs, but knows {:?}", job.last_run, job.runs.keys())
     });
     let live = job.live_runs().count();
-    found.unless(live <= 1, || format!("{live} runs of job {id} live"));
+    let most = if job.clock.is_some() { RUNS_LIVE_MAX } else { 1 };
+    found.unless(live <= most, || format!("{live} runs of job {id} live"));
     found.unless(job.ended_seq.is_none() || live == 0, || format!("job {id} is over, but a run of it lives"));
     found.unless(job.stop.is_none() || job.live_runs().all(|(_, run)| run.stop.is_some()), || {
         format!("job {id} shall stop, but not all its runs")

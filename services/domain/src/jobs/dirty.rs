@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use muster_events::event::Event;
 use muster_events::id::{JobId, TaskId};
 use muster_events::job::JobKind;
+use muster_events::time::Timestamp;
 
 use super::reconcile;
 use crate::state::State;
@@ -47,6 +48,8 @@ impl Dirty {
             | Event::JobStopping(_)
             | Event::JobStopped(_)
             | Event::JobRetried(_)
+            | Event::JobSkipped(_)
+            | Event::JobMissed(_)
             | Event::JobCompleted(_)
             | Event::JobFailed(_) => event.job(),
             // Which workers there are is what a system job goes by.
@@ -80,12 +83,18 @@ impl Dirty {
         }
     }
 
+    /// Takes note of what has fallen due by `now`.
+    pub fn wake(&mut self, state: &State, now: Timestamp) {
+        let due = state.jobs.timed.iter().take_while(|(at, _)| *at <= now);
+        due.for_each(|(_, job)| self.add(*job));
+    }
+
     /// The events of the next job that has any, `room` of them at most; none when all jobs are as wanted. The events are
     /// to be applied, and [`Self::note`]d, before the next turn.
-    pub fn turn(&mut self, state: &State, room: usize) -> Vec<Event> {
+    pub fn turn(&mut self, state: &State, now: Timestamp, room: usize) -> Vec<Event> {
         while let Some(job) = self.turns.pop_front() {
             self.members.remove(&job);
-            let events = reconcile(state, job, room.clamp(1, TURN_MAX));
+            let events = reconcile(state, job, now, room.clamp(1, TURN_MAX));
             if !events.is_empty() {
                 self.add(job);
                 return events;

@@ -34,7 +34,7 @@ fn a_large_batch_is_made_in_bounded_turns_and_others_come_between() {
     let mut dirty = Dirty::all(&state);
     let mut turns = Vec::new();
     loop {
-        let events = dirty.turn(&state, 1000);
+        let events = dirty.turn(&state, START, 1000);
         if events.is_empty() {
             break;
         }
@@ -129,7 +129,7 @@ fn versions_and_ended_jobs_are_kept_up_to_a_bound() {
     for id in &ids {
         let stop = muster_events::event::JobStopping { job: *id, run: None, reason: None };
         evolve::event(&mut state, &Event::JobStopping(stop), START).unwrap();
-        let events = reconcile(&state, *id, 9);
+        let events = reconcile(&state, *id, START, 9);
         evolve::event(&mut state, &events[0], START).unwrap();
     }
     assert_eq!(state.jobs.len(), JOBS_ENDED_KEPT);

@@ -265,7 +265,7 @@ impl Sim {
     /// Time passes, and what falls due on the way happens at its time.
     pub(super) fn later(&mut self, seconds: u8) {
         let end = self.now.plus_seconds(f64::from(seconds));
-        self.reconcile_all();
+        self.reconcile_until(end);
         while let Some(next) = deadline::next(&self.state, &self.liveness).filter(|t| *t <= end) {
             self.now = self.now.max(next);
             let events = deadline::due(&self.state, &self.liveness, self.now);
@@ -328,7 +328,7 @@ impl Sim {
             self.unregister(worker);
             self.register(worker, true, false, 0, 4, None, None);
         }
-        (0..6).for_each(|job| self.job_stop(job));
+        (0..7).for_each(|job| self.job_stop(job));
         for _ in 0..100 {
             // Time for those that wait for theirs; the workers are heard meanwhile.
             (0..4).for_each(|worker| self.beat(worker));
@@ -369,7 +369,8 @@ impl Sim {
         self.commit(cause, events);
         assert_eq!(self.state.outcomes.get(&id).is_some(), !matches!(command, Command::AttemptReport(_)));
         // What was just accepted is known now: the same again brings no news, but for what is refused or stale again.
-        let news = matches!(command, Command::AttemptReport(_) | Command::WorkerUnregister(_));
+        let news = matches!(command, Command::AttemptReport(_) | Command::WorkerUnregister(_))
+            || self.runs_anew(command);
         if !refused && !stale && !news {
             assert_eq!(decide(&self.state, &request, self.now), Ok(vec![]), "{command:?}");
         }

@@ -10,6 +10,7 @@ use muster_events::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Counts;
+use crate::jobs;
 
 /// Versions of a job that are kept, the present one counted; older ones stand in the log.
 pub const VERSIONS_KEPT: usize = 8;
@@ -32,6 +33,13 @@ pub struct Jobs {
     /// Ended jobs by the event that ended them.
     #[serde(skip)]
     pub(crate) ended: BTreeSet<(u64, JobId)>,
+    /// When something falls due for a job, and the job. Follows from the job and from the data of time zones that this
+    /// program has, so it stands in no snapshot and in no hash.
+    #[serde(skip)]
+    pub(crate) timed: BTreeSet<(Timestamp, JobId)>,
+    /// The same by job.
+    #[serde(skip)]
+    due: BTreeMap<JobId, Timestamp>,
 }
 
 /// A job: a wish that stands until it is stopped or done.
@@ -53,6 +61,9 @@ pub struct Job {
     pub next_task: u64,
     /// Whether it shall stop.
     pub stop: Option<Stop>,
+    /// Of a job by the clock: the times up to this moment have been dealt with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Timestamp>,
     /// The `seq` of the event that ended it, while it is over.
     pub ended_seq: Option<u64>,
 }
@@ -86,6 +97,9 @@ pub struct Run {
     pub spec: Arc<JobSpec>,
     /// When it began.
     pub started_at: Timestamp,
+    /// Of a job by the clock: the time for which it was meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
     /// Whether it shall stop.
     pub stop: Option<Stop>,
     /// How it ended; absent while it lives.
@@ -139,7 +153,7 @@ pub enum Ended {
 /// Where a job stands, as users see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum JobState {
-    /// Its run has not begun.
+    /// Its run has not begun; of a job by the clock: it waits for its time.
     Pending,
     /// A run lives.
     Running,
@@ -228,12 +242,29 @@ impl Jobs {
         {
             self.names.remove(&(job.spec().namespace.clone(), job.spec().name.clone()));
             self.order.remove(&job.seq);
+            self.set_due(oldest, None);
         }
     }
 
     /// What the tasks of their present versions are.
     pub(crate) fn task_specs(&self) -> impl Iterator<Item = &Arc<TaskSpec>> {
         self.by_id.values().flat_map(|job| job.spec().work.tasks())
+    }
+
+    /// Takes note of when something falls due for a job.
+    pub(crate) fn retime(&mut self, id: JobId) {
+        let due = self.by_id.get(&id).and_then(jobs::due);
+        self.set_due(id, due);
+    }
+
+    fn set_due(&mut self, id: JobId, due: Option<Timestamp>) {
+        if let Some(before) = self.due.remove(&id) {
+            self.timed.remove(&(before, id));
+        }
+        if let Some(due) = due {
+            self.due.insert(id, due);
+            self.timed.insert((due, id));
+        }
     }
 
     /// Makes the derived parts again, and that equal versions are one in memory.
@@ -244,6 +275,7 @@ impl Jobs {
             }
             self.ended.extend(job.ended_seq.map(|seq| (seq, id)));
             self.insert(id, job);
+            self.retime(id);
         }
     }
 }
@@ -269,7 +301,11 @@ impl Job {
         if self.stop.is_some() {
             return if self.ended_seq.is_some() { JobState::Stopped } else { JobState::Stopping };
         }
+        // One by the clock is never over by itself: it waits for its next time.
+        let by_the_clock = self.clock.is_some();
         match self.newest_run().map(|(_, run)| run.end.as_ref().map(|e| e.how)) {
+            _ if by_the_clock && self.live_runs().next().is_some() => JobState::Running,
+            _ if by_the_clock => JobState::Pending,
             None | Some(Some(Ended::Stopped)) => JobState::Pending,
             Some(None) => JobState::Running,
             Some(Some(Ended::Completed)) => JobState::Completed,

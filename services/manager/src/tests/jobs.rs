@@ -5,24 +5,16 @@ use muster_domain::jobs::Dirty;
 use muster_events::command::Command;
 use muster_events::event::Event;
 use muster_events::id::{AttemptRef, TaskId};
-use muster_events::job::{JobDefinition, JobKind};
+use muster_events::job::{CronDefinition, JobDefinition, JobKind};
 use muster_events::report::{Ending, Report, Reports, What};
 
 use super::*;
 
 fn job(kind: JobKind, count: u32) -> Command {
     Command::JobSubmit(Box::new(JobDefinition {
-        schema: None,
-        kind,
-        name: muster_events::id::JobName::new("job").unwrap(),
-        namespace: None,
-        labels: BTreeMap::new(),
         count: Some(count),
-        array: None,
-        max_parallel: None,
-        on_failure: None,
-        tasks: Vec::new(),
         task: Some(TaskDefinition { command: vec!["true".into()], cpu: 0.1, ..TaskDefinition::default() }),
+        ..JobDefinition::new(kind, muster_events::id::JobName::new("job").unwrap())
     }))
 }
 
@@ -51,7 +43,7 @@ async fn half_done(bus: &Arc<dyn Bus>, command: &Command, turns: usize) {
         evolve::entry(&mut state, &entry, at).unwrap();
         entry.events.iter().for_each(|event| dirty.note(&state, event));
         entries.push(entry);
-        events = dirty.turn(&state, 10);
+        events = dirty.turn(&state, at, 10);
     }
     let leader = NodeName::new("dead").unwrap();
     let commit = Commit { version: VERSION, first: 1, at, leader, prev: Hash::ZERO, entries };
@@ -78,6 +70,39 @@ async fn a_batch_that_a_dead_leader_left_half_made_is_made_whole() {
     assert_eq!(kinds(&log).iter().filter(|kind| **kind == "job.started").count(), 1);
     let entries = log.iter().flat_map(|s| &s.commit.entries);
     assert!(entries.map(|e| e.events.len()).max().unwrap() <= 2048, "a turn is bounded");
+}
+
+#[tokio::test]
+async fn a_leader_that_comes_late_names_what_was_missed_and_starts_the_newest() {
+    let bus = memory();
+    let name = muster_events::id::JobName::new("job").unwrap();
+    let cron = CronDefinition { schedule: "* * * * *".into(), ..CronDefinition::default() };
+    let task = TaskDefinition { command: vec!["true".into()], ..TaskDefinition::default() };
+    let definition =
+        JobDefinition { cron: Some(cron), task: Some(task), ..JobDefinition::new(JobKind::Cron, name) };
+    // Submitted in 1970, and nobody has led since.
+    half_done(&bus, &Command::JobSubmit(Box::new(definition)), 0).await;
+    let world = start(&bus);
+    let (mut missed, mut due) = (None, None);
+    until(&bus, |event| match event {
+        Event::JobMissed(e) => {
+            missed = Some(e.clone());
+            false
+        }
+        Event::JobStarted(e) => {
+            due = e.due;
+            true
+        }
+        _ => false,
+    })
+    .await;
+    world.end().await;
+    let (missed, due) = (missed.unwrap(), due.unwrap());
+    assert_eq!((missed.count, missed.times.len()), (10_000, 32));
+    assert_eq!(due.micros_since(*missed.times.last().unwrap()), 60_000_000);
+    let (state, _) = replay(&bus).await;
+    let (_, job) = state.jobs.in_order(0).next().unwrap();
+    assert_eq!((job.clock, job.runs.len()), (Some(due), 1));
 }
 
 #[tokio::test]

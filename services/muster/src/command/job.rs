@@ -11,8 +11,8 @@ mod start;
 mod stop;
 mod wait;
 
-use muster_client::Job;
 use muster_client::types::JobTasks;
+use muster_client::{Job, JobState};
 
 use super::{Context, Outcome};
 use crate::units::grouped;
@@ -89,6 +89,9 @@ fn line(job: &Job) -> String {
     let tasks = tally(&job.tasks);
     let of =
         if tasks.is_empty() { String::new() } else { format!(": {tasks} of {}", grouped(job.count.into())) };
+    if let Some(next) = job.next_run_at.filter(|_| job.state == JobState::Pending) {
+        return format!("job {} {}: next run {next}", name(job), job.state);
+    }
     let reason = job.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
     format!("job {} {}{of}{reason}", name(job), job.state)
 }

@@ -64,6 +64,9 @@ fn show(out: Output, plan: &Plan) -> std::io::Result<()> {
     }
     out.line("")?;
     parts(out, &plan.parts)?;
+    if let Some(at) = plan.next_run_at {
+        out.line(format!("runs next at {at}"))?;
+    }
     if plan.stopped > 0 {
         let ids: Vec<_> = plan.stopped_tasks.iter().take(5).map(|id| short(id)).collect();
         let more = if plan.stopped > 5 { ", …" } else { "" };

@@ -2,24 +2,45 @@
 
 use muster_events::command::JobName;
 use muster_events::event::{Event, JobStarted};
+use muster_events::id::JobId;
+use muster_events::job::{Concurrency, Work};
 use muster_events::outcome::Problem;
 
+use crate::jobs::RUNS_LIVE_MAX;
 use crate::state::State;
-use crate::state::job::JobState;
+use crate::state::job::{Job, JobState};
 
-/// A job that runs is started already.
+/// A job that runs is started already. One by the clock runs once beside its times, and is no longer stopped.
 pub(in crate::decide) fn decide(state: &State, start: &JobName) -> Result<Vec<Event>, Problem> {
     let (id, job) = super::find(state, &start.job)?;
+    if matches!(job.spec().work, Work::Cron(_)) {
+        return by_hand(id, job);
+    }
     match job.state() {
         JobState::Pending | JobState::Running => Ok(Vec::new()),
         JobState::Stopping => {
             let name = &job.spec().name;
             Err(Problem::conflict(format!("job `{name}` is still stopping; start it when it has stopped")))
         }
-        JobState::Stopped | JobState::Completed | JobState::Failed => {
-            let started = JobStarted { job: id, run: job.last_run + 1, version: job.current.number };
-            Ok(vec![Event::JobStarted(started)])
+        JobState::Stopped | JobState::Completed | JobState::Failed => Ok(vec![begins(id, job)]),
+    }
+}
+
+fn begins(id: JobId, job: &Job) -> Event {
+    Event::JobStarted(JobStarted { job: id, run: job.last_run + 1, version: job.current.number, due: None })
+}
+
+fn by_hand(id: JobId, job: &Job) -> Result<Vec<Event>, Problem> {
+    let name = &job.spec().name;
+    let conflict = |why: String| Err(Problem::conflict(format!("job `{name}` cannot be started now: {why}")));
+    let allows = matches!(&job.spec().work, Work::Cron(cron) if cron.concurrency == Concurrency::Allow);
+    match (job.state(), job.live_runs().last()) {
+        (JobState::Stopping, _) => conflict("it is still stopping".to_owned()),
+        (_, Some((run, _))) if !allows => conflict(format!("its run {run} goes on, and only one may")),
+        _ if job.live_runs().count() >= RUNS_LIVE_MAX => {
+            conflict(format!("{RUNS_LIVE_MAX} runs go on, and more may not"))
         }
+        _ => Ok(vec![begins(id, job)]),
     }
 }
 

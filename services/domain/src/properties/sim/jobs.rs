@@ -1,16 +1,19 @@
 //! The jobs of the small manager: what is asked of them, how they are brought to it, and what must hold on the way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use muster_events::command::{Command, JobName as NamedJob, JobScale, JobStop};
 use muster_events::commit::{Cause, SCHEDULER};
 use muster_events::event::Event;
 use muster_events::id::{Actor, JobId, JobName, TaskId};
-use muster_events::job::{Array, JobDefinition, JobKind, JobRef, OnFailure, Range, System, Work};
+use muster_events::job::{
+    Array, Concurrency, CronDefinition, JobDefinition, JobKind, JobRef, OnFailure, Range, System, Work,
+};
 use muster_events::spec::{Constraint, Operator, RestartDefinition, TaskDefinition};
+use muster_events::time::Timestamp;
 
 use super::{JobWish, Sim};
-use crate::jobs::Dirty;
+use crate::jobs::{self, Dirty};
 use crate::placement::suits;
 use crate::state::job::Run;
 use crate::state::{State, Task, TaskState, WorkerStatus};
@@ -24,6 +27,8 @@ pub(super) struct Watch {
     dirty: Dirty,
     /// Runs that have ended and were not begun again since.
     ended: BTreeSet<(JobId, u32)>,
+    /// The newest time of a job by the clock that has been dealt with.
+    clocks: BTreeMap<JobId, Timestamp>,
 }
 
 impl Watch {
@@ -36,6 +41,13 @@ impl Watch {
                 Some(run) => self.end(e.job, run),
                 None => self.ended.extend(state.jobs.get(e.job).map(|job| (e.job, job.last_run))),
             },
+            Event::JobStarted(e) => {
+                if let Some(due) = e.due {
+                    self.passes(e.job, due);
+                }
+            }
+            Event::JobSkipped(e) => self.passes(e.job, e.due),
+            Event::JobMissed(e) => e.times.iter().for_each(|time| self.passes(e.job, *time)),
             Event::JobRetried(e) => {
                 self.ended.remove(&(e.job, e.run));
             }
@@ -45,6 +57,12 @@ impl Watch {
             }
             _ => {}
         }
+    }
+
+    /// No time is dealt with twice: a run for it began, was left out, or was missed.
+    fn passes(&mut self, job: JobId, time: Timestamp) {
+        let before = self.clocks.insert(job, time);
+        assert!(before.is_none_or(|before| before < time), "{time} of {job} came again, after {before:?}");
     }
 
     fn end(&mut self, job: JobId, run: u32) {
@@ -88,18 +106,28 @@ impl Sim {
             0 | 1 => JobKind::Batch,
             2 | 3 => JobKind::Service,
             4 => JobKind::System,
-            _ => JobKind::Pipeline,
+            5 => JobKind::Pipeline,
+            _ => JobKind::Cron,
         };
-        let (batch, system) = (kind == JobKind::Batch, kind == JobKind::System);
+        let cron = (kind == JobKind::Cron).then(|| CronDefinition {
+            schedule: if wish.array { "* * * * *" } else { "*/2 * * * *" }.into(),
+            concurrency: match wish.max_parallel {
+                None => Concurrency::Allow,
+                Some(1) => Concurrency::Forbid,
+                Some(_) => Concurrency::Replace,
+            },
+            start_within_s: wish.stops_at_failure.then_some(70.0),
+            time_zone: None,
+        });
+        let (batch, system) = (matches!(kind, JobKind::Batch | JobKind::Cron), kind == JobKind::System);
         let (service, pipeline) = (kind == JobKind::Service, kind == JobKind::Pipeline);
-        let array =
-            (batch && wish.array).then_some(Array::Range(Range { from: 1, to: i64::from(count), step: 1 }));
+        let array = (kind == JobKind::Batch && wish.array).then_some(Array::Range(Range {
+            from: 1,
+            to: i64::from(count),
+            step: 1,
+        }));
         let definition = JobDefinition {
-            schema: None,
-            kind,
-            name: name(job),
-            namespace: None,
-            labels: [].into(),
+            cron,
             count: (array.is_none() && (batch || service)).then_some(count),
             array,
             max_parallel: wish.max_parallel.filter(|_| batch || pipeline),
@@ -123,6 +151,7 @@ impl Sim {
                 restart: restart(wish),
                 ..TaskDefinition::default()
             }),
+            ..JobDefinition::new(kind, name(job))
         };
         self.command("alice", &Command::JobSubmit(Box::new(definition)));
     }
@@ -143,11 +172,17 @@ impl Sim {
         self.command("alice", &Command::JobRetry(NamedJob { job: reference(job) }));
     }
 
+    /// Each start of a job by the clock is a run of its own.
+    pub(super) fn runs_anew(&self, command: &Command) -> bool {
+        let Command::JobStart(start) = command else { return false };
+        self.state.jobs.find(&start.job).is_some_and(|(_, job)| job.clock.is_some())
+    }
+
     /// Turns with bounded room, as the manager gives them.
     pub(in super::super) fn reconcile(&mut self, turns: usize, room: usize) {
         for _ in 0..turns {
             let mut dirty = std::mem::take(&mut self.jobs.dirty);
-            let events = dirty.turn(&self.state, room);
+            let events = dirty.turn(&self.state, self.now, room);
             self.jobs.dirty = dirty;
             assert!(events.len() <= room);
             if events.is_empty() {
@@ -161,8 +196,13 @@ impl Sim {
 
     /// All jobs are as wanted: what was noted on the way was enough, and who looks at all of them finds nothing.
     pub(in super::super) fn reconcile_all(&mut self) {
+        self.jobs.dirty.wake(&self.state, self.now);
         self.reconcile(TURNS_MAX, 3);
-        let rest = Dirty::all(&self.state).turn(&self.state, usize::MAX);
+        assert!(
+            jobs::next(&self.state).is_none_or(|at| at > self.now),
+            "something is due, but nothing follows"
+        );
+        let rest = Dirty::all(&self.state).turn(&self.state, self.now, usize::MAX);
         assert_eq!(rest, [], "not noted");
         for (id, job) in self.state.jobs.in_order(0) {
             for (_, run) in job.live_runs().filter(|(_, run)| run.stop.is_none()) {
@@ -170,6 +210,7 @@ impl Sim {
                 match &run.spec.work {
                     Work::Service(service) => assert!(alive <= u64::from(service.count), "{id}: {run:?}"),
                     Work::System(system) => self.check_places(run, system),
+                    Work::Cron(_) => panic!("a run of {id} is by the clock itself"),
                     Work::Batch(_) | Work::Pipeline(_) => {
                         assert!(run.is_busy(), "{id} has nothing to wait for: {run:?}")
                     }
@@ -192,6 +233,23 @@ impl Sim {
         }
     }
 
+    /// What falls due for jobs until `end` happens at its time.
+    pub(super) fn reconcile_until(&mut self, end: Timestamp) {
+        self.reconcile_all();
+        while let Some(next) = jobs::next(&self.state).filter(|at| *at <= end) {
+            self.now = self.now.max(next);
+            self.reconcile_all();
+        }
+    }
+
+    /// Nobody leads for so long: what falls due meanwhile is found afterwards.
+    pub(in super::super) fn nobody_leads(&mut self, minutes: u8) {
+        self.now = self.now.plus_seconds(60.0 * f64::from(minutes));
+        self.liveness.forgive(self.now);
+        self.jobs.dirty = Dirty::all(&self.state);
+        self.reconcile_all();
+    }
+
     /// Whether a task that has ended may run again: not where its job has stopped, or has moved on without it.
     pub(super) fn is_wanted(&self, id: TaskId, task: &Task) -> bool {
         let job = task.job.filter(|_| task.run > 0).and_then(|job| self.state.jobs.get(job));
@@ -199,6 +257,7 @@ impl Sim {
         let run = job.runs.get(&task.run).filter(|run| job.stop.is_none() && run.stop.is_none());
         run.is_some_and(|run| match &run.spec.work {
             Work::Batch(_) | Work::Pipeline(_) => task.run == job.last_run,
+            Work::Cron(_) => false,
             Work::Service(_) | Work::System(_) => {
                 run.over.get(&task.index).or(run.again.get(&task.index)) == Some(&id)
             }
@@ -230,7 +289,7 @@ impl Sim {
         let max_parallel = match &run.spec.work {
             Work::Batch(batch) => batch.max_parallel,
             Work::Pipeline(pipeline) => pipeline.max_parallel,
-            Work::Service(_) | Work::System(_) => None,
+            Work::Service(_) | Work::System(_) | Work::Cron(_) => None,
         };
         self.check_needs(&run.spec.work, run, events);
         if let Some(max) = max_parallel {

@@ -136,17 +136,12 @@ fn command(standin: &Standin, count: u32, what: As) -> Result<Command, Failure> 
     Ok(match what {
         As::Copies => submit(TaskDefinition { count: Some(count), ..task }),
         As::Batch => Command::JobSubmit(Box::new(JobDefinition {
-            schema: None,
-            kind: JobKind::Batch,
-            name: JobName::new("bench").map_err(|e| Failure::failed(e.to_string()))?,
-            namespace: None,
-            labels: BTreeMap::new(),
             count: Some(count),
-            array: None,
-            max_parallel: None,
-            on_failure: None,
             task: Some(task),
-            tasks: Vec::new(),
+            ..JobDefinition::new(
+                JobKind::Batch,
+                JobName::new("bench").map_err(|e| Failure::failed(e.to_string()))?,
+            )
         })),
     })
 }

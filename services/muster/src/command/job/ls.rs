@@ -1,7 +1,7 @@
 //! `muster job ls`: jobs.
 
 use clap::builder::PossibleValuesParser;
-use muster_client::{Job, JobFilter};
+use muster_client::{Job, JobFilter, JobState};
 use muster_events::job::JobKind;
 
 use crate::command::{Context, Outcome};
@@ -77,7 +77,11 @@ pub(super) async fn run(args: Args, context: &Context) -> Outcome {
 }
 
 fn row(job: &Job) -> Vec<String> {
-    let last = job.reason.clone().unwrap_or_else(|| super::tally(&job.tasks));
+    let last = match (job.next_run_at, &job.reason) {
+        (Some(next), _) if job.state == JobState::Pending => format!("next run {next}"),
+        (_, Some(reason)) => reason.clone(),
+        (_, None) => super::tally(&job.tasks),
+    };
     vec![
         super::name(job),
         job.kind.clone(),

@@ -80,6 +80,7 @@ fn details(out: Output, job: &Job) -> std::io::Result<()> {
         ("labels", Some(labels.join(" "))),
         ("submitted", job.created_at.map(|t| t.to_string())),
         ("changed", job.changed_at.map(|t| t.to_string())),
+        ("next run", job.next_run_at.map(|t| t.to_string())),
     ];
     for (name, value) in lines.into_iter().filter_map(|(n, v)| Some((n, v.filter(|v| !v.is_empty())?))) {
         out.line(format!("{name:<10} {}", one_line(&value, 1000)))?;

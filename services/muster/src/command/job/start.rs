@@ -22,5 +22,5 @@ pub(super) async fn run(args: Args, context: &Context) -> Outcome {
         wait::tell(&written.value, context)?;
         return Ok(exit::OK);
     }
-    wait::by_kind(&manager, &written, context).await
+    wait::for_start(&manager, &written, context).await
 }

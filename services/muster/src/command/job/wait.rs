@@ -93,8 +93,20 @@ fn is_up(job: &Job) -> bool {
     job.tasks.running >= u64::from(job.count) && job.stopping == 0 && job.stale == 0
 }
 
-/// What waiting means for a job of its kind.
+/// What waiting means for a job that was started.
+pub(super) async fn for_start(manager: &ManagerClient, written: &Written<Job>, context: &Context) -> Outcome {
+    if written.value.kind == JobKind::Cron.as_str() {
+        return for_end(manager, written, context).await;
+    }
+    by_kind(manager, written, context).await
+}
+
+/// What waiting means for a job of its kind. One by the clock is as it shall be once it is known.
 pub(super) async fn by_kind(manager: &ManagerClient, written: &Written<Job>, context: &Context) -> Outcome {
+    if written.value.kind == JobKind::Cron.as_str() {
+        tell(&written.value, context)?;
+        return Ok(exit::OK);
+    }
     if [JobKind::Batch, JobKind::Pipeline].iter().any(|kind| written.value.kind == kind.as_str()) {
         for_end(manager, written, context).await
     } else {
