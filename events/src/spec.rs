@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::check::thousandths;
 pub use self::check::whole;
-pub use self::health::{Check, Health, HealthDefinition, HttpCheck, TcpCheck};
+pub use self::health::{Check, Health, HealthDefinition, HealthPort, HttpCheck, TcpCheck};
 pub(crate) use self::placement::check_devices;
 pub use self::placement::{
     Affinity, Attribute, Constraint, Operator, PORTS_DEFAULT, Pattern, PortAsk, PortRange, Preemption,

@@ -13,7 +13,7 @@ impl TaskDefinition {
         self.check_numbers(&mut wrong);
         let runtime = self.check_runtime(&mut wrong);
         let restart = self.restart.as_ref().and_then(|restart| restart.check(&mut wrong));
-        let health = self.health.as_ref().and_then(|health| health.check(&mut wrong));
+        let health = self.health.as_ref().and_then(|health| health.check(&self.ports, &mut wrong));
         wrong.0.extend(placement::ports(&self.ports, runtime));
         if !wrong.0.is_empty() {
             return Err(wrong.0);

@@ -1,10 +1,13 @@
 //! How to tell whether a running task is well.
 
+use std::fmt;
+use std::str::FromStr;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::{Wrong, thousandths, whole, within};
-use super::limit;
+use super::{PortAsk, limit};
 
 /// Seconds from the end of a check to the next, where a definition says nothing.
 const INTERVAL_S_DEFAULT: f64 = 10.0;
@@ -49,18 +52,56 @@ pub struct HealthDefinition {
 #[serde(deny_unknown_fields)]
 pub struct HttpCheck {
     /// Which port.
-    pub port: u16,
+    pub port: HealthPort,
     /// Which path; `/` when absent.
     #[serde(default = "root")]
     pub path: String,
 }
 
 /// A port of the task: a process's on loopback, a container's on its own address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TcpCheck {
     /// Which port.
-    pub port: u16,
+    pub port: HealthPort,
+}
+
+/// A port by its number, or by the name under which the task asks for it in `ports`: then the one it is given.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "a port, 1 to 65535, or the name of one of the task's ports")]
+pub enum HealthPort {
+    /// This one.
+    Number(u16),
+    /// The one on which the task listens for this name: what `MUSTER_PORT_<NAME>` tells it.
+    Name(String),
+}
+
+impl From<u16> for HealthPort {
+    fn from(port: u16) -> Self {
+        Self::Number(port)
+    }
+}
+
+impl fmt::Display for HealthPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(port) => port.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl FromStr for HealthPort {
+    type Err = String;
+
+    /// A number is a port; what begins with a letter is a name.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(port) => Ok(Self::Number(port)),
+            Err(_) if text.starts_with(|c: char| c.is_ascii_lowercase()) => Ok(Self::Name(text.to_owned())),
+            Err(_) => Err(format!("`{text}` is neither a port nor the name of one")),
+        }
+    }
 }
 
 fn root() -> String {
@@ -96,9 +137,9 @@ pub enum Check {
 
 impl HealthDefinition {
     /// The canonical form; nothing when something is wrong.
-    pub(super) fn check(&self, wrong: &mut Wrong) -> Option<Health> {
+    pub(super) fn check(&self, ports: &[PortAsk], wrong: &mut Wrong) -> Option<Health> {
         let before = wrong.count();
-        let check = self.check_what(wrong);
+        let check = self.check_what(ports, wrong);
         let interval_s = self.interval_s.unwrap_or(INTERVAL_S_DEFAULT);
         let timeout_s = self.timeout_s.unwrap_or(TIMEOUT_S_DEFAULT);
         let start_period_s = self.start_period_s.unwrap_or(START_PERIOD_S_DEFAULT);
@@ -123,15 +164,17 @@ impl HealthDefinition {
         })
     }
 
-    fn check_what(&self, wrong: &mut Wrong) -> Option<Check> {
+    fn check_what(&self, ports: &[PortAsk], wrong: &mut Wrong) -> Option<Check> {
         let given = [!self.command.is_empty(), self.http.is_some(), self.tcp.is_some()];
         if given.into_iter().filter(|given| *given).count() != 1 {
             wrong.add("health", "", "needs one of command, http and tcp, and no more than one");
             return None;
         }
-        match (&self.http, self.tcp) {
-            (Some(http), _) => check_http(http, wrong),
-            (None, Some(tcp)) => check_port("health.tcp.port", tcp.port, wrong).then_some(Check::Tcp(tcp)),
+        match (&self.http, &self.tcp) {
+            (Some(http), _) => check_http(http, ports, wrong),
+            (None, Some(tcp)) => {
+                check_port("health.tcp.port", &tcp.port, ports, wrong).then(|| Check::Tcp(tcp.clone()))
+            }
             (None, None) => self.check_command(wrong),
         }
     }
@@ -152,21 +195,26 @@ impl HealthDefinition {
     }
 }
 
-fn check_http(http: &HttpCheck, wrong: &mut Wrong) -> Option<Check> {
+fn check_http(http: &HttpCheck, ports: &[PortAsk], wrong: &mut Wrong) -> Option<Check> {
     let proper = http.path.starts_with('/') && http.path.bytes().all(|b| b.is_ascii_graphic());
     if !proper || http.path.len() > limit::HEALTH_PATH_BYTES {
         let message = "must begin with `/` and have 2048 visible ASCII characters at most, no space";
         wrong.add("health.http.path", &http.path, message);
         return None;
     }
-    check_port("health.http.port", http.port, wrong).then(|| Check::Http(http.clone()))
+    check_port("health.http.port", &http.port, ports, wrong).then(|| Check::Http(http.clone()))
 }
 
-fn check_port(field: &str, port: u16, wrong: &mut Wrong) -> bool {
-    if port == 0 {
-        wrong.add(field, port, "must be a port, 1 to 65535");
-    }
-    port != 0
+fn check_port(field: &str, port: &HealthPort, ports: &[PortAsk], wrong: &mut Wrong) -> bool {
+    let message = match port {
+        HealthPort::Number(0) => "must be a port, 1 to 65535",
+        HealthPort::Name(name) if ports.iter().all(|ask| ask.name != *name) => {
+            "must be the name of one of the task's `ports`"
+        }
+        _ => return true,
+    };
+    wrong.add(field, port, message);
+    false
 }
 
 /// In the words of users again: what readers are shown. Checking it gives the same.
@@ -182,7 +230,7 @@ impl From<&Health> for HealthDefinition {
         match &health.check {
             Check::Command(command) => definition.command.clone_from(command),
             Check::Http(http) => definition.http = Some(http.clone()),
-            Check::Tcp(tcp) => definition.tcp = Some(*tcp),
+            Check::Tcp(tcp) => definition.tcp = Some(tcp.clone()),
         }
         definition
     }
@@ -199,11 +247,11 @@ mod tests {
     }
 
     fn tcp(port: u16) -> HealthDefinition {
-        HealthDefinition { tcp: Some(TcpCheck { port }), ..HealthDefinition::default() }
+        HealthDefinition { tcp: Some(TcpCheck { port: port.into() }), ..HealthDefinition::default() }
     }
 
     fn http(path: &str) -> HealthDefinition {
-        let http = Some(HttpCheck { port: 80, path: path.into() });
+        let http = Some(HttpCheck { port: 80.into(), path: path.into() });
         HealthDefinition { http, ..HealthDefinition::default() }
     }
 
@@ -211,7 +259,7 @@ mod tests {
     fn a_check_becomes_whole_and_is_shown_as_it_was_meant() {
         let health = task(tcp(80)).check().unwrap().health.unwrap();
         let expected = Health {
-            check: Check::Tcp(TcpCheck { port: 80 }),
+            check: Check::Tcp(TcpCheck { port: 80.into() }),
             interval_ms: 10_000,
             timeout_ms: 5000,
             retries: 3,
@@ -232,13 +280,27 @@ mod tests {
     }
 
     #[test]
+    fn a_port_may_be_named_if_the_task_has_it() {
+        let named: HealthDefinition = serde_json::from_str(r#"{"tcp":{"port":"web"}}"#).unwrap();
+        let web = PortAsk { name: "web".into(), port: None, to: None };
+        let spec = TaskDefinition { ports: vec![web], ..task(named.clone()) }.check().unwrap();
+        assert_eq!(spec.health.unwrap().check, Check::Tcp(TcpCheck { port: HealthPort::Name("web".into()) }));
+        assert_eq!(task(named).check().unwrap_err()[0].field, "health.tcp.port");
+        let wrong = serde_json::from_str::<HealthDefinition>(r#"{"tcp":{"port":70000}}"#).unwrap_err();
+        assert!(wrong.to_string().contains("or the name of one of the task's ports"), "{wrong}");
+    }
+
+    #[test]
     fn every_fault_is_named() {
         let field = |health| {
             let faults = task(health).check().unwrap_err();
             faults.into_iter().map(|fault| fault.field).collect::<Vec<_>>()
         };
         assert_eq!(field(HealthDefinition::default()), ["health"]);
-        assert_eq!(field(HealthDefinition { tcp: Some(TcpCheck { port: 1 }), ..http("/") }), ["health"]);
+        assert_eq!(
+            field(HealthDefinition { tcp: Some(TcpCheck { port: 1.into() }), ..http("/") }),
+            ["health"]
+        );
         assert_eq!(field(tcp(0)), ["health.tcp.port"]);
         for path in ["", "well", "/a b", "/a\r\nHost: x", "/ä"] {
             assert_eq!(field(http(path)), ["health.http.path"], "{path:?}");

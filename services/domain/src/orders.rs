@@ -8,7 +8,7 @@ use std::sync::Arc;
 use muster_events::event::Event;
 use muster_events::id::{AttemptRef, TaskId, WorkerId};
 use muster_events::order::{Order, Orders};
-use muster_events::spec::{Check, TaskSpec, Value};
+use muster_events::spec::{Check, HealthPort, TaskSpec, Value};
 
 use crate::state::{Attempt, State, Task, TaskState};
 
@@ -232,10 +232,15 @@ fn size(spec: &TaskSpec) -> usize {
     let rest = spec.name.len()
         + spec.image.as_ref().map_or(0, String::len)
         + spec.workdir.as_ref().map_or(0, String::len);
+    let port = |port: &HealthPort| match port {
+        HealthPort::Number(_) => 0,
+        HealthPort::Name(name) => name.len(),
+    };
     let check = match spec.health.as_ref().map(|health| &health.check) {
         Some(Check::Command(command)) => command.iter().map(|w| w.len() + 3).sum(),
-        Some(Check::Http(http)) => http.path.len(),
-        Some(Check::Tcp(_)) | None => 0,
+        Some(Check::Http(http)) => http.path.len() + port(&http.port),
+        Some(Check::Tcp(tcp)) => port(&tcp.port),
+        None => 0,
     };
     words + pairs + constraints + rest + check + 500
 }

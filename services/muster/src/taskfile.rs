@@ -124,4 +124,19 @@ mod tests {
             assert!(parse("x.yaml", text).is_err(), "{text:?}");
         }
     }
+
+    #[test]
+    fn what_the_manual_shows_is_a_task() {
+        let manual = include_str!("../../../docs/cli.md");
+        let shown: Vec<_> =
+            manual.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(shown.len() >= 3, "{shown:?}");
+        for text in shown {
+            // Parts of a task are shown without what every task has.
+            let whole = text.lines().any(|line| line.starts_with("name:"));
+            let rest = if whole { "" } else { "name: x\ncommand: [x]\n" };
+            let submission = parse("cli.md", &format!("{rest}{text}")).unwrap();
+            assert!(submission.check().is_ok(), "{text}: {:?}", submission.check());
+        }
+    }
 }

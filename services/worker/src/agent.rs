@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use muster_events::id::{AttemptRef, TaskId};
 use muster_events::order::{Order, Orders};
-use muster_events::spec::TaskSpec;
+use muster_events::spec::{HealthPort, TaskSpec};
 
 /// The most attempts over and done with that are remembered; the one with the smallest fence is forgotten first, and
 /// raises the line below which nothing is started any more.
@@ -29,6 +29,18 @@ pub(crate) struct Assignment {
     pub(crate) ports: BTreeMap<String, u16>,
     /// The task's value, where its job has an array.
     pub(crate) value: Option<String>,
+}
+
+impl Assignment {
+    /// The port on which the task listens where it runs; nothing where it has none of that name.
+    pub(crate) fn listens_on(&self, port: &HealthPort) -> Option<u16> {
+        let name = match port {
+            HealthPort::Number(port) => return Some(*port),
+            HealthPort::Name(name) => name,
+        };
+        let ask = self.spec.ports.iter().find(|ask| ask.name == *name)?;
+        ask.to.or_else(|| self.ports.get(name).copied())
+    }
 }
 
 /// What is to be done about an order.

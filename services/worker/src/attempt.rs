@@ -214,7 +214,7 @@ async fn watch_over(
     let unwell = async {
         match health {
             Some((health, inside)) => {
-                until_unwell(Checks::new(health, inside, already), node, assignment.attempt).await
+                until_unwell(Checks::new(health, assignment, inside, already), node, assignment.attempt).await
             }
             None => std::future::pending().await,
         }

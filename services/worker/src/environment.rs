@@ -152,5 +152,11 @@ mod tests {
         ] {
             assert_eq!(told[name], value, "{name}");
         }
+        // Its health is asked for where its program listens.
+        let listens_on = |port: &str| assignment.listens_on(&port.parse().unwrap());
+        assert_eq!(listens_on("http-api"), Some(80));
+        assert_eq!(listens_on("admin"), Some(20_001));
+        assert_eq!(listens_on("9"), Some(9));
+        assert_eq!(listens_on("nothing"), None);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use muster_events::spec::{Check, Health};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::agent::Assignment;
 use crate::runtime::Inside;
 
 mod probe;
@@ -30,6 +31,8 @@ pub(crate) enum News {
 /// The checks of one attempt.
 pub(crate) struct Checks {
     health: Health,
+    /// The port that is looked at, if one is.
+    port: Option<u16>,
     inside: Arc<dyn Inside>,
     judge: Judge,
     started: Instant,
@@ -39,9 +42,19 @@ pub(crate) struct Checks {
 
 impl Checks {
     /// The checks of an attempt that begins now, or that has been running for a while `already`.
-    pub(crate) fn new(health: Health, inside: Arc<dyn Inside>, already: Duration) -> Self {
+    pub(crate) fn new(
+        health: Health,
+        assignment: &Assignment,
+        inside: Arc<dyn Inside>,
+        already: Duration,
+    ) -> Self {
+        let port = match &health.check {
+            Check::Http(http) => assignment.listens_on(&http.port),
+            Check::Tcp(tcp) => assignment.listens_on(&tcp.port),
+            Check::Command(_) => None,
+        };
         let judge = Judge::new(&health);
-        Self { health, inside, judge, started: Instant::now(), already }
+        Self { health, port, inside, judge, started: Instant::now(), already }
     }
 
     /// Looks until there is news. May be dropped, and asked again.
@@ -59,20 +72,21 @@ impl Checks {
         self.started.elapsed().saturating_add(self.already)
     }
 
+    async fn at(&self) -> Result<SocketAddr, String> {
+        let port = self.port.ok_or("the task has no port of that name")?;
+        Ok(SocketAddr::new(self.inside.address().await?, port))
+    }
+
     async fn check(&self) -> Result<(), String> {
         let within = Duration::from_millis(self.health.timeout_ms);
         let said = match &self.health.check {
             Check::Command(command) => self.inside.run(command, within).await,
-            Check::Http(http) => timely(within, async {
-                probe::http(SocketAddr::new(self.inside.address().await?, http.port), &http.path).await
-            })
-            .await
-            .map_err(|e| format!("GET {} on port {}: {e}", http.path, http.port)),
-            Check::Tcp(tcp) => timely(within, async {
-                probe::tcp(SocketAddr::new(self.inside.address().await?, tcp.port)).await
-            })
-            .await
-            .map_err(|e| format!("port {}: {e}", tcp.port)),
+            Check::Http(http) => timely(within, async { probe::http(self.at().await?, &http.path).await })
+                .await
+                .map_err(|e| format!("GET {} on port {}: {e}", http.path, http.port)),
+            Check::Tcp(tcp) => timely(within, async { probe::tcp(self.at().await?).await })
+                .await
+                .map_err(|e| format!("port {}: {e}", tcp.port)),
         };
         said.map_err(|words| words.chars().take(WORDS_MAX).collect())
     }
@@ -149,7 +163,7 @@ mod tests {
     use super::*;
 
     fn judge(retries: u32, start_period_ms: u64) -> Judge {
-        let check = Check::Tcp(TcpCheck { port: 1 });
+        let check = Check::Tcp(TcpCheck { port: 1.into() });
         Judge::new(&Health { check, interval_ms: 10_000, timeout_ms: 1000, retries, start_period_ms })
     }
 

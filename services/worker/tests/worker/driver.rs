@@ -1,6 +1,6 @@
 //! Stands where the manager would: answers registrations, gives orders, hears reports. Decides nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub(crate) struct Driver {
     registers: mpsc::Receiver<Register>,
     /// Reports that were heard while another was awaited.
     heard: HashMap<AttemptRef, Vec<Report>>,
+    /// The ports that attempts are ordered with.
+    pub(crate) ports: BTreeMap<String, u16>,
     /// The messages in which reports came.
     next_fence: u64,
 }
@@ -117,6 +119,7 @@ impl Driver {
             reports,
             registers,
             heard: HashMap::new(),
+            ports: BTreeMap::new(),
             next_fence: 10,
         }
     }
@@ -167,7 +170,7 @@ impl Driver {
             spec: 0,
             index: 0,
             job: job(),
-            ports: [].into(),
+            ports: self.ports.clone(),
             value: None,
         };
         self.send(vec![spec], attempts.iter().map(start).collect()).await;

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use muster_events::id::AttemptRef;
 use muster_events::report::{Ending, What};
-use muster_events::spec::{HealthDefinition, HttpCheck, Runtime, TaskDefinition, TcpCheck};
+use muster_events::spec::{
+    HealthDefinition, HealthPort, HttpCheck, PortAsk, Runtime, TaskDefinition, TcpCheck,
+};
 use muster_worker::WorkerConfig;
 
 use crate::docker::{container, engine};
@@ -128,13 +130,21 @@ async fn a_port_is_looked_at() {
     // We stand where the task's server would.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let tcp = HealthDefinition { tcp: Some(TcpCheck { port }), ..strict() };
+    let tcp = HealthDefinition { tcp: Some(TcpCheck { port: port.into() }), ..strict() };
     let attempt = driver.order(&with(tcp, sh("sleep 600"))).await;
     driver.started(attempt).await;
     assert_eq!(driver.report(attempt).await, well());
+    // By its name it is the one that the task has been given.
+    let web = PortAsk { name: "web".into(), port: None, to: None };
+    let tcp = HealthDefinition { tcp: Some(TcpCheck { port: HealthPort::Name("web".into()) }), ..strict() };
+    driver.ports = [("web".to_owned(), port)].into();
+    let named = driver.order(&TaskDefinition { ports: vec![web], ..with(tcp, sh("sleep 600")) }).await;
+    driver.started(named).await;
+    assert_eq!(driver.report(named).await, well());
     drop(listener);
     fell_ill(&mut driver, attempt, &format!("port {port}: ")).await;
-    let http = Some(HttpCheck { port, path: "/well".into() });
+    fell_ill(&mut driver, named, "port web: ").await;
+    let http = Some(HttpCheck { port: port.into(), path: "/well".into() });
     let attempt = driver.order(&with(HealthDefinition { http, ..strict() }, sh("sleep 600"))).await;
     fell_ill(&mut driver, attempt, &format!("GET /well on port {port}: ")).await;
     life.end().await;
@@ -180,8 +190,9 @@ async fn a_container_is_looked_at_from_within_and_at_its_own_address() {
     let life = driver.start(config).await;
     let up = "trap 'exit 0' TERM; echo ok > /tmp/well; httpd -p 8080 -h /tmp; echo up; while true; do sleep 0.1; done";
     let by_command = command(&["sh", "-c", "[ -e /tmp/well ] || { echo gone; exit 3; }"]);
-    let by_http = HealthDefinition { http: Some(HttpCheck { port: 8080, path: "/well".into() }), ..strict() };
-    let by_port = HealthDefinition { tcp: Some(TcpCheck { port: 8080 }), ..strict() };
+    let by_http =
+        HealthDefinition { http: Some(HttpCheck { port: 8080.into(), path: "/well".into() }), ..strict() };
+    let by_port = HealthDefinition { tcp: Some(TcpCheck { port: 8080.into() }), ..strict() };
     for (health, harm, words) in [
         (by_command, "rm /tmp/well", "exit code 3: gone"),
         (by_http, "rm /tmp/well", "GET /well on port 8080: status 404"),

@@ -115,7 +115,7 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
     use clap::Parser as _;
-    use muster_events::spec::{Check, HttpCheck, RestartPolicy, StopSignal, TcpCheck};
+    use muster_events::spec::{Check, HealthPort, HttpCheck, RestartPolicy, StopSignal, TcpCheck};
     use muster_events::spec::{Operator, Strategy};
 
     fn parse(line: &str) -> Result<TaskDefinition, Failure> {
@@ -166,15 +166,18 @@ mod tests {
     fn what_is_looked_at_becomes_a_health_check() {
         let health = |line: &str| parse(line).unwrap().check().unwrap().health;
         assert_eq!(health("muster submit -- true"), None);
-        let http = HttpCheck { port: 8080, path: "/well?deep=1".into() };
+        let http = HttpCheck { port: 8080.into(), path: "/well?deep=1".into() };
         let found =
             health("muster submit --health-http 8080/well?deep=1 --health-interval 500ms -- true").unwrap();
         assert_eq!((found.check, found.interval_ms, found.retries), (Check::Http(http), 500, 3));
-        let root = HttpCheck { port: 80, path: "/".into() };
+        let root = HttpCheck { port: 80.into(), path: "/".into() };
         assert_eq!(health("muster submit --health-http 80 -- true").unwrap().check, Check::Http(root));
         let line = "muster submit --health-tcp 5432 --health-timeout 2s --health-retries 5 --health-start-period 1m -- true";
         let found = health(line).unwrap();
-        assert_eq!(found.check, Check::Tcp(TcpCheck { port: 5432 }));
+        assert_eq!(found.check, Check::Tcp(TcpCheck { port: 5432.into() }));
+        let named = health("muster submit --port web --health-http web/well -- true").unwrap();
+        let http = HttpCheck { port: HealthPort::Name("web".into()), path: "/well".into() };
+        assert_eq!(named.check, Check::Http(http));
         assert_eq!((found.timeout_ms, found.retries, found.start_period_ms), (2000, 5, 60_000));
         let found = health("muster submit --health-cmd pg_isready -- true").unwrap();
         assert_eq!(found.check, Check::Command(["sh", "-c", "pg_isready"].map(String::from).to_vec()));

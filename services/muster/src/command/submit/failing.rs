@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use muster_events::spec::{
-    BackoffDefinition, HealthDefinition, HttpCheck, RestartDefinition, RestartPolicy, StopSignal, TcpCheck,
+    BackoffDefinition, HealthDefinition, HealthPort, HttpCheck, RestartDefinition, RestartPolicy, StopSignal,
+    TcpCheck,
 };
 
 use crate::units;
@@ -33,12 +34,13 @@ pub(super) struct FailingArgs {
     /// It is well while this shell command ends with 0, run beside the process or inside the container
     #[arg(long, value_name = "COMMAND", group = "health_check", help_heading = "Health")]
     health_cmd: Option<String>,
-    /// It is well while a GET on this port of it is answered with 200 to 399: 8080/healthz
+    /// It is well while a GET on this port of it, by number or by the name of a --port, is answered with 200 to 399:
+    /// 8080/healthz, web/healthz
     #[arg(long, value_parser = http, value_name = "PORT[/PATH]", group = "health_check", help_heading = "Health")]
     health_http: Option<HttpCheck>,
-    /// It is well while this port of it takes connections
+    /// It is well while this port of it, by number or by the name of a --port, takes connections
     #[arg(long, value_name = "PORT", group = "health_check", help_heading = "Health")]
-    health_tcp: Option<u16>,
+    health_tcp: Option<HealthPort>,
     /// From the end of a check to the next [default: 10s]
     #[arg(long, value_parser = units::duration, value_name = "TIME", requires = "health_check", help_heading = "Health")]
     health_interval: Option<Duration>,
@@ -70,7 +72,7 @@ impl FailingArgs {
         said.then(|| HealthDefinition {
             command: self.health_cmd.as_ref().map(shell).unwrap_or_default(),
             http: self.health_http.clone(),
-            tcp: self.health_tcp.map(|port| TcpCheck { port }),
+            tcp: self.health_tcp.clone().map(|port| TcpCheck { port }),
             interval_s: seconds(self.health_interval),
             timeout_s: seconds(self.health_timeout),
             retries: self.health_retries,
@@ -113,8 +115,9 @@ fn backoff(text: &str) -> Result<(Duration, Option<Duration>), String> {
 /// `8080/healthz`, or `8080` alone, which asks for the root.
 fn http(text: &str) -> Result<HttpCheck, String> {
     let (port, path) = text.split_at(text.find('/').unwrap_or(text.len()));
-    let port =
-        port.parse().map_err(|_| format!("`{text}` does not begin with a port, as in 8080/healthz"))?;
+    let port = port.parse().map_err(|_| {
+        format!("`{text}` does not begin with a port, as in 8080/healthz, or the name of one")
+    })?;
     Ok(HttpCheck { port, path: if path.is_empty() { "/".to_owned() } else { path.to_owned() } })
 }
 

@@ -22,6 +22,8 @@ const JOB: &str = "muster.job";
 const VALUE: &str = "muster.value";
 /// The spec as JSON: its grace, its time limit, what the worker's own HTTP shows of it.
 const SPEC: &str = "muster.spec";
+/// The ports it has on the host, as JSON.
+const PORTS: &str = "muster.ports";
 
 /// The labels of an attempt's container.
 pub(super) fn of(
@@ -32,7 +34,8 @@ pub(super) fn of(
 ) -> HashMap<String, String> {
     let AttemptRef { task, number, fence } = assignment.attempt;
     let spec = serde_json::to_string(&*assignment.spec).unwrap_or_default();
-    let fixed = [
+    let ports = serde_json::to_string(&assignment.ports).ok().filter(|_| !assignment.ports.is_empty());
+    let always = [
         (CELL, cell.to_string()),
         (INSTALLATION, installation.to_string()),
         (WORKER, environment.worker().to_owned()),
@@ -44,7 +47,8 @@ pub(super) fn of(
         (SPEC, spec),
     ];
     let value = assignment.value.clone().map(|value| (VALUE, value));
-    fixed.into_iter().chain(value).map(|(name, value)| (name.to_owned(), value)).collect()
+    let all = always.into_iter().chain(ports.map(|ports| (PORTS, ports))).chain(value);
+    all.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// The attempt these labels tell of; nothing when they are not (all) ours.
@@ -60,8 +64,8 @@ pub(super) fn read(labels: &HashMap<String, String>) -> Option<Assignment> {
         spec: Arc::new(spec),
         index: text(INDEX)?.parse().ok()?,
         job: text(JOB)?.clone(),
-        // It has been told them, and the engine publishes them.
-        ports: BTreeMap::new(),
+        // Absent where it has none.
+        ports: text(PORTS).map_or(Some(BTreeMap::new()), |ports| serde_json::from_str(ports).ok())?,
         value: text(VALUE).cloned(),
     })
 }
@@ -82,13 +86,15 @@ mod tests {
             spec: Arc::new(definition.check().unwrap()),
             index: 2,
             job: "-".into(),
-            ports: [].into(),
+            ports: [("web".to_owned(), 20_000)].into(),
             value: Some("eu".into()),
         };
         let (cell, installation) = (Cell::default(), Installation::new(Uuid::from_u128(1)));
         let environment = Environment::new(&cell, &WorkerId::new("w").unwrap(), installation);
         let mut labels = of(&cell, installation, &environment, &assignment);
-        assert_eq!(read(&labels), Some(assignment));
+        assert_eq!(read(&labels), Some(assignment.clone()));
+        labels.remove(PORTS);
+        assert_eq!(read(&labels), Some(Assignment { ports: [].into(), ..assignment }));
         labels.remove(FENCE);
         assert_eq!(read(&labels), None);
     }
