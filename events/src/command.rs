@@ -13,7 +13,7 @@ use crate::job::JobDefinition;
 use crate::outcome::{FieldError, Problem};
 use crate::quota::NamespaceLimit;
 use crate::report::Reports;
-use crate::spec::{TaskDefinition, TaskSpec, limit};
+use crate::spec::{Gang, TaskDefinition, TaskSpec, limit};
 use crate::worker::{Heartbeat, Register};
 
 /// A command, typed. Its tag is the verb that stands in the subject.
@@ -137,6 +137,10 @@ impl Submission {
                     fault
                 })),
             }
+        }
+        if wrong.is_empty() {
+            wrong = Gang::check_all(&self.tasks, single);
+            wrong.truncate(FAULTS_MAX);
         }
         if wrong.is_empty() { Ok(specs) } else { Err(Problem::invalid(wrong)) }
     }

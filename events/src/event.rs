@@ -306,6 +306,9 @@ pub struct TaskAssigned {
     /// The `seq` of the `task.assigned` that tells why, for the whole group of alike tasks placed with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why_seq: Option<u64>,
+    /// Whether the next event places another task of the same gang. These events are in the log together or not at all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
 }
 
 /// Data of `task.preempting`. The victims' own `task.stopping` follow it.

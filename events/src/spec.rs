@@ -4,6 +4,7 @@
 //! with its defaults spelled out. Two definitions say the same exactly when their specs are equal.
 
 mod check;
+mod gang;
 mod health;
 pub mod limit;
 mod placement;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::check::thousandths;
 pub use self::check::whole;
+pub use self::gang::Gang;
 pub use self::health::{Check, Health, HealthDefinition, HealthPort, HttpCheck, TcpCheck};
 pub(crate) use self::placement::check_devices;
 pub use self::placement::{
@@ -126,6 +128,9 @@ pub struct TaskDefinition {
     /// Whether tasks of lower priority are stopped to make room for it.
     #[serde(default, skip_serializing_if = "Preemption::is_default")]
     pub preemption: Preemption,
+    /// The gang it belongs to, whose tasks are placed all in one go or wait all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gang: Option<Gang>,
     /// Copies, each a task of its own with an id derived from the command's; 1 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
@@ -208,4 +213,7 @@ pub struct TaskSpec {
     /// Whether others make room for it.
     #[serde(default, skip_serializing_if = "Preemption::is_default")]
     pub preemption: Preemption,
+    /// The gang it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gang: Option<Gang>,
 }

@@ -30,6 +30,8 @@ mod layers;
 mod log_contract;
 #[path = "system/permissions.rs"]
 mod permissions;
+#[path = "system/placing.rs"]
+mod placing;
 #[path = "system/raw_input.rs"]
 mod raw_input;
 #[path = "system/reconnect.rs"]

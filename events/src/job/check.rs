@@ -165,6 +165,16 @@ impl JobDefinition {
             Some(array) => wrong.array(array)?,
         };
         let (max_parallel, on_failure) = (self.max_parallel, self.on_failure.unwrap_or_default());
+        if let Some(gang) = task.as_ref().and_then(|task| task.gang.as_ref()) {
+            let total = copies.total();
+            if gang.size != total {
+                let message = format!("must be {total}: all tasks of the batch are its gang");
+                wrong.add("task.gang.size", gang.size, &message);
+            }
+            if let Some(max) = max_parallel.filter(|max| *max < total) {
+                wrong.add("max_parallel", max, "must not be less than the gang, whose tasks start together");
+            }
+        }
         Some(Batch { task: task?, copies, max_parallel, on_failure })
     }
 }
@@ -235,6 +245,11 @@ impl Wrong {
                 namespace,
                 "cannot be given here: the job has a `namespace`",
             );
+        }
+        let is_copied = matches!(job.kind, JobKind::Batch | JobKind::Cron) && job.tasks.is_empty();
+        if let Some(gang) = task.gang.as_ref().filter(|_| !is_copied) {
+            let message = "is for the tasks of a batch, which start together; no others do";
+            self.add(format!("{path}.gang"), &gang.name, message);
         }
         let namespace = job.namespace.clone();
         let mut task = TaskDefinition { id: None, count: None, namespace, ..task.clone() };

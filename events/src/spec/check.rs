@@ -1,6 +1,6 @@
 //! From a definition to a spec: each field checked, units made canonical, defaults spelled out.
 
-use super::{GRACE_S_DEFAULT, Runtime, TaskDefinition, TaskSpec, check_devices, limit, placement};
+use super::{GRACE_S_DEFAULT, Gang, Runtime, TaskDefinition, TaskSpec, check_devices, limit, placement};
 use crate::id::Namespace;
 use crate::outcome::FieldError;
 use crate::resources::Resources;
@@ -15,6 +15,7 @@ impl TaskDefinition {
         let restart = self.restart.as_ref().and_then(|restart| restart.check(&mut wrong));
         let health = self.health.as_ref().and_then(|health| health.check(&self.ports, &mut wrong));
         wrong.0.extend(placement::ports(&self.ports, runtime));
+        wrong.0.extend(self.gang.as_ref().and_then(Gang::check));
         if !wrong.0.is_empty() {
             return Err(wrong.0);
         }
@@ -49,6 +50,7 @@ impl TaskDefinition {
             stop_signal: self.stop_signal,
             health,
             preemption: self.preemption,
+            gang: self.gang.clone(),
         })
     }
 

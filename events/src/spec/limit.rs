@@ -1,5 +1,7 @@
 //! Bounds on what a definition may say. A definition beyond one is refused by the field's name.
 
+/// The most tasks of a gang: their placement is one entry of the log.
+pub const GANG: u32 = 256;
 /// Most characters of a task's name.
 pub const NAME_CHARS: usize = 255;
 /// Most arguments of a command.

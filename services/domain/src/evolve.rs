@@ -310,6 +310,7 @@ impl Step<'_> {
             retry_at: None,
         };
         enqueue(self.state, e.task, &task);
+        self.state.gangs.note(e.task, &task);
         self.state.tasks.insert(e.task, task);
         job::moved(self.state, e.task, None, TaskState::Pending);
         Ok(())
@@ -355,6 +356,7 @@ impl Step<'_> {
         let (class, place) = (task.class(), (task.line_seq, e.task));
         self.state.groups.add(task, &e.worker);
         self.state.usage.add(&task.spec);
+        self.state.gangs.note(e.task, task);
         if let Some(worker) = self.state.workers.get_mut(&e.worker) {
             worker.tenants.add(&task.spec, false);
         }

@@ -13,6 +13,7 @@ use muster_events::spec::TaskSpec;
 use muster_events::time::Timestamp;
 
 use crate::claims::Tenants;
+use crate::gangs::GangId;
 use crate::state::{Attempt, Class, State, Task, TaskState, Worker};
 
 /// Something that must never be so, in words that name the task or worker and both sides of the contradiction.
@@ -37,6 +38,7 @@ pub fn check(state: &State) -> Vec<Violation> {
     check_fleet(state, &mut found);
     check_ports(state, &mut found);
     check_claims(state, &mut found);
+    check_gangs(state, &mut found);
     jobs::check(state, &mut found);
     found.0
 }
@@ -291,6 +293,37 @@ fn check_claims(state: &State, found: &mut Found) {
     found.unless(by_namespace.iter().eq(state.usage.all()), || {
         format!("namespaces are thought to use {:?}, but they use {by_namespace:?}", state.usage)
     });
+}
+
+/// A gang has no more tasks than its size, all of one priority; and none was placed before all were there.
+fn check_gangs(state: &State, found: &mut Found) {
+    let mut gangs: BTreeMap<GangId, (u32, BTreeMap<TaskId, &Task>)> = BTreeMap::new();
+    for (id, task) in state.tasks.iter().filter(|(_, task)| task.spec.gang.is_some()) {
+        let size = task.spec.gang.as_ref().map_or(0, |gang| gang.size);
+        if let Some(key) = GangId::of(&task.spec, task.job, task.run) {
+            gangs.entry(key).or_insert((size, BTreeMap::new())).1.insert(*id, task);
+        }
+    }
+    found.unless(gangs.keys().eq(state.gangs.iter().map(|(id, _)| id)), || {
+        format!("gangs are thought to be {:?}, but they are {:?}", state.gangs, gangs.keys())
+    });
+    for ((id, (size, tasks)), (_, known)) in gangs.iter().zip(state.gangs.iter()) {
+        let placed = tasks.values().any(|task| task.attempt.is_some());
+        let same = known.members.iter().eq(tasks.keys()) && (known.size, known.placed) == (*size, placed);
+        found.unless(same, || format!("gang {id:?} is thought to be {known:?}"));
+        let sound = tasks.len() <= *size as usize && (!placed || tasks.len() == *size as usize);
+        let priorities: BTreeSet<_> = tasks.values().map(|task| task.spec.priority).collect();
+        found.unless(sound && priorities.len() == 1, || format!("gang {id:?} of {size} has {tasks:?}"));
+    }
+}
+
+/// The gangs of which some tasks have been placed and others never; none between two commits.
+pub fn split_gangs(state: &State) -> Vec<GangId> {
+    let gangs = state.gangs.iter().filter(|(_, gang)| {
+        let placed = |id| state.tasks.get(id).is_some_and(|task| task.attempt.is_some());
+        gang.members.iter().any(placed) && !(gang.members.iter().all(placed))
+    });
+    gangs.map(|(id, _)| id.clone()).collect()
 }
 
 /// No two live tasks have the same port of the same host, and every task has those it asked for. Workers that came to

@@ -14,6 +14,7 @@ pub mod decide;
 pub mod evolve;
 pub mod fleet;
 pub mod fold;
+pub mod gangs;
 pub mod groups;
 pub mod invariants;
 pub mod jobs;

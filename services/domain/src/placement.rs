@@ -5,7 +5,8 @@
 //! **Order.** Higher priority first. Within one priority the task that has waited longest (smallest place in line)
 //! comes first, whatever its class, so no class is served before another for its shape. A class that no worker can
 //! take is set aside and the others go on: nothing is reserved for it, unless tasks of lower priority can make room. These
-//! are then told to stop, and what they leave is held for the task that waits for it ([`crate::claims`]).
+//! are then told to stop, and what they leave is held for the task that waits for it ([`crate::claims`]). A gang is
+//! placed when the first of its tasks has its turn: all of it or nothing ([`crate::gangs`]).
 //!
 //! **Choice.** Workers are filtered in a fixed order (the first filter that removes one counts): offline, draining,
 //! runtime, constraint, distinct, too small, and then what they lack at the moment: ports, cpu, memory, disk, slots,
@@ -18,6 +19,7 @@ mod candidates;
 mod division;
 mod explain;
 mod filter;
+mod gang;
 mod preempt;
 mod ranking;
 mod reason;
@@ -37,6 +39,7 @@ use muster_events::spec::{Constraint, Preemption, Runtime, Strategy, TaskSpec};
 
 use crate::claims::has_room;
 use crate::fleet::{Fleet, Slot};
+use crate::gangs::GangId;
 use crate::groups::Group;
 use crate::ports::PortBook;
 use crate::quota;
@@ -49,8 +52,8 @@ pub use reason::Cause;
 
 /// Places waiting tasks, and says of classes that cannot be placed why they wait where that is news.
 ///
-/// At most `limit` assignments and preemptions, beside at most one `task.waiting` for each class. Fewer than `limit` mean
-/// that there is nothing more to do until a worker or the queue changes; else apply the events and call again. The
+/// At most `limit` assignments and preemptions (a gang counts as one), beside at most one `task.waiting` for each class.
+/// Fewer events of both than `limit` mean that there is nothing more to do until a worker or the queue changes; else apply the events and call again. The
 /// events must be applied next, directly onto `state`: where one says where the reason stands (`why_seq`), it counts on
 /// their numbers.
 pub fn place(state: &State, limit: usize) -> Vec<Event> {
@@ -147,6 +150,9 @@ struct Round<'a> {
     /// Tasks for which the round has room made, and those that make it.
     claimed: BTreeSet<TaskId>,
     victims: BTreeSet<TaskId>,
+    /// Tasks that the round has placed with their gangs, and the gangs that it could not place.
+    ganged: BTreeSet<TaskId>,
+    failed: BTreeMap<&'a GangId, gang::Failed>,
     /// Workers with what tasks have taken for which room was held.
     since: BTreeMap<&'a WorkerId, Worker>,
     tenancies: Option<Tenancies>,
@@ -182,6 +188,8 @@ impl<'a> Round<'a> {
             ported: Vec::new(),
             claimed: BTreeSet::new(),
             victims: BTreeSet::new(),
+            ganged: BTreeSet::new(),
+            failed: BTreeMap::new(),
             since: BTreeMap::new(),
             tenancies: None,
             used: state.quotas.keys().map(|name| (name.clone(), state.usage.of(name))).collect(),
@@ -208,7 +216,7 @@ impl<'a> Round<'a> {
         {
             let queue = &mut queues[place];
             let holds = self.state.claims.contains_key(&task) || self.claimed.contains(&task);
-            if holds || self.one(queue, task) {
+            if holds || self.ganged.contains(&task) || self.one(queue, task) {
                 heads.extend(queue.rest.next().map(|&(seq, id)| (seq, id, place)));
             }
         }
@@ -216,6 +224,12 @@ impl<'a> Round<'a> {
 
     /// Places one task, or says why not. The answer is whether the next of its class is worth a try.
     fn one(&mut self, queue: &mut Queue<'a>, task: TaskId) -> bool {
+        let state = self.state;
+        if let Some(id) = &queue.class.gang
+            && let Some(gang) = state.gangs.get(id).filter(|gang| !gang.placed)
+        {
+            return self.gang(queue, id, gang, task);
+        }
         if !self.within_quota(queue.class) {
             self.over_quota(queue, task);
             return false;
@@ -224,13 +238,7 @@ impl<'a> Round<'a> {
             Some(candidates) => candidates,
             none => none.insert(self.candidates(queue.class)),
         };
-        let group = queue.class.group.as_ref().and_then(|group| self.groups.get(group));
-        let group = group.map_or(&[][..], Vec::as_slice);
-        candidates.catch_up(
-            &self.fleet,
-            News { changed: &self.changed, group, ported: &self.ported },
-            &self.ports,
-        );
+        self.catch_up(queue.class, candidates);
         let Some(best) = candidates.best(&self.fleet) else {
             if self.preempt(queue, task) {
                 return true;
@@ -238,11 +246,11 @@ impl<'a> Round<'a> {
             self.waiting(queue, task);
             return false;
         };
-        let number = self.state.tasks.get(&task).and_then(|t| t.attempt.as_ref()).map_or(1, |a| a.number + 1);
+        let number = self.number(task);
         let why = queue.why_seq.is_none().then(|| Arc::new(candidates.why(&self.fleet)));
         let ports = self.take(queue.class, best);
         let worker = self.fleet.row(best).id.clone();
-        let assigned = TaskAssigned { task, number, worker, ports, why, why_seq: queue.why_seq };
+        let assigned = TaskAssigned { task, number, worker, ports, why, why_seq: queue.why_seq, more: false };
         if queue.why_seq.is_none() {
             queue.why_seq = Some(self.state.next_seq + self.events.len() as u64);
         }
@@ -250,6 +258,19 @@ impl<'a> Round<'a> {
         self.placed += 1;
         self.events.push(Event::TaskAssigned(assigned));
         true
+    }
+
+    /// Which attempt of a task is next.
+    fn number(&self, task: TaskId) -> u32 {
+        self.state.tasks.get(&task).and_then(|t| t.attempt.as_ref()).map_or(1, |a| a.number + 1)
+    }
+
+    /// Tells the candidates of a class what the round has done meanwhile.
+    fn catch_up(&self, class: &Class, candidates: &mut Candidates<'a>) {
+        let group = class.group.as_ref().and_then(|group| self.groups.get(group));
+        let group = group.map_or(&[][..], Vec::as_slice);
+        let news = News { changed: &self.changed, group, ported: &self.ported };
+        candidates.catch_up(&self.fleet, news, &self.ports);
     }
 
     /// Tells victims to stop that have not been told: a leader may have died between two commits.
@@ -278,7 +299,7 @@ impl<'a> Round<'a> {
             there.lend(&task.spec.devices);
             let score = score(task.spec.strategy, &there.used, &there.info.capacity);
             let best = vec![Candidate { worker: claim.worker.clone(), score }];
-            let considered = u32::try_from(state.workers.len()).unwrap_or(u32::MAX);
+            let considered = self.workers();
             self.placed += 1;
             self.events.push(Event::TaskAssigned(TaskAssigned {
                 task: id,
@@ -287,6 +308,7 @@ impl<'a> Round<'a> {
                 ports: claim.ports.clone(),
                 why: Some(Arc::new(Why { considered, best, ..Why::default() })),
                 why_seq: None,
+                more: false,
             }));
         }
     }
@@ -363,11 +385,21 @@ impl<'a> Round<'a> {
     }
 
     fn candidates(&mut self, class: &'a Class) -> Candidates<'a> {
+        let fit = self.fit(class);
+        Candidates::new(class, fit, self.state, &self.fleet, &self.ports)
+    }
+
+    /// The workers that a class could ever run on.
+    fn fit(&mut self, class: &'a Class) -> Rc<Fit> {
         let (runtime, constraints) = (class.runtime, class.constraints.as_slice());
         let fleet = &self.fleet;
-        let fit =
-            self.fits.entry((runtime, constraints)).or_insert_with(|| Fit::new(fleet, runtime, constraints));
-        Candidates::new(class, Rc::clone(fit), self.state, fleet, &self.ports)
+        let fit = self.fits.entry((runtime, constraints));
+        Rc::clone(fit.or_insert_with(|| Fit::new(fleet, runtime, constraints)))
+    }
+
+    /// How many workers there are.
+    fn workers(&self) -> u32 {
+        u32::try_from(self.state.workers.len()).unwrap_or(u32::MAX)
     }
 
     /// Whether the quota of its namespace leaves room for a task of the class.
@@ -381,12 +413,18 @@ impl<'a> Round<'a> {
     }
 
     fn over_quota(&mut self, queue: &Queue<'a>, task: TaskId) {
-        let considered = u32::try_from(self.state.workers.len()).unwrap_or(u32::MAX);
+        let (reason, why) = self.lacks_quota(queue.class);
+        self.say(queue, task, reason, why);
+    }
+
+    /// Why a class waits whose namespace has used up its quota.
+    fn lacks_quota(&self, class: &Class) -> (String, Why) {
+        let considered = self.workers();
         let filtered = [(Filter::Quota, considered)].into();
-        let namespace = queue.class.namespace.clone().unwrap_or_default();
+        let namespace = class.namespace.clone().unwrap_or_default();
         let quota = self.state.quotas.get(&namespace).copied().unwrap_or_default();
-        let reason = reason::over_quota(queue.class, &namespace, &quota);
-        self.say(queue, task, reason, Why { considered, filtered, ..Why::default() });
+        let reason = reason::over_quota(class, &namespace, &quota);
+        (reason, Why { considered, filtered, ..Why::default() })
     }
 
     /// Says why a class waits, if that is not what was said last.

@@ -44,6 +44,7 @@ impl Ports {
 }
 
 /// The ports as a round of placement sees them: with what it has allotted itself.
+#[derive(Clone)]
 pub(crate) struct PortBook<'a> {
     before: &'a Ports,
     now: BTreeMap<Box<str>, BTreeSet<u16>>,

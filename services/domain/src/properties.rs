@@ -75,6 +75,7 @@ struct Shape {
     zone: Option<bool>,
     spread: bool,
     restart: Option<Again>,
+    gang: bool,
 }
 
 /// A restart policy.
@@ -126,14 +127,15 @@ fn job_step() -> impl Strategy<Value = Step> {
 fn shape() -> impl Strategy<Value = Shape> {
     let zone = proptest::option::weighted(0.2, any::<bool>());
     let restart = proptest::option::weighted(0.6, again());
-    (0..30_u8, 0..4_u64, -1..=1, zone, any::<bool>(), restart).prop_map(
-        |(tenths, gib, priority, zone, spread, restart)| Shape {
+    (0..30_u8, 0..4_u64, -1..=1, zone, any::<bool>(), restart, any::<bool>()).prop_map(
+        |(tenths, gib, priority, zone, spread, restart, gang)| Shape {
             tenths,
             gib,
             priority,
             zone,
             spread,
             restart,
+            gang,
         },
     )
 }

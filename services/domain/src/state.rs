@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use self::job::Jobs;
 use crate::claims::{self, Claim, Held, Tenants};
 use crate::fleet::Fleet;
+use crate::gangs::{GangId, Gangs};
 use crate::groups::{Group, Groups};
 use crate::ports::Ports;
 use crate::quota::Usage;
@@ -78,6 +79,9 @@ pub struct State {
     /// What namespaces use. Derived like the queue.
     #[serde(skip)]
     pub usage: Usage,
+    /// Which tasks form gangs. Derived like the queue.
+    #[serde(skip)]
+    pub gangs: Gangs,
 }
 
 impl Default for State {
@@ -101,6 +105,7 @@ impl Default for State {
             groups: Groups::default(),
             ports: Ports::default(),
             usage: Usage::default(),
+            gangs: Gangs::default(),
         }
     }
 }
@@ -172,7 +177,7 @@ impl Task {
 
     /// Its class.
     pub fn class(&self) -> Class {
-        Class::of(&self.spec, self.job)
+        Class::of(&self.spec, self.job, self.run)
     }
 
     /// Whether it waits to be placed, and not only for its next try to be due.
@@ -311,11 +316,14 @@ pub struct Class {
     /// With which tasks they are counted, where they are spread or kept apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Group>,
+    /// With which tasks they are placed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gang: Option<GangId>,
 }
 
 impl Class {
-    /// The class of tasks with this spec and job.
-    pub fn of(spec: &TaskSpec, job: Option<JobId>) -> Self {
+    /// The class of tasks with this spec, of this job and run.
+    pub fn of(spec: &TaskSpec, job: Option<JobId>, run: u32) -> Self {
         Self {
             priority: Reverse(spec.priority),
             resources: spec.resources,
@@ -329,6 +337,7 @@ impl Class {
             affinities: spec.affinities.clone(),
             spread: spec.spread.clone(),
             group: Group::of(spec, job),
+            gang: GangId::of(spec, job, run),
         }
     }
 }
@@ -460,6 +469,7 @@ impl State {
         self.fleet = Fleet::of(self.workers.iter());
         self.workers.values_mut().for_each(|w| w.tenants = Tenants::default());
         (self.groups, self.ports, self.usage) = (Groups::default(), Ports::default(), Usage::default());
+        self.gangs = Gangs::default();
         self.jobs.rebuild();
         let mut specs: BTreeSet<Arc<TaskSpec>> = self.jobs.task_specs().cloned().collect();
         for (id, task) in &mut self.tasks {
@@ -467,6 +477,7 @@ impl State {
                 Some(known) => task.spec = Arc::clone(known),
                 None => drop(specs.insert(Arc::clone(&task.spec))),
             }
+            self.gangs.note(*id, task);
             if let Some(retry_at) = task.retry_at {
                 self.delayed.insert((retry_at, *id));
             } else if task.state == TaskState::Pending {

@@ -107,22 +107,27 @@ impl Piece {
     }
 }
 
-/// What one cause led to, as entries that each fit a commit. Only the last is not `partial`.
+/// What one cause led to, as entries that each fit a commit. Only the last is not `partial`. What places a gang stays
+/// in one entry: a manager that dies between two commits splits none.
 pub(crate) fn split(cause: Cause, events: Vec<Event>) -> Result<Vec<Piece>, codec::CodecError> {
     if events.len() <= 1 {
         return Ok(vec![Piece::of(Entry { cause, events })?]);
     }
     let mut entries: Vec<Entry> = Vec::new();
     let mut bytes = 0;
-    for event in events {
-        let size = codec::size(&event)?;
+    let mut events = events.into_iter();
+    loop {
+        let (together, size) = next_together(&mut events)?;
+        if together.is_empty() {
+            break;
+        }
         match entries.last_mut() {
             Some(entry) if bytes + size <= COMMIT_BYTES_MAX * 3 / 4 => {
-                entry.events.push(event);
+                entry.events.extend(together);
                 bytes += size;
             }
             _ => {
-                entries.push(Entry { cause: cause.clone(), events: vec![event] });
+                entries.push(Entry { cause: cause.clone(), events: together });
                 bytes = size;
             }
         }
@@ -134,4 +139,57 @@ pub(crate) fn split(cause: Cause, events: Vec<Event>) -> Result<Vec<Piece>, code
         }
     }
     entries.into_iter().map(Piece::of).collect()
+}
+
+/// The next events that belong together, with their size; none at the end.
+fn next_together(events: &mut impl Iterator<Item = Event>) -> Result<(Vec<Event>, usize), codec::CodecError> {
+    let (mut together, mut bytes) = (Vec::new(), 0);
+    for event in events {
+        bytes += codec::size(&event)?;
+        let more = matches!(&event, Event::TaskAssigned(e) if e.more);
+        together.push(event);
+        if !more {
+            break;
+        }
+    }
+    Ok((together, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_events::event::TaskAssigned;
+    use muster_events::id::{Actor, TaskId, WorkerId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn what_places_a_gang_stays_in_one_entry() {
+        let assigned = |n: u128, more| {
+            let (task, worker) = (TaskId::new(Uuid::from_u128(n)), WorkerId::new("w1").unwrap());
+            let ports = [].into();
+            Event::TaskAssigned(TaskAssigned {
+                task,
+                number: 1,
+                worker,
+                ports,
+                why: None,
+                why_seq: None,
+                more,
+            })
+        };
+        // Gangs of 256, and one task alone before them so that no boundary of bytes is one of theirs by chance.
+        let gangs = (0..100 * 256).map(|n| assigned(n + 1, n % 256 != 255));
+        let events: Vec<_> = [assigned(0, false)].into_iter().chain(gangs).collect();
+        let cause = Cause { command: None, actor: Actor::new("scheduler").unwrap(), trace: None };
+        let pieces = split(cause, events.clone()).unwrap();
+        assert!(pieces.len() > 2, "{}", pieces.len());
+        for piece in &pieces {
+            assert!(piece.encoded.len() <= COMMIT_BYTES_MAX, "{}", piece.encoded.len());
+            let last = piece.entry.events.last();
+            assert!(matches!(last, Some(Event::TaskAssigned(e)) if !e.more), "{last:?}");
+        }
+        let all: Vec<_> = pieces.into_iter().flat_map(|piece| piece.entry.events).collect();
+        assert_eq!(all, events);
+    }
 }

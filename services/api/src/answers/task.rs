@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use muster_domain::state::{State, Task, TaskState};
 use muster_events::id::{JobId, Namespace, TaskId, WorkerId};
 use muster_events::spec::{
-    Affinity, Constraint, HealthDefinition, Limits, PortAsk, Preemption, RestartDefinition, Runtime, Spread,
-    StopSignal, Strategy, TaskSpec, whole,
+    Affinity, Constraint, Gang, HealthDefinition, Limits, PortAsk, Preemption, RestartDefinition, Runtime,
+    Spread, StopSignal, Strategy, TaskSpec, whole,
 };
 use muster_events::time::Timestamp;
 use schemars::JsonSchema;
@@ -106,6 +106,9 @@ pub(crate) struct TaskAnswer<'a> {
     health: Option<HealthDefinition>,
     /// Whether tasks of lower priority are stopped to make room for it.
     preemption: Preemption,
+    /// The gang it belongs to, whose tasks are placed all in one go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gang: Option<&'a Gang>,
     /// `pending`, `scheduled`, `running`, `completed`, `failed`, `cancelled`.
     #[schemars(with = "String")]
     state: TaskState,
@@ -202,6 +205,7 @@ impl<'a> TaskAnswer<'a> {
             stop_signal: spec.stop_signal,
             health: spec.health.as_ref().map(HealthDefinition::from),
             preemption: spec.preemption,
+            gang: spec.gang.as_ref(),
             state: task.state,
             worker_id: shown_worker(task),
             attempt: newest.map(|a| a.number),

@@ -9,6 +9,7 @@ use muster_events::id::{CommandId, JobId, TaskId};
 use muster_events::outcome::{FieldError, Problem};
 use muster_events::spec::{TaskDefinition, TaskSpec};
 
+use crate::gangs::GangId;
 use crate::state::State;
 
 /// A task that is there already with the same content is passed over, so a repeated submit adds what is missing.
@@ -33,6 +34,7 @@ pub(super) fn decide(
         // A single task cannot collide with itself; spare it the set.
         ids: (total > 1).then(BTreeSet::new),
         spec: None,
+        strangers: BTreeSet::new(),
         events: Vec::with_capacity(usize::try_from(total).unwrap_or(0)),
     };
     let mut running = 0;
@@ -44,6 +46,7 @@ pub(super) fn decide(
             running += 1;
         }
     }
+    batch.check_gangs()?;
     Ok(batch.events)
 }
 
@@ -54,6 +57,8 @@ struct Batch<'a> {
     ids: Option<BTreeSet<TaskId>>,
     /// The spec of the definition at hand, and the first task of this command whose event carries it.
     spec: Option<(Arc<TaskSpec>, Option<TaskId>)>,
+    /// Gangs of which a task is there already, in another job.
+    strangers: BTreeSet<String>,
     events: Vec<Event>,
 }
 
@@ -78,6 +83,9 @@ impl Batch<'_> {
         if let Some(known) = self.state.tasks.get(&id) {
             let same_job = self.named_job.is_none() || known.job == self.named_job;
             if same_job && *known.spec == **spec {
+                if known.job != self.job {
+                    self.strangers.extend(spec.gang.iter().map(|gang| gang.name.clone()));
+                }
                 return Ok(());
             }
             return Err(conflict(id, def, same_job));
@@ -98,6 +106,31 @@ impl Batch<'_> {
     }
 }
 
+impl Batch<'_> {
+    /// A gang is what one submission makes it: no task joins one that is there.
+    fn check_gangs(&self) -> Result<(), Problem> {
+        let new = self.events.iter().filter_map(|event| match event {
+            Event::TaskSubmitted(TaskSubmitted { spec: Some(spec), .. }) => spec.gang.as_ref(),
+            _ => None,
+        });
+        for gang in new {
+            let known = self
+                .job
+                .and_then(|job| self.state.gangs.get(&GangId { job, run: 0, name: gang.name.clone() }));
+            let others = known.is_some_and(|known| {
+                known.members.iter().any(|id| self.ids.as_ref().is_none_or(|ids| !ids.contains(id)))
+            });
+            if others || self.strangers.contains(&gang.name) {
+                return Err(Problem::conflict(format!(
+                    "the job has a gang `{}` already, and a gang takes no more tasks; give this one another name",
+                    gang.name
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
 fn conflict(id: TaskId, definition: &TaskDefinition, same_job: bool) -> Problem {
     let what = if same_job { "with other content" } else { "in another job" };
     Problem::conflict(format!(
@@ -113,7 +146,7 @@ mod tests {
     use muster_events::command::{Command, Submission};
     use muster_events::event::{Event, TaskSubmitted};
     use muster_events::id::{JobId, TaskId};
-    use muster_events::spec::TaskDefinition;
+    use muster_events::spec::{Gang, TaskDefinition};
 
     use crate::testing::{batch, cancel, definition, given, id, job_id, job_submit, submit, submit_all};
 
@@ -137,6 +170,21 @@ mod tests {
         let world = given([]);
         let made = TaskId::derived(&world.command_id(), 0);
         world.when(submit_all([def.clone()])).then([first(made, None, &def)]);
+    }
+
+    #[test]
+    fn a_gang_takes_no_more_tasks() {
+        let gang = |name: &str| TaskDefinition {
+            count: Some(2),
+            id: None,
+            gang: Some(Gang { name: name.into(), size: 2 }),
+            ..definition("a")
+        };
+        let job = Some(job_id("j"));
+        let submission = |name| Command::TaskSubmit(Submission { job, tasks: vec![gang(name)] });
+        let world = given([submission("x")]);
+        world.clone().when(submission("x")).refused(409, "has a gang `x` already");
+        world.and(submission("y"));
     }
 
     #[test]

@@ -24,7 +24,15 @@ fn illegal(world: &World, e: &Event, words: &str) {
 
 fn assigned(task: &str, worker: &str, number: u32) -> Event {
     let (task, worker) = (id(task), worker_id(worker));
-    Event::TaskAssigned(TaskAssigned { task, number, worker, ports: [].into(), why: None, why_seq: None })
+    Event::TaskAssigned(TaskAssigned {
+        task,
+        number,
+        worker,
+        ports: [].into(),
+        why: None,
+        why_seq: None,
+        more: false,
+    })
 }
 
 fn started(attempt: AttemptRef) -> Event {

@@ -90,6 +90,15 @@ fn cause(state: &State, id: TaskId, class: &Class, why: &Why) -> (Cause, String)
         );
         return (Cause::MakingRoom, text);
     }
+    if let Some(gang) = class.gang.as_ref().and_then(|id| state.gangs.get(id)).filter(|gang| !gang.placed) {
+        // It is said once for the gang, of whichever of its tasks came first.
+        let said = state.blocked.iter().find(|(blocked, _)| blocked.gang == class.gang);
+        let text = said.map_or_else(
+            || format!("gang of {}: is about to be placed", gang.size),
+            |(_, blocked)| blocked.reason.to_string(),
+        );
+        return (Cause::Gang, text);
+    }
     let namespace = class.namespace.clone().unwrap_or_default();
     if let Some(limits) = state.quotas.get(&namespace)
         && !quota::allows(limits, &state.usage.of(&namespace), &class.resources)

@@ -1,18 +1,21 @@
 //! Placement in the plainest way: each worker looked at anew for each task, and each task for each count. What the
 //! index and the remembered candidates come to must be the same.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_events::event::{Event, Filter, StopCause, TaskPreempting};
+use muster_events::event::{Event, Filter, StopCause, TaskAssigned, TaskPreempting, TaskWaiting};
 use muster_events::id::{TaskId, WorkerId};
 use muster_events::resources::Resources;
 use muster_events::spec::Preemption;
 use muster_events::time::Timestamp;
 
+use super::attributes::Test;
 use super::verdict::Judge;
 use crate::claims::has_room;
 use crate::evolve;
-use crate::state::{Class, State, Task, Worker};
+use crate::ports::PortBook;
+use crate::state::{Class, State, Task, Worker, WorkerStatus};
 
 /// The worker that a task of the class goes to, and how many workers each filter removes.
 fn looked_at(state: &State, class: &Class) -> (Option<WorkerId>, BTreeMap<Filter, u32>) {
@@ -103,7 +106,7 @@ fn could_preempt(state: &State, class: &Class) -> bool {
     if class.devices.is_empty() && able.iter().any(|(_, w)| soon(w)) {
         return false;
     }
-    let lower = |_: TaskId, t: &Task| t.spec.priority < class.priority.0;
+    let lower = |_: TaskId, t: &Task| t.spec.priority < class.priority.0 && t.spec.gang.is_none();
     let some = |w: &Worker| {
         w.tasks
             .iter()
@@ -123,13 +126,62 @@ fn check_preempting(state: &State, e: &TaskPreempting) {
     let victims: BTreeSet<_> = e.victims.iter().map(|v| v.task).collect();
     for victim in &e.victims {
         let task = &state.tasks[&victim.task];
-        assert!(task.spec.priority < class.priority.0, "{e:?}");
+        assert!(task.spec.priority < class.priority.0 && task.spec.gang.is_none(), "{e:?}");
         assert_eq!(task.attempt_ref(victim.task), Some(*victim));
         assert!(task.live_attempt().is_some_and(|a| a.worker == e.worker && a.stop.is_none()), "{e:?}");
         let others = |id: TaskId, _: &Task| victims.contains(&id) && id != victim.task;
         assert!(!future(state, &class, worker, &others), "{victim:?} need not stop: {e:?}");
     }
     assert!(future(state, &class, worker, &|id, _| victims.contains(&id)), "{e:?}");
+}
+
+/// Whether a task waits for all of its gang.
+fn is_ganged(state: &State, task: TaskId) -> bool {
+    let gang = state.tasks[&task].class().gang;
+    gang.is_some_and(|id| !state.gangs.get(&id).unwrap().placed)
+}
+
+/// The gang is not whole, or one of its tasks finds no place after the others have taken theirs: first those that the
+/// fewest workers suit, then those that need most.
+fn check_gang_waits(state: &State, e: &TaskWaiting, at: Timestamp) {
+    let id = state.tasks[&e.task].class().gang.unwrap();
+    let gang = state.gangs.get(&id).unwrap();
+    assert_eq!(gang.members.len(), gang.size as usize, "{e:?}");
+    if let Some(gone) = gang.members.iter().find(|id| state.tasks[id].state.is_final()) {
+        assert!(e.reason.contains(&gone.to_string()), "{e:?}");
+        return;
+    }
+    let mut members: Vec<_> = gang.members.iter().map(|id| (*id, state.tasks[id].class())).collect();
+    members.sort_by_key(|(id, class)| {
+        let suited = state.workers.iter().filter(|(id, w)| {
+            w.status() == WorkerStatus::Active
+                && w.info.runtimes.contains(&class.runtime)
+                && class.constraints.iter().all(|c| Test::of(c).on_worker(id, &w.info))
+        });
+        let devices: u64 = class.devices.values().sum();
+        let need = (Reverse(devices), Reverse(class.resources.memory), Reverse(class.resources.cpu_milli));
+        (suited.count(), need, class.clone(), state.tasks[id].line_seq)
+    });
+    let (mut tried, mut placed, mut lacking) = (state.clone(), 0, BTreeSet::new());
+    for (task, class) in members {
+        match best(&tried, &class).filter(|_| !lacking.contains(&class) && within_quota(&tried, &class)) {
+            Some(worker) => {
+                let row = &tried.workers[&worker].info;
+                let book = PortBook::new(&tried.ports);
+                let ports = book.offer(&row.hostname, row.ports, &class.ports, tried.next_seq).unwrap();
+                let assigned =
+                    TaskAssigned { task, number: 1, worker, ports, why: None, why_seq: None, more: false };
+                evolve::event(&mut tried, &Event::TaskAssigned(assigned), at).unwrap();
+                placed += 1;
+            }
+            None => drop(lacking.insert(class)),
+        }
+    }
+    let size = gang.size;
+    assert!(placed < size, "{e:?}");
+    let counted = [format!("only {placed} can"), "not all can".to_owned(), "none can".to_owned()];
+    let said = counted.iter().position(|words| e.reason.contains(words));
+    assert!(said.is_some_and(|n| n != 2 || placed == 0), "{placed}: {e:?}");
 }
 
 /// Applies what placement said, and checks each choice on the way.
@@ -150,6 +202,7 @@ pub(crate) fn check(state: &State, events: &[Event], at: Timestamp) -> State {
                     assert_eq!(filtered, why.filtered, "{e:?}");
                 }
             }
+            Event::TaskWaiting(e) if is_ganged(&state, e.task) => check_gang_waits(&state, e, at),
             Event::TaskWaiting(e) => {
                 let class = state.tasks[&e.task].class();
                 if e.why.filtered.contains_key(&Filter::Quota) {

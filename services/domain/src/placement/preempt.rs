@@ -86,6 +86,13 @@ impl Tenancies {
         add_devices(&mut row.devices, &class.devices, -1);
     }
 
+    /// The round has not taken it after all.
+    pub(super) fn give_back(&mut self, slot: Slot, class: &Class) {
+        let row = &mut self.rows[slot.block as usize][slot.row as usize];
+        add(&mut row.room, &parts(&class.resources), 1);
+        add_devices(&mut row.devices, &class.devices, 1);
+    }
+
     /// The victims of a plan leave.
     pub(super) fn leave(&mut self, plan: &Plan) {
         let row = &mut self.rows[plan.slot.block as usize][plan.slot.row as usize];

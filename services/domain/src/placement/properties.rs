@@ -6,7 +6,7 @@ use muster_events::id::Namespace;
 use muster_events::quota::{NamespaceLimit, Quota};
 use muster_events::resources::Resources;
 use muster_events::spec::{
-    Affinity, Constraint, Operator, PortAsk, PortRange, Spread, Strategy as How, TaskDefinition, Value,
+    Affinity, Constraint, Gang, Operator, PortAsk, PortRange, Spread, Strategy as How, TaskDefinition, Value,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -116,8 +116,21 @@ fn kind() -> impl Strategy<Value = TaskDefinition> {
 /// What is submitted together is a job: tasks of a few kinds, in any order.
 fn jobs() -> impl Strategy<Value = Vec<Vec<TaskDefinition>>> {
     let kinds = proptest::collection::vec(kind(), 1..5);
-    let job = (kinds, proptest::collection::vec(any::<proptest::sample::Index>(), 1..80))
-        .prop_map(|(kinds, order)| order.iter().map(|n| n.get(&kinds).clone()).collect());
+    let gang = proptest::option::weighted(0.4, 2..12_usize);
+    let job = (kinds, proptest::collection::vec(any::<proptest::sample::Index>(), 1..80), gang).prop_map(
+        |(kinds, order, gang)| {
+            let mut tasks: Vec<_> = order.iter().map(|n| n.get(&kinds).clone()).collect();
+            // The first few are a gang, and a gang has one priority.
+            if let Some(size) = gang.map(|size| size.min(tasks.len())).filter(|size| *size > 1) {
+                let priority = tasks[0].priority;
+                let gang = Gang { name: "g".into(), size: u32::try_from(size).unwrap() };
+                for task in &mut tasks[..size] {
+                    (task.gang, task.priority) = (Some(gang.clone()), priority);
+                }
+            }
+            tasks
+        },
+    );
     proptest::collection::vec(job, 1..4)
 }
 
@@ -131,12 +144,14 @@ fn settle(mut world: World, limit: usize) -> World {
         let events = place(&world.state, limit);
         assert_eq!(events, place(&world.state, limit));
         world.state = oracle::check(&world.state, &events, world.now);
+        assert_eq!(invariants::split_gangs(&world.state), []);
         let counts = |e: &&Event| matches!(e, Event::TaskAssigned(_) | Event::TaskPreempting(_));
         if events.iter().filter(counts).count() < limit {
             break;
         }
     }
     assert_eq!(invariants::check(&world.state), []);
+    assert_eq!(invariants::split_gangs(&world.state), []);
     world
 }
 

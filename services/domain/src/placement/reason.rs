@@ -36,6 +36,8 @@ pub enum Cause {
     MakingRoom,
     /// The quota of its namespace leaves no room.
     Quota,
+    /// Not all of its gang can be placed, or not all are there.
+    Gang,
     /// It failed, and its next try is not due.
     Backoff,
     /// A step of its pipeline that it needs has not completed.
@@ -48,7 +50,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NoWorkers,
         Self::Runtime,
         Self::Constraint,
@@ -58,6 +60,7 @@ impl Cause {
         Self::Room,
         Self::MakingRoom,
         Self::Quota,
+        Self::Gang,
         Self::Backoff,
         Self::Dependency,
         Self::MaxParallel,
@@ -76,6 +79,7 @@ impl Cause {
             Self::Room => "room",
             Self::MakingRoom => "making_room",
             Self::Quota => "quota",
+            Self::Gang => "gang",
             Self::Backoff => "backoff",
             Self::Dependency => "dependency",
             Self::MaxParallel => "max_parallel",

@@ -303,5 +303,6 @@ fn nothing_waits_nothing_happens() {
 
 mod asks;
 mod devices;
+mod gangs;
 mod preempt;
 mod quotas;

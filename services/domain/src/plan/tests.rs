@@ -129,3 +129,24 @@ fn what_would_be_refused_is_refused() {
     wrong.task = None;
     assert_eq!(plan(&world.state, &wrong, world.now).unwrap_err().code, 400);
 }
+
+#[test]
+fn a_batch_that_is_a_gang_starts_whole_or_not_at_all_in_every_run() {
+    let mut job = batch("b", 3);
+    let task = job.task.as_mut().unwrap();
+    task.gang = Some(muster_events::spec::Gang { name: "g".into(), size: 3 });
+    let world =
+        given([register("w1"), submit_all([TaskDefinition { cpu: 2.0, ..definition("other") }])]).placed();
+    let held_up = planned(&world, &job);
+    assert_eq!(outcome(&held_up), (vec![], vec![(3, "gang")]));
+    let world = given([register("w1"), job_submit(job.clone())]).reconciled().placed();
+    assert_eq!(world.tasks_of("b").filter(|(_, t)| t.live_attempt().is_some()).count(), 3);
+    // The next run has a gang of its own.
+    let world = world.all_end("b", 0).reconciled().and(crate::testing::job_start("b")).reconciled();
+    let fresh: Vec<_> = world.tasks_of("b").filter(|(_, t)| t.run == 2).map(|(_, t)| t.class()).collect();
+    assert_eq!(fresh.len(), 3);
+    let gang = world.state.gangs.get(fresh[0].gang.as_ref().unwrap()).unwrap();
+    assert_eq!((gang.members.len(), gang.placed), (3, false));
+    job.count = Some(4);
+    assert_eq!(plan(&world.state, &job, world.now).unwrap_err().code, 400, "the gang is the whole batch");
+}

@@ -15,7 +15,7 @@ use muster_events::id::{Actor, AttemptRef, CommandId, NodeName, TaskId, WorkerId
 use muster_events::order::Order;
 use muster_events::report::{Ending, Report, Reports, What};
 use muster_events::spec::{
-    BackoffDefinition, Constraint, Operator, RestartDefinition, RestartPolicy, Strategy, TaskDefinition,
+    BackoffDefinition, Constraint, Gang, Operator, RestartDefinition, RestartPolicy, Strategy, TaskDefinition,
 };
 use muster_events::time::Timestamp;
 use muster_events::worker::Register;
@@ -107,6 +107,8 @@ impl Sim {
     /// Ids 0 to 5 are given with the task, so they may repeat, with the same or other content; above, they are made.
     pub(super) fn submit(&mut self, given: u8, count: u32, shape: &Shape) {
         let own = given < 6;
+        // One that the workers can hold together, once they have nothing else to do.
+        let gang = shape.gang && !own && (2..4).contains(&count) && shape.tenths <= 10 && shape.gib <= 1;
         let zone = shape.zone.map(|which| Constraint {
             attribute: "zone".into(),
             operator: if shape.spread { Operator::Equal } else { Operator::NotEqual },
@@ -123,6 +125,7 @@ impl Sim {
             strategy: if shape.spread { Strategy::Spread } else { Strategy::BestFit },
             restart: shape.restart.as_ref().map(restart),
             count: (!own).then_some(count),
+            gang: gang.then(|| Gang { name: "g".into(), size: count }),
             ..TaskDefinition::default()
         };
         self.command("alice", &Command::TaskSubmit(Submission { job: None, tasks: vec![task] }));
@@ -278,11 +281,16 @@ impl Sim {
 
     pub(super) fn place(&mut self, limit: usize) {
         let events = placement::place(&self.state, limit);
-        let counts = |e: &&Event| matches!(e, Event::TaskAssigned(_) | Event::TaskPreempting(_));
+        // A gang counts as one: its last event alone does.
+        let counts = |e: &&Event| match e {
+            Event::TaskAssigned(e) => !e.more,
+            event => matches!(event, Event::TaskPreempting(_)),
+        };
         assert!(events.iter().filter(counts).count() <= limit);
         assert_eq!(bytes(&events), bytes(&placement::place(&self.state, limit)));
         placement::oracle::check(&self.state, &events, self.now);
         self.commit(Cause { command: None, actor: Actor::new(SCHEDULER).unwrap(), trace: None }, events);
+        assert_eq!(invariants::split_gangs(&self.state), []);
     }
 
     /// Derives the orders of the group and checks that they tell all that the workers must know.
@@ -329,6 +337,13 @@ impl Sim {
             self.register(worker, true, false, 0, 4, None, None);
         }
         (0..7).for_each(|job| self.job_stop(job));
+        // What was cancelled before its gang was placed keeps the others from starting.
+        let gangs = self.state.gangs.iter().filter(|(_, gang)| !gang.placed);
+        let members = gangs.flat_map(|(_, gang)| gang.members.iter().copied());
+        let gone: Vec<_> = members.filter(|id| self.state.tasks[id].state.is_final()).collect();
+        for task_id in gone {
+            self.command("alice", &Command::TaskStart(TaskStart { task_id }));
+        }
         for _ in 0..100 {
             // Time for those that wait for theirs; the workers are heard meanwhile.
             (0..4).for_each(|worker| self.beat(worker));

@@ -306,6 +306,7 @@ fn illegal_moves_are_refused() {
         worker: worker_id("w1"),
         why: None,
         why_seq: None,
+        more: false,
         ports: Default::default(),
     };
     illegal(&world, &Event::TaskAssigned(assigned), "waits for its time");

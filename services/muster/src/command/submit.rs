@@ -111,6 +111,9 @@ struct TaskArgs {
     /// Wait rather than have tasks of lower priority stopped to make room
     #[arg(long)]
     no_preempt: bool,
+    /// Start all the copies at one time or none: they wait until there is room for the last of them
+    #[arg(long, requires = "count")]
+    gang: bool,
     /// The namespace whose quota it counts for [default: default]
     #[arg(long, value_name = "NAME")]
     namespace: Option<muster_events::id::Namespace>,

@@ -141,3 +141,15 @@ fn what_does_not_wait_says_where_it_is_or_how_it_ended() {
     assert!(explain(&ended.state, id("t"), 10).unwrap().text.starts_with("cancelled"));
     assert_eq!(explain(&ended.state, id("nobody"), 10), None);
 }
+
+#[test]
+fn a_gang_that_finds_no_room_for_all_says_for_how_many() {
+    let gang = Some(muster_events::spec::Gang { name: "g".into(), size: 2 });
+    let member = |name: &str| TaskDefinition { cpu: 3.0, gang: gang.clone(), ..definition(name) };
+    let world = given([sized("w", 4, 16), submit_all([member("a"), member("b")])]).placed();
+    for name in ["a", "b"] {
+        let (cause, text) = cause_of(&world, name);
+        assert_eq!(cause, "gang");
+        assert!(text.starts_with("gang of 2: only 1 can be placed now"), "{text}");
+    }
+}

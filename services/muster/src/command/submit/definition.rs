@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use muster_events::spec::{Limits, Preemption, Runtime, TaskDefinition};
+use muster_events::spec::{Gang, Limits, Preemption, Runtime, TaskDefinition};
 
 use super::Args;
 use crate::exit::Failure;
@@ -18,6 +18,7 @@ pub(super) fn of(args: Args) -> Result<TaskDefinition, Failure> {
         ));
     }
     let name = options.name.unwrap_or_else(|| default_name(args.command.first(), options.image.as_ref()));
+    let gang = options.gang.then(|| Gang { name: name.clone(), size: options.count.unwrap_or(1) });
     Ok(TaskDefinition {
         id: options.id,
         name,
@@ -48,6 +49,7 @@ pub(super) fn of(args: Args) -> Result<TaskDefinition, Failure> {
         start_timeout_s: options.failing.start_timeout_s(),
         stop_signal: options.failing.stop_signal(),
         health: options.failing.health(),
+        gang,
         count: options.count,
         needs: Vec::new(),
     })
