@@ -88,6 +88,9 @@ pub enum Event {
     /// A worker is forgotten.
     #[serde(rename = "worker.unregistered")]
     WorkerUnregistered(WorkerGone),
+    /// An HTTP worker executes more, or less, than before of what muster did not give it.
+    #[serde(rename = "worker.occupied")]
+    WorkerOccupied(WorkerOccupied),
 }
 
 /// Data of `leader.elected`.
@@ -160,6 +163,8 @@ pub enum Filter {
     Disk,
     /// No slot free.
     Slots,
+    /// It is an HTTP worker, and no active worker is there to call it.
+    Carrier,
 }
 
 impl Filter {
@@ -175,6 +180,7 @@ impl Filter {
             Self::Memory => "memory",
             Self::Disk => "disk",
             Self::Slots => "slots",
+            Self::Carrier => "carrier",
         }
     }
 }
@@ -223,6 +229,9 @@ pub struct TaskAssigned {
     pub number: u32,
     /// Where.
     pub worker: WorkerId,
+    /// Which worker calls it and reports, where it is an HTTP worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carrier: Option<WorkerId>,
     /// Why there; absent when `why_seq` says where it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<Arc<Why>>,
@@ -285,6 +294,9 @@ pub struct TaskEnded {
     pub at: Timestamp,
     /// How.
     pub ending: Ending,
+    /// What it hands on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
 }
 
 /// Data of `task.retrying`.
@@ -332,6 +344,9 @@ pub struct TaskRescheduled {
     pub attempt: AttemptRef,
     /// Where it was: by the end of the same commit the task may be somewhere else.
     pub worker: WorkerId,
+    /// Which worker called it, where that was an HTTP worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carrier: Option<WorkerId>,
     /// Why.
     pub reason: String,
 }
@@ -366,7 +381,7 @@ pub struct WorkerRegistered {
     /// Which data folder.
     pub installation: Installation,
     /// What it is.
-    pub info: WorkerInfo,
+    pub info: Box<WorkerInfo>,
     /// Attempts it said it holds that are not its own any more: to be stopped there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stale: Vec<AttemptRef>,
@@ -398,6 +413,15 @@ pub struct WorkerGone {
     pub worker: WorkerId,
 }
 
+/// Data of `worker.occupied`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkerOccupied {
+    /// The worker.
+    pub worker: WorkerId,
+    /// How many of its slots are taken by what muster did not give it.
+    pub slots: u64,
+}
+
 impl Event {
     /// Its type, as in the log: `task.submitted`.
     pub const fn kind(&self) -> &'static str {
@@ -425,6 +449,7 @@ impl Event {
             Self::WorkerDrained(_) => "worker.drained",
             Self::WorkerActivated(_) => "worker.activated",
             Self::WorkerUnregistered(_) => "worker.unregistered",
+            Self::WorkerOccupied(_) => "worker.occupied",
         }
     }
 
@@ -451,7 +476,8 @@ impl Event {
             | Self::WorkerDraining(_)
             | Self::WorkerDrained(_)
             | Self::WorkerActivated(_)
-            | Self::WorkerUnregistered(_) => None,
+            | Self::WorkerUnregistered(_)
+            | Self::WorkerOccupied(_) => None,
         }
     }
 
@@ -467,6 +493,7 @@ impl Event {
             Self::WorkerDrained(e) | Self::WorkerActivated(e) | Self::WorkerUnregistered(e) => {
                 Some(&e.worker)
             }
+            Self::WorkerOccupied(e) => Some(&e.worker),
             Self::LeaderElected(_)
             | Self::CommandRejected(_)
             | Self::TaskSubmitted(_)

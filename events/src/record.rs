@@ -120,6 +120,7 @@ impl Serialize for EventData<'_> {
             Event::WorkerDrained(e) | Event::WorkerActivated(e) | Event::WorkerUnregistered(e) => {
                 e.serialize(s)
             }
+            Event::WorkerOccupied(e) => e.serialize(s),
         }
     }
 }

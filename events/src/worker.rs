@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::endpoint::Endpoint;
 use crate::id::{AttemptRef, Incarnation, Installation, TaskId, WorkerId};
 use crate::outcome::FieldError;
 use crate::resources::Resources;
@@ -25,6 +26,19 @@ pub struct WorkerInfo {
     /// Words for constraints (`label.<key>`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// The operating system: `linux`. Empty when it does not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub os: String,
+    /// Programs that are installed on it: `docker`, `dotnet`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tools: BTreeSet<String>,
+    /// Words of its own: `gpu-enabled`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tags: BTreeSet<String>,
+    /// Where it is called when it is an HTTP worker; one that takes its orders from NATS has none. The latter with
+    /// the runtime `remote` calls the former: it carries their attempts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Endpoint>,
     /// What it can run.
     pub runtimes: BTreeSet<Runtime>,
     /// What it has to give.
@@ -34,6 +48,26 @@ pub struct WorkerInfo {
     pub version: String,
     /// When this incarnation started.
     pub started_at: Timestamp,
+}
+
+impl Default for WorkerInfo {
+    /// A worker that has and runs nothing, in the default zone.
+    fn default() -> Self {
+        Self {
+            hostname: String::new(),
+            address: String::new(),
+            zone: default_zone(),
+            labels: BTreeMap::new(),
+            os: String::new(),
+            tools: BTreeSet::new(),
+            tags: BTreeSet::new(),
+            endpoint: None,
+            runtimes: BTreeSet::new(),
+            capacity: Resources::default(),
+            version: String::new(),
+            started_at: Timestamp::default(),
+        }
+    }
 }
 
 fn default_zone() -> String {
@@ -50,8 +84,8 @@ pub struct Register {
     pub incarnation: Incarnation,
     /// Which data folder it lives in: a second worker of the same name has another.
     pub installation: Installation,
-    /// What it is.
-    pub info: WorkerInfo,
+    /// What it is. Boxed, like in the event: other commands and events are much smaller.
+    pub info: Box<WorkerInfo>,
     /// The attempts it holds: running, or ended and not yet reported. What the state places there and this list
     /// lacks is lost.
     #[serde(default)]
@@ -73,6 +107,7 @@ impl Register {
             ("info.address", &self.info.address),
             ("info.zone", &self.info.zone),
             ("info.version", &self.info.version),
+            ("info.os", &self.info.os),
         ] {
             if value.len() > limit::LABEL_CHARS || value.contains(char::is_control) {
                 wrong.push(FieldError::new(
@@ -101,8 +136,17 @@ impl Register {
                 ));
             }
         }
+        wrong.extend(self.check_words());
+        if self.info.endpoint.is_some() && self.info.runtimes != BTreeSet::from([Runtime::Remote]) {
+            let message = "must be remote alone for a worker with an endpoint";
+            wrong.push(FieldError::new("info.runtimes", "", message));
+        }
         if self.info.runtimes.is_empty() || self.info.runtimes.contains(&Runtime::Auto) {
-            wrong.push(FieldError::new("info.runtimes", "", "must list at least one of docker, process"));
+            wrong.push(FieldError::new(
+                "info.runtimes",
+                "",
+                "must list at least one of docker, process, remote",
+            ));
         }
         let c = &self.info.capacity;
         if c.slots == 0 || c.cpu_milli > 1_000_000_000 || c.memory > limit::BYTES || c.disk > limit::BYTES {
@@ -113,6 +157,21 @@ impl Register {
             ));
         }
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+
+    fn check_words(&self) -> Vec<FieldError> {
+        let mut wrong = Vec::new();
+        for (field, words) in [("info.tools", &self.info.tools), ("info.tags", &self.info.tags)] {
+            if words.len() > limit::ENTRIES {
+                wrong.push(FieldError::new(field, &words.len().to_string(), "may have 1024 at most"));
+            }
+            let bad =
+                |w: &&String| w.is_empty() || w.len() > limit::LABEL_CHARS || w.contains(char::is_control);
+            wrong.extend(words.iter().find(bad).map(|word| {
+                FieldError::new(field, word, "each has 1 to 255 bytes and no control character")
+            }));
+        }
+        wrong
     }
 }
 
@@ -162,7 +221,7 @@ pub struct Heartbeat {
     /// The attempts that run; at most 1,000, the largest by memory.
     #[serde(default)]
     pub tasks: Vec<TaskMetrics>,
-    /// How many attempts it holds.
+    /// How many attempts it holds; of an HTTP worker, how many modules it executes, whoever asked for them.
     pub held: u32,
     /// It has been told to end: nothing new is to be placed on it. What it holds stays its own until it says
     /// otherwise, comes back, or has been silent for too long. Said by the command, so that it comes before the

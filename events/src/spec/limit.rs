@@ -38,3 +38,7 @@ pub const HEALTH_RETRIES: u32 = 1000;
 pub const HEALTH_COMMAND_BYTES: usize = 64 << 10;
 /// Most bytes of a health check's path.
 pub const HEALTH_PATH_BYTES: usize = 2048;
+/// Most bytes of a module's type.
+pub const MODULE_TYPE_BYTES: usize = 1024;
+/// Most bytes of a module with its inputs: it stands in the log, in an order and in one HTTP body.
+pub const MODULE_BYTES: usize = 1 << 20;

@@ -25,15 +25,18 @@ pub enum Operator {
     /// The attribute is absent or differs from the value.
     #[serde(rename = "!=")]
     NotEqual,
+    /// The attribute is a set (`tags`, `tools`) that has the value, or a text that holds it.
+    #[serde(rename = "contains")]
+    Contains,
 }
 
 /// What a worker must be like for the task to be placed there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Constraint {
-    /// `worker` (its id), `zone`, `hostname`, or `label.<key>`.
+    /// `worker` (its id), `zone`, `hostname`, `os`, `tags`, `tools`, or `label.<key>`.
     pub attribute: String,
-    /// `=` or `!=`.
+    /// `=`, `!=` or `contains`.
     pub operator: Operator,
     /// The value to compare with.
     pub value: String,

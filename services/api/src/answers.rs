@@ -1,6 +1,7 @@
 //! What handlers answer with: serialised straight from the model, described by their own schemas.
 
 pub(crate) mod cluster;
+pub(crate) mod node;
 pub(crate) mod number;
 pub(crate) mod task;
 pub(crate) mod vm;

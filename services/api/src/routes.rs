@@ -6,6 +6,7 @@ mod events;
 mod health;
 mod logs;
 mod metrics;
+mod orchestrator;
 mod tasks;
 mod vms;
 mod workers;
@@ -31,6 +32,7 @@ pub(crate) fn table() -> Vec<Op> {
     table.extend(cluster::table());
     table.extend(vms::table());
     table.extend(events::table());
+    table.extend(orchestrator::table());
     table.extend(metrics::table());
     table
 }

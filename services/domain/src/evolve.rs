@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use muster_events::commit::{Commit, Entry};
-use muster_events::event::{Event, TaskAssigned, TaskSubmitted, WorkerRegistered};
+use muster_events::event::{Event, TaskAssigned, TaskEnded, TaskStarted, TaskSubmitted, WorkerRegistered};
 use muster_events::id::{AttemptRef, TaskId, WorkerId};
 use muster_events::report::Ending;
 use muster_events::time::Timestamp;
 
+use crate::placement::is_carrier;
 use crate::restart;
 use crate::state::{Attempt, Blocked, Class, Drain, Recorded, State, Task, TaskState, Worker, WorkerStatus};
 
@@ -106,20 +107,7 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
             step.state.blocked.insert(class, blocked);
         }
         Event::TaskAssigned(e) => step.assigned(e)?,
-        Event::TaskStarted(e) => {
-            let task = step.live(e.attempt)?;
-            if task.state != TaskState::Scheduled {
-                let found = task.state.as_str();
-                return Err(step.misfit(e.attempt.task, found));
-            }
-            task.state = TaskState::Running;
-            if let Some(attempt) = &mut task.attempt {
-                attempt.started_at = Some(e.at);
-                attempt.handle = Some(e.handle.as_str().into());
-            }
-            step.state.counts.leave(TaskState::Scheduled);
-            step.state.counts.enter(TaskState::Running);
-        }
+        Event::TaskStarted(e) => step.started(e)?,
         Event::TaskHealthy(e) => step.health(e.attempt, true)?,
         Event::TaskUnhealthy(e) => step.health(e.attempt, false)?,
         Event::TaskStopping(e) => {
@@ -129,7 +117,10 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
                 attempt.stop = Some(e.cause);
             }
         }
-        Event::TaskCompleted(e) => step.ended(e.attempt, TaskState::Completed, Some(&e.ending), None)?,
+        Event::TaskCompleted(e) => {
+            step.ended(e.attempt, TaskState::Completed, Some(&e.ending), None)?;
+            hand_on(state, e);
+        }
         Event::TaskFailed(e) => {
             let reason = restart::failed(step.task(e.attempt.task)?, &e.ending);
             step.ended(e.attempt, TaskState::Failed, Some(&e.ending), Some(&reason))?;
@@ -155,18 +146,19 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
         Event::WorkerDrained(e) => {
             let worker = step.worker(&e.worker)?;
             match &mut worker.drain {
-                Some(drain) if worker.tasks.is_empty() => drain.drained = true,
+                Some(drain) if worker.tasks.is_empty() && worker.carries.is_empty() => drain.drained = true,
                 Some(_) => return Err(step.misfit(&e.worker, "still has tasks")),
                 None => return Err(step.misfit(&e.worker, "not draining")),
             }
         }
         Event::WorkerActivated(e) => step.worker(&e.worker)?.drain = None,
         Event::WorkerUnregistered(e) => {
-            if !step.worker(&e.worker)?.tasks.is_empty() {
+            if step.worker(&e.worker)?.burden() > 0 {
                 return Err(step.misfit(&e.worker, "still has tasks"));
             }
             step.state.workers.remove(&e.worker);
         }
+        Event::WorkerOccupied(e) => step.worker(&e.worker)?.occupied = e.slots,
         // A refusal changes nothing but the record.
         Event::CommandRejected(_) | Event::ReportRefused(_) => {}
     }
@@ -237,6 +229,22 @@ impl Step<'_> {
         Ok(())
     }
 
+    fn started(&mut self, e: &TaskStarted) -> Result<(), Illegal> {
+        let task = self.live(e.attempt)?;
+        if task.state != TaskState::Scheduled {
+            let found = task.state.as_str();
+            return Err(self.misfit(e.attempt.task, found));
+        }
+        task.state = TaskState::Running;
+        if let Some(attempt) = &mut task.attempt {
+            attempt.started_at = Some(e.at);
+            attempt.handle = Some(e.handle.as_str().into());
+        }
+        self.state.counts.leave(TaskState::Scheduled);
+        self.state.counts.enter(TaskState::Running);
+        Ok(())
+    }
+
     fn assigned(mut self, e: &TaskAssigned) -> Result<(), Illegal> {
         let task = self.task(e.task)?;
         let number = task.attempt.as_ref().map_or(1, |a| a.number + 1);
@@ -245,11 +253,18 @@ impl Step<'_> {
             return Err(self.misfit(e.task, found));
         }
         let resources = task.spec.resources;
-        let worker = self.worker(&e.worker)?;
-        if worker.status() != WorkerStatus::Active {
-            let found = format!("{:?}", worker.status()).to_lowercase();
+        let is_http = self.active(&e.worker)?.info.endpoint.is_some();
+        if is_http != e.carrier.is_some() {
+            let found = if is_http { "an HTTP worker, which needs a carrier" } else { "no HTTP worker" };
             return Err(self.misfit(&e.worker, found));
         }
+        if let Some(carrier) = &e.carrier {
+            if !is_carrier(self.active(carrier)?) {
+                return Err(self.misfit(carrier, "no carrier"));
+            }
+            self.worker(carrier)?.carries.insert(e.task);
+        }
+        let worker = self.worker(&e.worker)?;
         worker.used = worker.used.plus(&resources);
         worker.tasks.insert(e.task);
         let (fence, assigned_at) = (self.seq, self.at);
@@ -262,12 +277,14 @@ impl Step<'_> {
             number,
             fence,
             worker: e.worker.clone(),
+            carrier: e.carrier.clone(),
             assigned_at,
             started_at: None,
             handle: None,
             healthy: None,
             stop: None,
             ending: None,
+            result: None,
         });
         let (class, place) = (Class::of(&task.spec), (task.line_seq, e.task));
         dequeue(self.state, &class, place);
@@ -312,14 +329,17 @@ impl Step<'_> {
             task.reason = Some(reason.into());
         }
         let resources = task.spec.resources;
-        let worker = task.attempt.as_mut().map(|a| {
+        let place = task.attempt.as_mut().map(|a| {
             a.ending = ending.cloned();
-            a.worker.clone()
+            (a.worker.clone(), a.carrier.clone())
         });
-        if let Some(id) = worker {
+        if let Some((id, carrier)) = place {
             let worker = self.worker(&id)?;
             worker.used = worker.used.minus(&resources);
             worker.tasks.remove(&attempt.task);
+            if let Some(carrier) = carrier {
+                self.worker(&carrier)?.carries.remove(&attempt.task);
+            }
         }
         self.state.counts.leave(before);
         self.state.counts.enter(next);
@@ -369,21 +389,39 @@ impl Step<'_> {
         Ok(())
     }
 
+    fn active(&mut self, id: &WorkerId) -> Result<&Worker, Illegal> {
+        let status = self.worker(id)?.status();
+        if status != WorkerStatus::Active {
+            return Err(self.misfit(id, format!("{status:?}").to_lowercase()));
+        }
+        Ok(self.worker(id)?)
+    }
+
     fn registered(self, e: &WorkerRegistered) {
         let known = self.state.workers.remove(&e.worker);
-        let (used, tasks, drain) = known.map(|w| (w.used, w.tasks, w.drain)).unwrap_or_default();
+        let (used, tasks, carries, drain) =
+            known.map(|w| (w.used, w.tasks, w.carries, w.drain)).unwrap_or_default();
         let worker = Worker {
             incarnation: e.incarnation,
             installation: e.installation,
-            info: e.info.clone(),
+            info: (*e.info).clone(),
             registered_seq: self.seq,
             registered_at: self.at,
             online: true,
             drain,
             used,
             tasks,
+            carries,
+            occupied: 0,
         };
         self.state.workers.insert(e.worker.clone(), worker);
+    }
+}
+
+/// Keeps what a task that has ended well hands on.
+fn hand_on(state: &mut State, e: &TaskEnded) {
+    if let Some(attempt) = state.tasks.get_mut(&e.attempt.task).and_then(|t| t.attempt.as_mut()) {
+        attempt.result = e.result.as_deref().map(Into::into);
     }
 }
 

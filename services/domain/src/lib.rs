@@ -2,7 +2,8 @@
 //! ids are arguments, and every collection is ordered.
 //!
 //! Along the flow of data: [`decide`] looks at a command and the [`state`] and says which events follow;
-//! [`placement`] does the same for waiting tasks and [`deadline`] for what time brings about; [`evolve`](mod@evolve)
+//! [`placement`] does the same for waiting tasks, [`deadline`] for what time brings about and [`load`] for what HTTP
+//! workers say of themselves; [`evolve`](mod@evolve)
 //! applies events to the state, the same for the leader, a replay, a standby and every read model; [`orders`] derives
 //! from events what workers shall do; [`invariants`] checks a state apart from the logic that made it.
 
@@ -10,6 +11,7 @@ pub mod deadline;
 pub mod decide;
 pub mod evolve;
 pub mod invariants;
+pub mod load;
 pub mod orders;
 pub mod placement;
 mod restart;
@@ -19,5 +21,7 @@ pub mod state;
 mod properties;
 #[cfg(test)]
 mod purity;
+#[cfg(test)]
+mod remote;
 #[cfg(test)]
 mod testing;

@@ -7,10 +7,12 @@
 //! take is set aside and the others go on: nothing is reserved for it.
 //!
 //! **Choice.** Workers are filtered in a fixed order (the first filter that removes one counts): offline, draining,
-//! runtime, constraint, too small, and then what they lack at the moment: cpu, memory, disk, slots. Those left are
+//! runtime, constraint, too small, no carrier (of HTTP workers), and then what they lack at the moment: cpu, memory,
+//! disk, slots. Those left are
 //! scored with [`score`]; the highest wins, of equals the first by name.
 
 mod candidates;
+mod carriers;
 mod filter;
 mod reason;
 
@@ -26,6 +28,8 @@ use muster_events::worker::WorkerInfo;
 
 use crate::state::{Class, Line, State, WorkerStatus};
 use candidates::Candidates;
+use carriers::Carriers;
+pub(crate) use carriers::is_carrier;
 
 /// Places waiting tasks, and says of classes that cannot be placed why they wait where that is news.
 ///
@@ -90,6 +94,8 @@ struct View<'a> {
     info: &'a WorkerInfo,
     status: WorkerStatus,
     used: Resources,
+    /// Whether it can be given work: it takes orders itself, or somebody is there to call it.
+    reachable: bool,
 }
 
 /// One call of [`place`].
@@ -97,6 +103,7 @@ struct Round<'a> {
     state: &'a State,
     limit: usize,
     workers: Vec<View<'a>>,
+    carriers: Carriers<'a>,
     /// The worker of each placement so far, by its place in `workers`: how the candidates of other classes learn what
     /// has changed.
     placed_on: Vec<usize>,
@@ -117,12 +124,19 @@ struct Queue<'a> {
 
 impl<'a> Round<'a> {
     fn new(state: &'a State, limit: usize) -> Self {
+        let carriers = Carriers::of(state);
         let workers = state
             .workers
             .iter()
-            .map(|(id, w)| View { id, info: &w.info, status: w.status(), used: w.used })
+            .map(|(id, w)| View {
+                id,
+                info: &w.info,
+                status: w.status(),
+                used: w.taken(),
+                reachable: w.info.endpoint.is_none() || !carriers.is_empty(),
+            })
             .collect();
-        Self { state, limit, workers, placed_on: Vec::new(), events: Vec::new() }
+        Self { state, limit, workers, carriers, placed_on: Vec::new(), events: Vec::new() }
     }
 
     /// Places classes of one priority, the task that has waited longest first.
@@ -166,7 +180,9 @@ impl<'a> Round<'a> {
         let why = queue.why_seq.is_none().then(|| Arc::new(candidates.why(queue.class, &self.workers)));
         let worker = &mut self.workers[best];
         worker.used = worker.used.plus(&queue.class.resources);
-        let assigned = TaskAssigned { task, number, worker: worker.id.clone(), why, why_seq: queue.why_seq };
+        let carrier = worker.info.endpoint.is_some().then(|| self.carriers.take()).flatten().cloned();
+        let worker = worker.id.clone();
+        let assigned = TaskAssigned { task, number, worker, carrier, why, why_seq: queue.why_seq };
         if queue.why_seq.is_none() {
             queue.why_seq = Some(self.state.next_seq + self.events.len() as u64);
         }

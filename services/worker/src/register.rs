@@ -47,7 +47,7 @@ async fn register(
             worker_id: node.worker.clone(),
             incarnation,
             installation: node.installation,
-            info: node.info(),
+            info: Box::new(node.info()),
             holding,
             seen: Some(seen),
         });

@@ -1,9 +1,12 @@
 //! The event log: pages, and the live feed.
 
+use std::sync::LazyLock;
+
 use axum::extract::State;
 use axum::http::header::ACCEPT;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use muster_events::event::Event;
 use muster_events::outcome::Problem;
 use muster_events::record::EventRecord;
 use muster_http::query::bad_parameter;
@@ -23,32 +26,14 @@ const LAST_EVENT_ID: &str = "last-event-id";
 /// Events on a page, unless the caller says otherwise, and at most.
 const PAGE_DEFAULT: u64 = 100;
 const PAGE_MAX: u64 = 1000;
-/// Every type of event there is.
-const TYPES: [&str; 23] = [
-    "leader.elected",
-    "command.rejected",
-    "task.submitted",
-    "task.waiting",
-    "task.assigned",
-    "task.started",
-    "task.healthy",
-    "task.unhealthy",
-    "task.stopping",
-    "task.completed",
-    "task.failed",
-    "task.retrying",
-    "task.ready",
-    "task.cancelled",
-    "task.rescheduled",
-    "task.restarted",
-    "report.refused",
-    "worker.registered",
-    "worker.offline",
-    "worker.draining",
-    "worker.drained",
-    "worker.activated",
-    "worker.unregistered",
-];
+/// Every type of event there is, as the events' own schema names them.
+static TYPES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let schema = schemars::schema_for!(Event).to_value();
+    let variants = schema["oneOf"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let names =
+        variants.iter().filter_map(|variant| variant["properties"].as_object()?.keys().next().cloned());
+    names.collect()
+});
 
 const PARAMETERS: [Parameter; 11] = [
     parameter("after", "integer", "only events with a greater seq"),
@@ -100,7 +85,8 @@ async fn page_or_feed(
 }
 
 fn filter(query: &mut Query) -> Result<EventFilter, Problem> {
-    let kind = query.word("type", &TYPES)?.map(|place| TYPES[place].to_owned());
+    let types: Vec<&str> = TYPES.iter().map(String::as_str).collect();
+    let kind = query.word("type", &types)?.map(|place| types[place].to_owned());
     Ok(EventFilter {
         after: query.number("after", 0, u64::MAX)?.unwrap_or(0),
         before: query.number("before", 0, u64::MAX)?,

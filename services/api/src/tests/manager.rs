@@ -165,10 +165,17 @@ impl Manager {
             capacity: Resources { cpu_milli: 2000, memory: 2 << 30, disk: 10 << 30, slots },
             version: "0".to_owned(),
             started_at: now().plus_seconds(-9045.0),
+            ..WorkerInfo::default()
         };
         let installation = Installation::new(Uuid::new_v4());
-        let (holding, worker) = (Vec::new(), worker_id.clone());
-        let register = Register { worker_id: worker, incarnation, installation, info, holding, seen: None };
+        let register = Register {
+            worker_id: worker_id.clone(),
+            incarnation,
+            installation,
+            info: Box::new(info),
+            holding: Vec::new(),
+            seen: None,
+        };
         let seq = self.send(name, Command::WorkerRegister(register)).await;
         let host = HostMetrics {
             cpu_percent: 12.5,
@@ -187,12 +194,12 @@ impl Manager {
         let (worker_id, incarnation, attempt) = {
             let mind = self.mind.lock().await;
             let found = &mind.state.tasks[&task];
-            let worker = found.attempt.as_ref().unwrap().worker.clone();
+            let worker = found.attempt.as_ref().unwrap().keeper().clone();
             let attempt: AttemptRef = found.attempt_ref(task).unwrap();
             (worker.clone(), mind.state.workers[&worker].incarnation, attempt)
         };
         let actor = worker_id.to_string();
-        let reports = vec![Report { attempt, at: now(), what }];
+        let reports = vec![Report { attempt, at: now(), what, result: None }];
         self.send(&actor, Command::AttemptReport(Reports { worker_id, incarnation, reports })).await
     }
 

@@ -2,7 +2,8 @@
 
 use muster_events::event::Filter;
 use muster_events::resources::Resources;
-use muster_events::spec::{Constraint, Operator};
+use muster_events::spec::{Constraint, Operator, Runtime};
+use muster_events::worker::WorkerInfo;
 
 use super::View;
 use crate::state::{Class, WorkerStatus};
@@ -16,14 +17,16 @@ pub(super) fn first(class: &Class, worker: &View<'_>) -> Option<Filter> {
     }
 }
 
-/// Why the worker could never take a task of the class, however empty it were.
+/// Why the worker could not take a task of the class, however empty it were.
 pub(super) fn unfit(class: &Class, worker: &View<'_>) -> Option<Filter> {
-    if !worker.info.runtimes.contains(&class.runtime) {
+    if !runs(class.runtime, worker.info) {
         Some(Filter::Runtime)
     } else if !class.constraints.iter().all(|c| meets(c, worker)) {
         Some(Filter::Constraint)
     } else if !worker.info.capacity.holds(&class.resources) {
         Some(Filter::TooSmall)
+    } else if !worker.reachable {
+        Some(Filter::Carrier)
     } else {
         None
     }
@@ -45,17 +48,38 @@ pub(super) fn lacks(need: &Resources, worker: &View<'_>) -> Option<Filter> {
     }
 }
 
+/// Whether tasks with this runtime run on the worker. Modules run on HTTP workers; what a worker on NATS offers as
+/// `remote` is to call those.
+pub(super) fn runs(runtime: Runtime, worker: &WorkerInfo) -> bool {
+    worker.runtimes.contains(&runtime) && (runtime == Runtime::Remote) == worker.endpoint.is_some()
+}
+
 /// Whether a constraint holds on the worker.
 pub(super) fn meets(constraint: &Constraint, worker: &View<'_>) -> bool {
+    let set = match constraint.attribute.as_str() {
+        "tags" => Some(&worker.info.tags),
+        "tools" => Some(&worker.info.tools),
+        _ => None,
+    };
+    if let Some(set) = set {
+        // A set equals no text.
+        return match constraint.operator {
+            Operator::Contains => set.contains(&constraint.value),
+            Operator::Equal => false,
+            Operator::NotEqual => true,
+        };
+    }
     let found = match constraint.attribute.as_str() {
         "worker" => Some(worker.id.as_str()),
         "zone" => Some(worker.info.zone.as_str()),
         "hostname" => Some(worker.info.hostname.as_str()),
+        "os" => Some(worker.info.os.as_str()),
         other => other.strip_prefix("label.").and_then(|key| worker.info.labels.get(key)).map(String::as_str),
     };
     let equal = found == Some(constraint.value.as_str());
     match constraint.operator {
         Operator::Equal => equal,
         Operator::NotEqual => !equal,
+        Operator::Contains => found.is_some_and(|text| text.contains(&constraint.value)),
     }
 }

@@ -3,7 +3,7 @@
 
 use muster_events::event::{Filter, Why};
 use muster_events::resources::Resources;
-use muster_events::spec::Operator;
+use muster_events::spec::{Operator, Runtime};
 
 use super::{View, filter};
 use crate::state::{Class, WorkerStatus};
@@ -31,7 +31,10 @@ pub(super) fn of(class: &Class, workers: &[View<'_>], why: &Why) -> String {
         let lacking = lacking.collect::<Vec<_>>().join(", ");
         return format!("waits for free {lacking}: needs {}", amounts(&class.resources));
     }
-    let able: Vec<_> = workers.iter().filter(|w| w.info.runtimes.contains(&class.runtime)).collect();
+    let able: Vec<_> = workers.iter().filter(|w| filter::runs(class.runtime, w.info)).collect();
+    if able.is_empty() && class.runtime == Runtime::Remote {
+        return "no HTTP worker is registered".to_owned();
+    }
     if able.is_empty() {
         return format!("no worker has the {} runtime", class.runtime.as_str());
     }
@@ -42,7 +45,13 @@ pub(super) fn of(class: &Class, workers: &[View<'_>], why: &Why) -> String {
     }
     let fitting: Vec<_> =
         meeting.iter().filter(|w| w.info.capacity.holds(&class.resources)).copied().collect();
-    if fitting.is_empty() { too_small(&class.resources, &meeting) } else { away(&fitting) }
+    if fitting.is_empty() {
+        return too_small(&class.resources, &meeting);
+    }
+    if why.filtered.contains_key(&Filter::Carrier) {
+        return "no active worker has the remote runtime, which calls HTTP workers".to_owned();
+    }
+    away(&fitting)
 }
 
 fn constraints(class: &Class) -> String {
@@ -50,6 +59,7 @@ fn constraints(class: &Class) -> String {
         let sign = match c.operator {
             Operator::Equal => "=",
             Operator::NotEqual => "!=",
+            Operator::Contains => "contains",
         };
         format!("{} {sign} {}", c.attribute, c.value)
     });

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use muster_events::output::OutputStream;
 use muster_events::report::Ending;
-use muster_events::spec::{StopSignal, TaskDefinition};
+use muster_events::spec::{Module, StopSignal, TaskDefinition};
 use muster_worker::{OutputLimits, WorkerConfig};
 
 use crate::driver::{Driver, process, sh, within};
@@ -207,5 +207,62 @@ async fn a_running_task_is_measured() {
     assert!(beat.host.memory_used > 0 && beat.host.memory_total >= beat.host.memory_used);
     driver.stop(attempt, false).await;
     driver.ended(attempt).await;
+    life.end().await;
+}
+
+/// A module that a program executes.
+fn module(script: &str) -> TaskDefinition {
+    let inputs = [("Restore, App".to_owned(), "restored".to_owned())].into();
+    let module = Module { kind: "Build, App".into(), serialized: "{\"n\":1}".into(), inputs };
+    TaskDefinition { module: Some(module), ..sh(script) }
+}
+
+#[tokio::test]
+async fn a_module_and_what_it_depends_on_are_files() {
+    let mut driver = Driver::new(None).await;
+    let life = driver.start(driver.config()).await;
+    let script = "cat \"$MUSTER_MODULE_FILE\"; echo; echo \"$MUSTER_MODULE_TYPE\"; cd \"$MUSTER_INPUTS\"; \
+                  for f in *; do echo \"$f=$(cat \"$f\")\"; done; printf handed-on > \"$MUSTER_RESULT_FILE\"";
+    let given = [("Test, App", "tested")];
+    let attempt = driver.order_with(&module(script), None, &given).await;
+    let ended = driver.handed_on(attempt).await;
+    assert_eq!(ended, (Ending::Exited { code: 0 }, Some("handed-on".to_owned())));
+    let printed = driver.output(attempt, OutputStream::Stdout).await;
+    assert_eq!(printed, "{\"n\":1}\nBuild, App\nRestore, App=restored\nTest, App=tested\n");
+    // Nothing of it stays.
+    let folder = driver.folder.path().join("attempts");
+    within(async {
+        while std::fs::read_dir(&folder).unwrap().count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    life.end().await;
+}
+
+#[tokio::test]
+async fn a_module_without_a_result_file_hands_on_its_last_line() {
+    let mut driver = Driver::new(None).await;
+    let life = driver.start(driver.config()).await;
+    let run = async |driver: &mut Driver, definition: TaskDefinition| {
+        let attempt = driver.order_with(&definition, None, &[]).await;
+        driver.handed_on(attempt).await
+    };
+    let well = Ending::Exited { code: 0 };
+    let ended = run(&mut driver, module("echo noise; echo 'built 42'; echo; echo no >&2")).await;
+    assert_eq!(ended, (well.clone(), Some("built 42".to_owned())));
+    assert_eq!(run(&mut driver, module("true")).await, (well.clone(), None));
+    // What is no module hands on what it writes, and only that.
+    assert_eq!(run(&mut driver, sh("echo line")).await, (well.clone(), None));
+    let ended = run(&mut driver, sh("printf '{}' > $MUSTER_RESULT_FILE")).await;
+    assert_eq!(ended, (well, Some("{}".to_owned())));
+    // A failure hands on nothing.
+    let ended = run(&mut driver, module("echo line; printf x > $MUSTER_RESULT_FILE; exit 3")).await;
+    assert_eq!(ended, (Ending::Exited { code: 3 }, None));
+    // What cannot be kept fails the task rather than being cut.
+    let ended = run(&mut driver, sh("head -c 65537 /dev/zero | tr '\\0' x > $MUSTER_RESULT_FILE")).await;
+    assert!(matches!(&ended.0, Ending::Failed { message } if message.contains("65536")), "{ended:?}");
+    let ended = run(&mut driver, sh("mkfifo $MUSTER_RESULT_FILE")).await;
+    assert!(matches!(&ended.0, Ending::Failed { message } if message.contains("plain file")), "{ended:?}");
     life.end().await;
 }

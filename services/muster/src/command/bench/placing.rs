@@ -1,6 +1,5 @@
 //! Placement alone: a worker that can hold everything and runs nothing.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -33,19 +32,16 @@ impl Standin {
         let incarnation = Incarnation::new(uuid::Uuid::new_v4());
         let info = WorkerInfo {
             hostname: "bench".into(),
-            address: String::new(),
-            zone: "default".into(),
-            labels: BTreeMap::new(),
             runtimes: [Runtime::Process].into(),
             capacity: Resources { cpu_milli: 0, memory: 0, disk: 0, slots: 10_000_000 },
-            version: String::new(),
             started_at: now(),
+            ..WorkerInfo::default()
         };
         let register = Register {
             worker_id: id.clone(),
             incarnation,
             installation: Installation::new(uuid::Uuid::new_v4()),
-            info,
+            info: Box::new(info),
             holding: Vec::new(),
             seen: None,
         };

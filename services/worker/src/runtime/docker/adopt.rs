@@ -137,6 +137,8 @@ mod tests {
             spec: Arc::new(definition.check().unwrap()),
             index: 0,
             job: "-".into(),
+            target: None,
+            inputs: [].into(),
         };
         let (cell, installation) = (Cell::default(), Installation::new(Uuid::from_u128(1)));
         let environment = Environment::new(&cell, &WorkerId::new("w").unwrap(), installation);

@@ -1,6 +1,6 @@
 //! A container's labels: all that a later life of the worker needs to adopt it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use muster_events::id::{AttemptRef, Installation};
@@ -29,7 +29,12 @@ pub(super) fn of(
     assignment: &Assignment,
 ) -> HashMap<String, String> {
     let AttemptRef { task, number, fence } = assignment.attempt;
-    let spec = serde_json::to_string(&*assignment.spec).unwrap_or_default();
+    // What a module is made of lies in the container already, and may be large.
+    let mut spec = (*assignment.spec).clone();
+    if let Some(module) = &mut spec.module {
+        (module.serialized, module.inputs) = (String::new(), BTreeMap::new());
+    }
+    let spec = serde_json::to_string(&spec).unwrap_or_default();
     [
         (CELL, cell.to_string()),
         (INSTALLATION, installation.to_string()),
@@ -58,6 +63,8 @@ pub(super) fn read(labels: &HashMap<String, String>) -> Option<Assignment> {
         spec: Arc::new(spec),
         index: text(INDEX)?.parse().ok()?,
         job: text(JOB)?.clone(),
+        target: None,
+        inputs: BTreeMap::new(),
     })
 }
 
@@ -77,6 +84,8 @@ mod tests {
             spec: Arc::new(definition.check().unwrap()),
             index: 2,
             job: "-".into(),
+            target: None,
+            inputs: BTreeMap::new(),
         };
         let (cell, installation) = (Cell::default(), Installation::new(Uuid::from_u128(1)));
         let environment = Environment::new(&cell, &WorkerId::new("w").unwrap(), installation);

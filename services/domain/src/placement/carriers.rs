@@ -1,0 +1,34 @@
+//! Who calls HTTP workers: the workers on NATS that offer it, the one that carries fewest calls first.
+
+use std::collections::BTreeSet;
+
+use muster_events::id::WorkerId;
+use muster_events::spec::Runtime;
+
+use crate::state::{State, Worker, WorkerStatus};
+
+/// Whether a worker calls HTTP workers at all.
+pub(crate) fn is_carrier(worker: &Worker) -> bool {
+    worker.info.endpoint.is_none() && worker.info.runtimes.contains(&Runtime::Remote)
+}
+
+/// The carriers that take new calls, in order; kept while a round hands out calls.
+pub(super) struct Carriers<'a>(BTreeSet<(usize, &'a WorkerId)>);
+
+impl<'a> Carriers<'a> {
+    pub(super) fn of(state: &'a State) -> Self {
+        let active = |w: &Worker| w.status() == WorkerStatus::Active && is_carrier(w);
+        Self(state.workers.iter().filter(|(_, w)| active(w)).map(|(id, w)| (w.carries.len(), id)).collect())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The next to carry a call; of those with equally few, the first by name.
+    pub(super) fn take(&mut self) -> Option<&'a WorkerId> {
+        let (carried, id) = self.0.pop_first()?;
+        self.0.insert((carried + 1, id));
+        Some(id)
+    }
+}
