@@ -129,6 +129,7 @@ impl Serialize for EventData<'_> {
             Event::JobStopped(e) => e.serialize(s),
             Event::JobRetried(e) => e.serialize(s),
             Event::JobCompleted(e) | Event::JobFailed(e) => e.serialize(s),
+            Event::WorkerOccupied(e) => e.serialize(s),
         }
     }
 }

@@ -9,6 +9,7 @@ mod jobs;
 mod logs;
 mod metrics;
 mod namespaces;
+mod orchestrator;
 mod tasks;
 mod vms;
 mod workers;
@@ -37,6 +38,7 @@ pub(crate) fn table() -> Vec<Op> {
     table.extend(namespaces::table());
     table.extend(vms::table());
     table.extend(events::table());
+    table.extend(orchestrator::table());
     table.extend(metrics::table());
     table
 }

@@ -81,6 +81,9 @@ fn waiting(state: &State, id: TaskId, task: &Task, workers_max: usize) -> Explan
 
 fn cause(state: &State, id: TaskId, class: &Class, why: &Why) -> (Cause, String) {
     if let Some(claim) = state.claims.get(&id) {
+        if why.filtered.contains_key(&Filter::Carrier) {
+            return (Cause::Carrier, reason::NO_CARRIER.to_owned());
+        }
         let victims = claim.victims.len();
         let text = format!(
             "{victims} task{} of lower priority make{} room for it on {}",

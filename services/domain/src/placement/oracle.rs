@@ -58,6 +58,7 @@ fn future(state: &State, class: &Class, worker: &Worker, gone: &dyn Fn(TaskId, &
     let mut add = |r: &Resources, sign| sums.iter_mut().zip(parts(r)).for_each(|(s, p)| *s += p * sign);
     add(&worker.info.capacity, 1);
     add(&worker.held.resources, -1);
+    add(&Resources { slots: worker.occupied, ..Resources::default() }, -1);
     let mut devices: BTreeMap<&String, i128> = BTreeMap::new();
     for name in class.devices.keys() {
         let count = |of: &BTreeMap<String, u64>| i128::from(of.get(name).copied().unwrap_or(0));

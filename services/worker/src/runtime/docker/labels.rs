@@ -31,7 +31,12 @@ pub(super) fn of(
     assignment: &Assignment,
 ) -> HashMap<String, String> {
     let AttemptRef { task, number, fence } = assignment.attempt;
-    let spec = serde_json::to_string(&*assignment.spec).unwrap_or_default();
+    // What a module is made of lies in the container already, and may be large.
+    let mut spec = (*assignment.spec).clone();
+    if let Some(module) = &mut spec.module {
+        (module.serialized, module.inputs) = (String::new(), BTreeMap::new());
+    }
+    let spec = serde_json::to_string(&spec).unwrap_or_default();
     let fixed = [
         (CELL, cell.to_string()),
         (INSTALLATION, installation.to_string()),
@@ -63,6 +68,8 @@ pub(super) fn read(labels: &HashMap<String, String>) -> Option<Assignment> {
         // It has been told them, and the engine publishes them.
         ports: BTreeMap::new(),
         value: text(VALUE).cloned(),
+        target: None,
+        inputs: BTreeMap::new(),
     })
 }
 
@@ -84,6 +91,8 @@ mod tests {
             job: "-".into(),
             ports: [].into(),
             value: Some("eu".into()),
+            target: None,
+            inputs: BTreeMap::new(),
         };
         let (cell, installation) = (Cell::default(), Installation::new(Uuid::from_u128(1)));
         let environment = Environment::new(&cell, &WorkerId::new("w").unwrap(), installation);
