@@ -156,24 +156,9 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
             let drain = Some(Drain { deadline: e.deadline, drained: false });
             step.standing(&e.worker, |w| w.drain = drain)?;
         }
-        Event::WorkerDrained(e) => {
-            let worker = step.worker(&e.worker)?;
-            match &mut worker.drain {
-                Some(drain) if worker.tasks.is_empty() && worker.carries.is_empty() => drain.drained = true,
-                Some(_) => return Err(step.misfit(&e.worker, "still has tasks")),
-                None => return Err(step.misfit(&e.worker, "not draining")),
-            }
-        }
+        Event::WorkerDrained(e) => step.drained(&e.worker)?,
         Event::WorkerActivated(e) => step.standing(&e.worker, |w| w.drain = None)?,
-        Event::WorkerUnregistered(e) => {
-            if step.worker(&e.worker)?.burden() > 0 {
-                return Err(step.misfit(&e.worker, "still has tasks"));
-            }
-            claims::release_all(step.state, &e.worker);
-            step.state.workers.remove(&e.worker);
-            step.state.fleet.remove(&e.worker);
-            job::leave_workers(step.state);
-        }
+        Event::WorkerUnregistered(e) => step.unregistered(&e.worker)?,
         Event::NamespaceLimited(e) if e.quota.is_empty() => drop(step.state.quotas.remove(&e.namespace)),
         Event::NamespaceLimited(e) => drop(step.state.quotas.insert(e.namespace.clone(), e.quota)),
         Event::JobSubmitted(_)
@@ -533,6 +518,27 @@ impl Step<'_> {
 }
 
 impl Step<'_> {
+    fn drained(&mut self, id: &WorkerId) -> Result<(), Illegal> {
+        let worker = self.worker(id)?;
+        match &mut worker.drain {
+            Some(drain) if worker.tasks.is_empty() && worker.carries.is_empty() => drain.drained = true,
+            Some(_) => return Err(self.misfit(id, "still has tasks")),
+            None => return Err(self.misfit(id, "not draining")),
+        }
+        Ok(())
+    }
+
+    fn unregistered(&mut self, id: &WorkerId) -> Result<(), Illegal> {
+        if self.worker(id)?.burden() > 0 {
+            return Err(self.misfit(id, "still has tasks"));
+        }
+        claims::release_all(self.state, id);
+        self.state.workers.remove(id);
+        self.state.fleet.remove(id);
+        job::leave_workers(self.state);
+        Ok(())
+    }
+
     /// The worker turns out to be on another host, and what it runs with it.
     fn move_ports(&mut self, worker: &Worker, hostname: &str) {
         for attempt in worker.tasks.iter().filter_map(|id| self.state.tasks.get(id)?.live_attempt()) {

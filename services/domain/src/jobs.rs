@@ -7,6 +7,7 @@
 
 mod batch;
 mod dirty;
+mod inputs;
 mod pipeline;
 mod service;
 mod system;
@@ -19,6 +20,7 @@ use muster_events::job::{OnFailure, Work};
 use muster_events::outcome::Problem;
 
 pub use self::dirty::Dirty;
+pub(crate) use self::inputs::{inputs, size as input_size};
 use crate::decide::cancel;
 use crate::state::job::{Ended, Job, Run};
 use crate::state::{State, Task, TaskState};

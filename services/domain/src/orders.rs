@@ -11,14 +11,15 @@ use muster_events::id::{AttemptRef, TaskId, WorkerId};
 use muster_events::order::{Order, Orders};
 use muster_events::spec::{Check, TaskSpec, Value};
 
+use crate::jobs;
 use crate::placement::is_carrier;
 use crate::state::{Attempt, State, Task, TaskState};
 
 /// The most orders in one [`Orders`]; what is beyond goes into the next.
 pub const ORDERS_MAX: usize = 1000;
 
-/// The most bytes of specs in one [`Orders`], about: one with a single spec may be larger.
-pub const SPEC_BYTES_MAX: usize = 512 * 1024;
+/// The most bytes of specs and inputs in one [`Orders`], about: one with a single order to start may be larger.
+pub const BYTES_MAX: usize = 512 * 1024;
 
 /// The orders that follow from these events, each with its `seq`; `state` is the state after all of them, or a
 /// later one (the leader decides on while a commit is on its way).
@@ -145,7 +146,8 @@ struct Page {
     full: Vec<Orders>,
     specs: Vec<Arc<TaskSpec>>,
     places: BTreeMap<Arc<TaskSpec>, u32>,
-    spec_bytes: usize,
+    /// Of specs and inputs.
+    bytes: usize,
     orders: Vec<Order>,
 }
 
@@ -158,7 +160,11 @@ impl Book {
         let reference = AttemptRef { task: id, number: attempt.number, fence: attempt.fence };
         let worker = attempt.keeper();
         let page = self.page(worker);
-        page.make_room(worker, Some(&task.spec));
+        let inputs: BTreeMap<String, String> =
+            jobs::inputs(state, task).map(|(name, result)| (name.to_owned(), result.to_owned())).collect();
+        let bytes = inputs.iter().map(|(name, result)| jobs::input_size(name, result)).sum();
+        page.make_room(worker, Some(&task.spec), bytes);
+        page.bytes += bytes;
         let spec = page.place(&task.spec);
         page.orders.push(Order::Start {
             attempt: reference,
@@ -168,13 +174,13 @@ impl Book {
             ports: attempt.ports.clone(),
             value: task.value.as_deref().map(str::to_owned),
             target: target(state, attempt),
-            inputs: BTreeMap::new(),
+            inputs,
         });
     }
 
     fn stop(&mut self, worker: &WorkerId, attempt: AttemptRef, stale: bool, target: Option<Target>) {
         let page = self.page(worker);
-        page.make_room(worker, None);
+        page.make_room(worker, None, 0);
         page.orders.push(Order::Stop { attempt, stale, target });
     }
 
@@ -216,10 +222,11 @@ impl Book {
 }
 
 impl Page {
-    /// Begins a new [`Orders`] where the next order, with this spec if it needs one, does not go into the present one.
-    fn make_room(&mut self, worker: &WorkerId, spec: Option<&Arc<TaskSpec>>) {
-        let bytes = spec.filter(|s| !self.has(s)).map_or(0, |s| size(s));
-        let too_large = !self.specs.is_empty() && self.spec_bytes + bytes > SPEC_BYTES_MAX;
+    /// Begins a new [`Orders`] where the next order, with this spec if it needs one and so many bytes of its own, does not
+    /// go into the present one.
+    fn make_room(&mut self, worker: &WorkerId, spec: Option<&Arc<TaskSpec>>, own: usize) {
+        let bytes = own + spec.filter(|s| !self.has(s)).map_or(0, |s| size(s));
+        let too_large = !self.specs.is_empty() && self.bytes + bytes > BYTES_MAX;
         if self.orders.len() >= ORDERS_MAX || too_large {
             self.turn(worker);
         }
@@ -238,7 +245,7 @@ impl Page {
             return next - 1;
         }
         *self.places.entry(Arc::clone(spec)).or_insert_with(|| {
-            self.spec_bytes += size(spec);
+            self.bytes += size(spec);
             self.specs.push(Arc::clone(spec));
             next
         })
@@ -254,7 +261,7 @@ impl Page {
             orders: std::mem::take(&mut self.orders),
         });
         self.places.clear();
-        self.spec_bytes = 0;
+        self.bytes = 0;
     }
 }
 

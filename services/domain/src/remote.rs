@@ -3,18 +3,19 @@
 
 use muster_events::command::Command;
 use muster_events::endpoint::Target;
-use muster_events::event::{Event, ReportRefused, TaskEnded, TaskRescheduled};
+use muster_events::event::{Event, ReportRefused, TaskEnded, TaskRescheduled, WorkerOccupied};
 use muster_events::id::WorkerId;
 use muster_events::order::{Order, Orders};
 use muster_events::report::{Ending, Report, Reports, What};
 use muster_events::spec::{Constraint, Operator, TaskDefinition};
 
 use crate::deadline::{self, Liveness};
+use crate::placement::{Cause, explain};
 use crate::state::TaskState;
 use crate::testing::{
-    START, World, activate, cancel, drain, exited, given, http_registration, id, incarnation, lost, register,
-    register_agent, register_http, remote_definition, reports, started, stopped, submit, submit_all,
-    submit_remote, unregister, worker_id,
+    START, World, activate, cancel, drain, exited, given, http_registration, id, incarnation, job_submit,
+    lost, register, register_agent, register_http, remote_definition, reports, started, stopped, submit,
+    submit_all, submit_remote, system, unregister, worker_id,
 };
 use crate::{orders, placement};
 
@@ -309,4 +310,80 @@ fn two_drains_past_their_deadline_stop_an_attempt_once() {
     assert_eq!((attempt.worker.as_str(), attempt.carrier.as_ref().unwrap().as_str()), ("h2", "w2"));
     assert_eq!(attempt.number, 2);
     assert_eq!(id("a"), world.attempt("a").task);
+}
+
+/// h1 has one slot, on which `low` runs; w1 calls it.
+fn full() -> World {
+    let low = TaskDefinition { priority: 1, ..remote_definition("low") };
+    let world = given([register_agent("w1"), register_http("h1", 1), submit_all([low])]).placed();
+    let low = world.attempt("low");
+    world.and(reports("w1", [(low, started())]))
+}
+
+#[test]
+fn a_module_of_higher_priority_has_another_make_room() {
+    let high = TaskDefinition { priority: 9, ..remote_definition("high") };
+    let world = full().and(submit_all([high]));
+    let low = world.attempt("low");
+    let made = placement::place(&world.state, 10);
+    assert_eq!(made.iter().map(Event::kind).collect::<Vec<_>>(), ["task.preempting", "task.stopping"]);
+    let stop = Order::Stop { attempt: low, stale: false, target: at_h1() };
+    assert_eq!(ordered(&world, &made), [("w1".to_owned(), vec![stop])]);
+    let world = world.happened(&made).and(reports("w1", [(low, stopped())])).placed();
+    assert_eq!(world.task("high").live_attempt().unwrap().worker, worker_id("h1"));
+    assert_eq!(carrier(&world, "high"), Some(worker_id("w1")));
+    assert_eq!(world.task("low").state, TaskState::Pending);
+}
+
+#[test]
+fn room_that_is_held_waits_for_somebody_who_calls() {
+    let high = TaskDefinition { priority: 9, ..remote_definition("high") };
+    let world = full().and(submit_all([high])).placed().and(drain("w1", None));
+    let low = world.attempt("low");
+    let world = world.and(reports("w1", [(low, stopped())])).placed();
+    assert_eq!(world.task("high").state, TaskState::Pending);
+    let explanation = explain(&world.state, id("high"), 10).unwrap();
+    assert_eq!(explanation.cause, Some(Cause::Carrier), "{}", explanation.text);
+    let world = world.and(register_agent("w2")).placed();
+    assert_eq!(carrier(&world, "high"), Some(worker_id("w2")));
+}
+
+#[test]
+fn what_others_give_an_http_worker_makes_no_room() {
+    // Both slots are taken, one of them by others: to stop the task would be enough for one more, not for two.
+    let low = TaskDefinition { priority: 1, ..remote_definition("low") };
+    let world = given([register_agent("w1"), register_http("h1", 2), submit_all([low])]).placed();
+    let occupied = Event::WorkerOccupied(WorkerOccupied { worker: worker_id("h1"), slots: 1 });
+    let high = |name: &str| TaskDefinition { priority: 9, ..remote_definition(name) };
+    let world = world.happened(&[occupied]).and(submit_all([high("a"), high("b")]));
+    let made = placement::place(&world.state, 10);
+    assert_eq!(
+        made.iter().map(Event::kind).collect::<Vec<_>>(),
+        ["task.preempting", "task.stopping", "task.waiting"]
+    );
+}
+
+#[test]
+fn a_system_job_of_modules_has_one_on_each_http_worker() {
+    let mut job = system("s");
+    job.task = Some(TaskDefinition { id: None, ..remote_definition("s") });
+    let world = given([register_agent("w1"), register_http("h1", 2), job_submit(job)]).reconciled().placed();
+    let on = |world: &World| -> Vec<String> {
+        let live = world.tasks_of("s").filter_map(|(_, t)| t.live_attempt());
+        live.map(|a| a.worker.to_string()).collect()
+    };
+    assert_eq!(on(&world), ["h1"]);
+    let world = world.and(register_http("h2", 1)).reconciled().placed();
+    assert_eq!(on(&world), ["h1", "h2"]);
+}
+
+#[test]
+fn where_a_module_is_and_who_calls_is_explained() {
+    let explanation = explain(&carried().state, id("a"), 10).unwrap();
+    assert_eq!(explanation.text, format!("attempt 1 is on h1, called by w1, since {START}"));
+    let world = given([register("w1"), register_http("h1", 2), submit_remote("a")]);
+    let look = explain(&world.state, id("a"), 10).unwrap().look.unwrap();
+    let verdicts: Vec<_> = look.workers.iter().map(|v| (v.worker.as_str(), v.text.as_str())).collect();
+    let nobody = "no active worker with the remote runtime is there to call it";
+    assert_eq!(verdicts, [("h1", nobody), ("w1", "is no HTTP worker")]);
 }

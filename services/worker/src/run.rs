@@ -116,7 +116,6 @@ impl Worker {
             capacity: host.capacity(config.capacity),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: clock::now(),
-            ..WorkerInfo::default()
         };
         let (reporter, reporting) = report::channel();
         let node = Arc::new(Node::new(Parts {

@@ -1,7 +1,7 @@
 //! HTTP workers, and modules on a worker's own HTTP, with a whole cluster.
 
 #[path = "remote/http_worker.rs"]
-mod http_worker;
+pub(crate) mod http_worker;
 
 use muster_tests::cluster::{Answer, Cluster, Setup, until};
 use serde_json::{Value, json};

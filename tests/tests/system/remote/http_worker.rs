@@ -22,9 +22,9 @@ const BEAT_EVERY: Duration = Duration::from_millis(500);
 
 /// What has happened to it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Seen {
-    pub(super) executed: Vec<Value>,
-    pub(super) cancelled: Vec<Value>,
+pub(crate) struct Seen {
+    pub(crate) executed: Vec<Value>,
+    pub(crate) cancelled: Vec<Value>,
     /// Whether what hangs may end.
     let_go: bool,
 }
@@ -32,9 +32,9 @@ pub(super) struct Seen {
 type Shared = Arc<watch::Sender<Seen>>;
 
 /// It answers, and beats, as long as it is kept; dropped it is gone as if killed, connections and all.
-pub(super) struct HttpWorker {
-    pub(super) id: String,
-    pub(super) address: SocketAddr,
+pub(crate) struct HttpWorker {
+    pub(crate) id: String,
+    pub(crate) address: SocketAddr,
     seen: Shared,
     serving: Option<Runtime>,
     beating: Option<AbortOnDropHandle<()>>,
@@ -42,11 +42,11 @@ pub(super) struct HttpWorker {
 
 impl HttpWorker {
     /// One with four slots, registered.
-    pub(super) async fn start(cluster: &Cluster, id: &str) -> Self {
+    pub(crate) async fn start(cluster: &Cluster, id: &str) -> Self {
         Self::at(cluster, id, "127.0.0.1:0".parse().unwrap()).await
     }
 
-    pub(super) async fn at(cluster: &Cluster, id: &str, address: SocketAddr) -> Self {
+    pub(crate) async fn at(cluster: &Cluster, id: &str, address: SocketAddr) -> Self {
         // A runtime of its own: what axum spawns for each connection dies only with it.
         let serving = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         // One that was killed may hold the address a moment longer.
@@ -67,7 +67,7 @@ impl HttpWorker {
     }
 
     /// Registers and beats from then on.
-    pub(super) async fn register(&mut self, cluster: &Cluster) {
+    pub(crate) async fn register(&mut self, cluster: &Cluster) {
         let node = json!({ "workerNode": {
             "id": self.id, "endpoint": format!("http://{}", self.address), "currentLoad": 0, "status": "Available",
             "capabilities": { "os": "linux", "installedTools": [], "maxParallelModules": 4, "tags": [self.id] },
@@ -87,21 +87,21 @@ impl HttpWorker {
     }
 
     /// Beats no more.
-    pub(super) fn fall_silent(&mut self) {
+    pub(crate) fn fall_silent(&mut self) {
         self.beating = None;
     }
 
-    pub(super) fn seen(&self) -> Seen {
+    pub(crate) fn seen(&self) -> Seen {
         self.seen.borrow().clone()
     }
 
     /// Lets what hangs end well.
-    pub(super) fn let_go(&self) {
+    pub(crate) fn let_go(&self) {
         self.seen.send_modify(|seen| seen.let_go = true);
     }
 
     /// Waits until it executes attempt `number` of a task.
-    pub(super) async fn executes(&self, task: &str, number: u32) {
+    pub(crate) async fn executes(&self, task: &str, number: u32) {
         let name = format!("{task}-{number}");
         until(&format!("{} executes {name}", self.id), async || {
             self.seen().executed.iter().any(|sent| sent["executionId"] == *name).then_some(())
@@ -110,7 +110,7 @@ impl HttpWorker {
     }
 
     /// Waits until it is told to cancel attempt `number` of a task.
-    pub(super) async fn is_told_to_cancel(&self, task: &str, number: u32) {
+    pub(crate) async fn is_told_to_cancel(&self, task: &str, number: u32) {
         let name = format!("{task}-{number}");
         until(&format!("{} is told to cancel {name}", self.id), async || {
             self.seen().cancelled.iter().any(|told| told["executionId"] == *name).then_some(())
