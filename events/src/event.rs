@@ -130,6 +130,9 @@ pub enum Event {
     /// All tasks of a run have ended, some of them badly.
     #[serde(rename = "job.failed")]
     JobFailed(JobEnded),
+    /// An HTTP worker executes more, or less, than before of what muster did not give it.
+    #[serde(rename = "worker.occupied")]
+    WorkerOccupied(WorkerOccupied),
 }
 
 /// Data of `leader.elected`.
@@ -230,6 +233,8 @@ pub enum Filter {
     Ports,
     /// The namespace's quota leaves no room, whatever the worker.
     Quota,
+    /// It is an HTTP worker, and no active worker is there to call it.
+    Carrier,
 }
 
 impl Filter {
@@ -249,6 +254,7 @@ impl Filter {
             Self::Devices => "devices",
             Self::Ports => "ports",
             Self::Quota => "quota",
+            Self::Carrier => "carrier",
         }
     }
 }
@@ -300,6 +306,9 @@ pub struct TaskAssigned {
     /// The ports it gets, by their names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ports: BTreeMap<String, u16>,
+    /// Which worker calls it and reports, where it is an HTTP worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carrier: Option<WorkerId>,
     /// Why there; absent when `why_seq` says where it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<Arc<Why>>,
@@ -392,6 +401,9 @@ pub struct TaskEnded {
     pub at: Timestamp,
     /// How.
     pub ending: Ending,
+    /// What it hands on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
 }
 
 /// Data of `task.retrying`.
@@ -439,6 +451,9 @@ pub struct TaskRescheduled {
     pub attempt: AttemptRef,
     /// Where it was: by the end of the same commit the task may be somewhere else.
     pub worker: WorkerId,
+    /// Which worker called it, where that was an HTTP worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carrier: Option<WorkerId>,
     /// Why.
     pub reason: String,
 }
@@ -505,6 +520,15 @@ pub struct WorkerGone {
     pub worker: WorkerId,
 }
 
+/// Data of `worker.occupied`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkerOccupied {
+    /// The worker.
+    pub worker: WorkerId,
+    /// How many of its slots are taken by what muster did not give it.
+    pub slots: u64,
+}
+
 impl Event {
     /// Its type, as in the log: `task.submitted`.
     pub const fn kind(&self) -> &'static str {
@@ -544,6 +568,7 @@ impl Event {
             Self::JobMissed(_) => "job.missed",
             Self::JobCompleted(_) => "job.completed",
             Self::JobFailed(_) => "job.failed",
+            Self::WorkerOccupied(_) => "worker.occupied",
         }
     }
 
@@ -582,7 +607,8 @@ impl Event {
             | Self::JobSkipped(_)
             | Self::JobMissed(_)
             | Self::JobCompleted(_)
-            | Self::JobFailed(_) => None,
+            | Self::JobFailed(_)
+            | Self::WorkerOccupied(_) => None,
         }
     }
 
@@ -622,7 +648,8 @@ impl Event {
             | Self::WorkerDraining(_)
             | Self::WorkerDrained(_)
             | Self::WorkerActivated(_)
-            | Self::WorkerUnregistered(_) => None,
+            | Self::WorkerUnregistered(_)
+            | Self::WorkerOccupied(_) => None,
         }
     }
 
@@ -639,6 +666,7 @@ impl Event {
             Self::WorkerDrained(e) | Self::WorkerActivated(e) | Self::WorkerUnregistered(e) => {
                 Some(&e.worker)
             }
+            Self::WorkerOccupied(e) => Some(&e.worker),
             Self::LeaderElected(_)
             | Self::CommandRejected(_)
             | Self::NamespaceLimited(_)

@@ -230,6 +230,27 @@ impl TaskId {
     }
 }
 
+impl TaskId {
+    /// The task that executes what somebody asked of `worker`'s own HTTP as `execution`: asked again it is the same.
+    pub fn of_execution(worker: &WorkerId, execution: &str) -> Self {
+        Self(Uuid::new_v5(&NAMESPACE, format!("execution {worker} {execution}").as_bytes()))
+    }
+}
+
+impl Incarnation {
+    /// That of HTTP worker `worker`, which has one life for ever: whoever calls it notices when it is gone.
+    pub fn of_http_worker(worker: &WorkerId) -> Self {
+        Self(Uuid::new_v5(&NAMESPACE, format!("http incarnation {worker}").as_bytes()))
+    }
+}
+
+impl Installation {
+    /// That of HTTP worker `worker`: it has no folder that muster knows, so its name is all it is known by.
+    pub fn of_http_worker(worker: &WorkerId) -> Self {
+        Self(Uuid::new_v5(&NAMESPACE, format!("http installation {worker}").as_bytes()))
+    }
+}
+
 /// How the ids begin that muster gives to commands that came without one. Nobody else may use such an id: what is
 /// derived from it (the ids of tasks and jobs) would then be taken.
 const NAMELESS: &str = "muster-at-";

@@ -7,14 +7,15 @@
 //! 2. [`event`] and [`commit`]: what was decided, and the one message that carries all a group of commands caused;
 //! 3. [`order`]: what a worker shall do, derived from commits; [`output`]: what a task printed;
 //! 4. [`outcome`]: what a publisher hears back, with the one error body of the product; [`record`]: an event as
-//!    readers see it.
+//!    readers see it; [`standing`]: how a task stands, for whoever asks the manager.
 //!
-//! [`id`], [`time`], [`hash`], [`resources`], [`lifecycle`] are the atoms; [`subject`] names every NATS subject; [`codec`] is the only place that
+//! [`id`], [`endpoint`], [`time`], [`hash`], [`resources`], [`lifecycle`] are the atoms; [`subject`] names every NATS subject; [`codec`] is the only place that
 //! turns types into bytes, and [`upcast`] brings old bytes up to date.
 
 pub mod codec;
 pub mod command;
 pub mod commit;
+pub mod endpoint;
 pub mod event;
 pub mod hash;
 pub mod id;
@@ -28,6 +29,7 @@ pub mod record;
 pub mod report;
 pub mod resources;
 pub mod spec;
+pub mod standing;
 pub mod subject;
 pub mod time;
 pub mod upcast;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::endpoint::Target;
 use crate::id::{AttemptRef, WorkerId};
 use crate::spec::TaskSpec;
 
@@ -42,6 +43,12 @@ pub enum Order {
         /// The task's value, where its job has an array.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         value: Option<String>,
+        /// The HTTP worker to call; absent when the attempt is run here.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        target: Option<Target>,
+        /// Results of the tasks it waited for, by their names.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        inputs: BTreeMap<String, String>,
     },
     /// Stop an attempt: TERM, then KILL after the grace its spec grants. An attempt unknown to the worker is reported
     /// as lost, unless the order says it no longer counts (`stale`).
@@ -50,6 +57,9 @@ pub enum Order {
         attempt: AttemptRef,
         /// Nobody waits for a report about it.
         stale: bool,
+        /// The HTTP worker that may still execute it: told to cancel even if this worker does not know the attempt.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        target: Option<Target>,
     },
     /// Register again: the manager does not know this incarnation as a living one.
     Register,

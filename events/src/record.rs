@@ -131,6 +131,7 @@ impl Serialize for EventData<'_> {
             Event::JobSkipped(e) => e.serialize(s),
             Event::JobMissed(e) => e.serialize(s),
             Event::JobCompleted(e) | Event::JobFailed(e) => e.serialize(s),
+            Event::WorkerOccupied(e) => e.serialize(s),
         }
     }
 }

@@ -25,6 +25,10 @@ pub const REPORTS_MAX: usize = 4096;
 /// The most bytes of text in one report; a worker cuts what is longer.
 pub const REPORT_TEXT_BYTES_MAX: usize = 16 << 10;
 
+/// The most bytes of a result. It stays in the log and, with its task, in the memory of managers and APIs, so it is meant for
+/// what steps tell each other, not for data; what ends with a larger one has failed and says so.
+pub const RESULT_BYTES_MAX: usize = 64 << 10;
+
 impl Reports {
     /// Checks how many there are and how long their texts.
     pub fn check(&self) -> Result<(), Vec<FieldError>> {
@@ -34,7 +38,7 @@ impl Reports {
         }
         let too_long =
             self.reports.iter().enumerate().filter(|(_, r)| r.what.text().len() > REPORT_TEXT_BYTES_MAX);
-        let wrong: Vec<_> = too_long
+        let mut wrong: Vec<_> = too_long
             .map(|(n, r)| {
                 FieldError::new(
                     format!("reports[{n}].what"),
@@ -43,6 +47,13 @@ impl Reports {
                 )
             })
             .collect();
+        for (n, result) in self.reports.iter().enumerate().filter_map(|(n, r)| Some((n, r.result.as_ref()?)))
+        {
+            if result.len() > RESULT_BYTES_MAX {
+                let message = "may have 64 KiB at most";
+                wrong.push(FieldError::new(format!("reports[{n}].result"), result, message));
+            }
+        }
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }
 }
@@ -57,6 +68,9 @@ pub struct Report {
     pub at: Timestamp,
     /// What happened.
     pub what: What,
+    /// What an attempt that ended well has to hand on; [`RESULT_BYTES_MAX`] at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
 }
 
 /// What happened to an attempt.
@@ -87,7 +101,10 @@ impl What {
             Self::Started { handle } => handle,
             Self::Health { message, .. } => message.as_deref().unwrap_or_default(),
             Self::Ended(
-                Ending::NotStarted { message } | Ending::Unhealthy { message } | Ending::Lost { message },
+                Ending::NotStarted { message }
+                | Ending::Unhealthy { message }
+                | Ending::Lost { message }
+                | Ending::Failed { message },
             ) => message,
             Self::Ended(_) => "",
         }
@@ -128,6 +145,11 @@ pub enum Ending {
         /// Why, in the words of the system or of Docker.
         message: String,
     },
+    /// It ran and failed, as whoever ran it says: an HTTP worker's error, a result that cannot be kept.
+    Failed {
+        /// In its words.
+        message: String,
+    },
     /// The worker lost it: it was neither running nor known to have ended after the worker's restart.
     Lost {
         /// Why.
@@ -155,6 +177,7 @@ impl Ending {
             Self::Unhealthy { message } => format!("unhealthy: {message}"),
             Self::Stopped { .. } => "stopped".to_owned(),
             Self::NotStarted { message } => format!("not started: {message}"),
+            Self::Failed { message } => message.clone(),
             Self::Lost { message } => format!("lost: {message}"),
         }
     }

@@ -7,6 +7,7 @@ mod check;
 mod gang;
 mod health;
 pub mod limit;
+mod module;
 mod placement;
 mod restart;
 mod runtime;
@@ -21,6 +22,7 @@ pub(crate) use self::check::thousandths;
 pub use self::check::whole;
 pub use self::gang::Gang;
 pub use self::health::{Check, Health, HealthDefinition, HealthPort, HttpCheck, TcpCheck};
+pub use self::module::{Module, is_input_name};
 pub(crate) use self::placement::check_devices;
 pub use self::placement::{
     Affinity, Attribute, Constraint, Operator, PORTS_DEFAULT, Pattern, PortAsk, PortRange, Preemption,
@@ -52,7 +54,7 @@ pub struct TaskDefinition {
     /// Container image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// Program and arguments. May be empty only when the image has a command of its own.
+    /// Program and arguments. May be empty only when the image has a command of its own, or for a remote task.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
     /// Further arguments, after those of `command`.
@@ -131,6 +133,9 @@ pub struct TaskDefinition {
     /// The gang it belongs to, whose tasks are placed all in one go or wait all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gang: Option<Gang>,
+    /// What an HTTP worker shall execute (remote); a process or container finds it in files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module: Option<Module>,
     /// Copies, each a task of its own with an id derived from the command's; 1 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
@@ -156,7 +161,7 @@ pub struct TaskSpec {
     /// Environment variables.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// What is reserved for it; one slot.
+    /// What is reserved for it: one slot, and of a remote task nothing else.
     pub resources: Resources,
     /// What isolates it: never [`Runtime::Auto`].
     pub runtime: Runtime,
@@ -216,4 +221,7 @@ pub struct TaskSpec {
     /// The gang it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gang: Option<Gang>,
+    /// What an HTTP worker shall execute, or what a program finds in files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module: Option<Module>,
 }

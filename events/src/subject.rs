@@ -75,6 +75,11 @@ impl Cell {
         format!("{}-cell", self.0)
     }
 
+    /// Everything the feed says of one task: `muster.feed.task.<task>.*`.
+    pub fn feed_filter(&self, task: TaskId) -> String {
+        format!("{}.feed.task.{task}.*", self.0)
+    }
+
     /// The output of one task, all attempts and both streams or one: `muster.out.*.<task>.*.*`.
     pub fn output_filter(&self, task: TaskId, stream: Option<OutputStream>) -> String {
         format!("{}.out.*.{task}.*.{}", self.0, stream.map_or("*", OutputStream::as_str))

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::endpoint::Endpoint;
 use crate::id::{AttemptRef, Incarnation, Installation, TaskId, WorkerId};
 use crate::outcome::FieldError;
 use crate::resources::Resources;
@@ -40,6 +41,10 @@ pub struct WorkerInfo {
     /// The ports of its host that it may allot to tasks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ports: Option<PortRange>,
+    /// Where it is called when it is an HTTP worker; one that takes its orders from NATS has none. The latter with
+    /// the runtime `remote` calls the former: it carries their attempts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Endpoint>,
     /// What it can run.
     pub runtimes: BTreeSet<Runtime>,
     /// What it has to give.
@@ -64,6 +69,7 @@ impl Default for WorkerInfo {
             tags: BTreeSet::new(),
             devices: BTreeMap::new(),
             ports: None,
+            endpoint: None,
             runtimes: BTreeSet::new(),
             capacity: Resources::default(),
             version: String::new(),
@@ -86,7 +92,7 @@ pub struct Register {
     pub incarnation: Incarnation,
     /// Which data folder it lives in: a second worker of the same name has another.
     pub installation: Installation,
-    /// What it is.
+    /// What it is. Boxed, like in the event: other commands and events are much smaller.
     pub info: Box<WorkerInfo>,
     /// The attempts it holds: running, or ended and not yet reported. What the state places there and this list
     /// lacks is lost.
@@ -144,8 +150,16 @@ impl Register {
             let message = "must be a range of ports from 1 to 65535, its end not before its beginning";
             wrong.push(FieldError::new("info.ports", &range.to_string(), message));
         }
+        if self.info.endpoint.is_some() && self.info.runtimes != BTreeSet::from([Runtime::Remote]) {
+            let message = "must be remote alone for a worker with an endpoint";
+            wrong.push(FieldError::new("info.runtimes", "", message));
+        }
         if self.info.runtimes.is_empty() || self.info.runtimes.contains(&Runtime::Auto) {
-            wrong.push(FieldError::new("info.runtimes", "", "must list at least one of docker, process"));
+            wrong.push(FieldError::new(
+                "info.runtimes",
+                "",
+                "must list at least one of docker, process, remote",
+            ));
         }
         let c = &self.info.capacity;
         if c.slots == 0 || c.cpu_milli > 1_000_000_000 || c.memory > limit::BYTES || c.disk > limit::BYTES {
@@ -220,7 +234,7 @@ pub struct Heartbeat {
     /// The attempts that run; at most 1,000, the largest by memory.
     #[serde(default)]
     pub tasks: Vec<TaskMetrics>,
-    /// How many attempts it holds.
+    /// How many attempts it holds; of an HTTP worker, how many modules it executes, whoever asked for them.
     pub held: u32,
     /// It has been told to end: nothing new is to be placed on it. What it holds stays its own until it says
     /// otherwise, comes back, or has been silent for too long. Said by the command, so that it comes before the

@@ -36,6 +36,8 @@ mod placing;
 mod raw_input;
 #[path = "system/reconnect.rs"]
 mod reconnect;
+#[path = "system/remote.rs"]
+mod remote;
 #[path = "system/schemas.rs"]
 mod schemas;
 #[path = "system/security.rs"]

@@ -18,9 +18,6 @@ const READY: Duration = Duration::from_secs(60);
 /// What `muster up` prints once every part is ready.
 const READY_WORD: &str = "muster is up";
 
-/// Parts of the contract that belong to later issues.
-const LATER: &str = "test_orchestrator_and_http_workers.py";
-
 /// Starts a cluster on free ports and runs the contract tests against it.
 pub(crate) fn check() -> Result<()> {
     let Some(folder) = folder()? else { return Ok(()) };
@@ -33,8 +30,6 @@ pub(crate) fn check() -> Result<()> {
     let result = run(program(&python)
         .args(["-m", "pytest", "-q", "-m", "not operations", "--rootdir"])
         .arg(&folder)
-        .arg("--ignore")
-        .arg(folder.join(LATER))
         .arg(&folder)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("MUSTER_API", format!("http://127.0.0.1:{}", cluster.api))

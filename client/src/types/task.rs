@@ -96,7 +96,7 @@ pub struct Task {
     /// Bytes.
     #[serde(default)]
     pub disk: u64,
-    /// What isolates it: `docker`, `process`.
+    /// What isolates it: `docker`, `process`, `remote`.
     #[serde(default)]
     pub runtime: String,
     /// Words to find it by.
@@ -125,6 +125,12 @@ pub struct Task {
     /// Whether it is well, as its health check has said last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy: Option<bool>,
+    /// What it hands on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+    /// The worker that calls it, where it is on an HTTP worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carrier: Option<String>,
     /// Why it is where it is, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -1,6 +1,8 @@
 //! From a definition to a spec: each field checked, units made canonical, defaults spelled out.
 
-use super::{GRACE_S_DEFAULT, Gang, Runtime, TaskDefinition, TaskSpec, check_devices, limit, placement};
+use super::{
+    GRACE_S_DEFAULT, Gang, Runtime, TaskDefinition, TaskSpec, check_devices, limit, module, placement,
+};
 use crate::id::Namespace;
 use crate::outcome::FieldError;
 use crate::resources::Resources;
@@ -25,12 +27,7 @@ impl TaskDefinition {
             image: self.image.clone(),
             command: self.command.iter().chain(&self.args).cloned().collect(),
             env: self.env.clone(),
-            resources: Resources {
-                cpu_milli: thousandths(self.cpu),
-                memory: self.memory,
-                disk: self.disk,
-                slots: 1,
-            },
+            resources: self.resources(runtime),
             runtime,
             workdir: self.workdir.clone(),
             timeout_ms: self.timeout_s.map(thousandths),
@@ -51,7 +48,17 @@ impl TaskDefinition {
             health,
             preemption: self.preemption,
             gang: self.gang.clone(),
+            module: self.module.clone(),
         })
+    }
+
+    /// An HTTP worker tells how many modules it takes and nothing of its processors and memory, so of those nothing
+    /// can be reserved on it.
+    fn resources(&self, runtime: Runtime) -> Resources {
+        if runtime == Runtime::Remote {
+            return Resources { slots: 1, ..Resources::default() };
+        }
+        Resources { cpu_milli: thousandths(self.cpu), memory: self.memory, disk: self.disk, slots: 1 }
     }
 
     fn check_text(&self, wrong: &mut Wrong) {
@@ -196,8 +203,27 @@ impl TaskDefinition {
                     wrong.add("pids", self.pids.unwrap_or(0), "is for the docker runtime");
                 }
             }
+            Runtime::Remote => self.check_remote(wrong),
         }
+        wrong.0.extend(module::check(self.module.as_ref(), runtime));
         runtime
+    }
+
+    /// What only a program on the worker itself could be given.
+    fn check_remote(&self, wrong: &mut Wrong) {
+        let given = [
+            ("image", self.image.is_some()),
+            ("command", !self.command.is_empty() || !self.args.is_empty()),
+            ("pids", self.pids.is_some()),
+            ("limits", !self.limits.is_empty()),
+            ("ports", !self.ports.is_empty()),
+            // Whether an HTTP worker is well its own heartbeats and answers say.
+            ("health", self.health.is_some()),
+            ("stop_signal", self.stop_signal.is_some()),
+        ];
+        for (field, _) in given.iter().filter(|(_, given)| *given) {
+            wrong.add(*field, "", "is not taken by the remote runtime: an HTTP worker executes the module");
+        }
     }
 }
 
@@ -250,6 +276,7 @@ impl Wrong {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::{HealthDefinition, Module, StopSignal, TcpCheck};
 
     fn good() -> TaskDefinition {
         TaskDefinition {
@@ -278,6 +305,28 @@ mod tests {
         let bad = TaskDefinition { name: String::new(), cpu: f64::NAN, priority: 5000, ..good() };
         let fields: Vec<_> = bad.check().unwrap_err().into_iter().map(|e| e.field).collect();
         assert_eq!(fields, ["name", "cpu", "priority"]);
+    }
+
+    #[test]
+    fn a_remote_task_is_a_module_and_reserves_a_slot() {
+        let module = Some(Module { kind: "Build".into(), ..Module::default() });
+        let remote = TaskDefinition { runtime: Runtime::Remote, command: vec![], module, ..good() };
+        assert_eq!(remote.check().unwrap().resources, Resources { slots: 1, ..Resources::default() });
+        let fields = |def: TaskDefinition| -> Vec<_> {
+            def.check().unwrap_err().into_iter().map(|e| e.field).collect()
+        };
+        assert_eq!(fields(TaskDefinition { module: None, ..remote.clone() }), ["module"]);
+        assert_eq!(fields(TaskDefinition { command: vec!["true".into()], ..remote.clone() }), ["command"]);
+        assert_eq!(
+            fields(TaskDefinition { image: Some("i".into()), pids: Some(1), ..remote.clone() }),
+            ["image", "pids"]
+        );
+        let health = Some(HealthDefinition {
+            tcp: Some(TcpCheck { port: crate::spec::HealthPort::Number(80) }),
+            ..HealthDefinition::default()
+        });
+        let stop_signal = Some(StopSignal::Int);
+        assert_eq!(fields(TaskDefinition { health, stop_signal, ..remote }), ["health", "stop_signal"]);
     }
 
     #[test]

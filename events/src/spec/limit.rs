@@ -50,3 +50,7 @@ pub const STEPS: usize = 1024;
 pub const ARRAY_BYTES: usize = 512 << 10;
 /// Most bytes of one of them; it becomes an environment variable.
 pub const ARRAY_VALUE_BYTES: usize = 4096;
+/// Most bytes of a module's type.
+pub const MODULE_TYPE_BYTES: usize = 1024;
+/// Most bytes of a module with its inputs: it stands in the log, in an order and in one HTTP body.
+pub const MODULE_BYTES: usize = 1 << 20;

@@ -16,6 +16,8 @@ pub enum Runtime {
     Docker,
     /// A plain process in a process group of its own.
     Process,
+    /// An HTTP worker, which executes the task's module. Of a worker on NATS: it carries such calls out.
+    Remote,
 }
 
 impl Runtime {
@@ -25,6 +27,7 @@ impl Runtime {
             Self::Auto => "auto",
             Self::Docker => "docker",
             Self::Process => "process",
+            Self::Remote => "remote",
         }
     }
 }

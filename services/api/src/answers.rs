@@ -3,6 +3,7 @@
 pub(crate) mod cluster;
 pub(crate) mod explanation;
 pub(crate) mod job;
+pub(crate) mod node;
 pub(crate) mod number;
 pub(crate) mod plan;
 pub(crate) mod task;

@@ -137,7 +137,9 @@ impl Op {
             response["description"] = reason(*status).into();
             response["content"][media] = json!({ "schema": schema });
         }
-        responses.insert("default".to_owned(), json!({ "$ref": "#/components/responses/Error" }));
+        // The orchestrator's protocol has an error body of its own.
+        let error = if self.path.starts_with("/api/workers") { "Failure" } else { "Error" };
+        responses.insert("default".to_owned(), json!({ "$ref": format!("#/components/responses/{error}") }));
         let mut operation = json!({
             "tags": [self.tag],
             "summary": self.summary,
@@ -203,6 +205,14 @@ pub fn openapi() -> Value {
                 "Error": {
                     "description": "What was wrong, with which value, and what to do",
                     "content": { "application/json": { "schema": problem } },
+                },
+                "Failure": {
+                    "description": "What was wrong, in the orchestrator's protocol",
+                    "content": { "application/json": { "schema": {
+                        "type": "object",
+                        "properties": { "success": { "const": false }, "errorMessage": { "type": "string" } },
+                        "required": ["success", "errorMessage"],
+                    } } },
                 },
             },
             "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },

@@ -9,6 +9,7 @@ mod jobs;
 mod logs;
 mod metrics;
 mod namespaces;
+mod orchestrator;
 mod plan;
 mod tasks;
 mod vms;
@@ -39,6 +40,7 @@ pub(crate) fn table() -> Vec<Op> {
     table.extend(namespaces::table());
     table.extend(vms::table());
     table.extend(events::table());
+    table.extend(orchestrator::table());
     table.extend(metrics::table());
     table
 }

@@ -7,6 +7,7 @@ mod jobs;
 mod logs;
 mod manager;
 mod openapi;
+mod orchestrator;
 mod plan;
 mod tasks;
 mod workers;
@@ -113,8 +114,12 @@ impl Harness {
 pub(crate) async fn done(request: RequestBuilder) -> (u16, Value, Option<u64>) {
     let answer = request.send().await.unwrap();
     let (status, seq) = (answer.status().as_u16(), seq(&answer));
+    let theirs = answer.url().path().starts_with("/api/workers");
     let body: Value = answer.json().await.unwrap_or_default();
-    if status >= 400 {
+    if status >= 400 && theirs {
+        assert_eq!(body["success"], false, "{body}");
+        assert!(!body["errorMessage"].as_str().unwrap().is_empty(), "{body}");
+    } else if status >= 400 {
         assert_eq!(body["code"], status, "{body}");
         assert!(body["error"].is_string() && body["message"].is_string(), "{body}");
     }

@@ -4,13 +4,13 @@
 //! The manager keeps one [`Liveness`] in memory (heartbeats are no events), sleeps until [`next`] and then applies
 //! [`due`]. After [`due`] has been applied, [`next`] lies in the future, unless there is more due than one call says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use muster_events::event::{Event, StopCause, TaskReady, TaskStopping, WorkerOffline};
 use muster_events::id::{AttemptRef, Incarnation, TaskId, WorkerId};
 use muster_events::time::Timestamp;
 
-use crate::decide::release::give_up_all;
+use crate::decide::release::{Release, is_drained};
 use crate::state::{State, Task, Worker};
 
 /// The most tasks that one call of [`due`] puts in line, so that a commit does not wait for a hundred thousand.
@@ -76,8 +76,12 @@ pub fn next(state: &State, liveness: &Liveness) -> Option<Timestamp> {
 }
 
 fn next_of(state: &State, liveness: &Liveness, id: &WorkerId, worker: &Worker) -> Option<Timestamp> {
+    if is_drained(worker, 0) {
+        // A leader died before it could say so.
+        return Some(worker.registered_at);
+    }
     if !worker.online {
-        return (!worker.tasks.is_empty()).then(|| liveness.silent_at(id, worker));
+        return (worker.burden() > 0).then(|| liveness.silent_at(id, worker));
     }
     let silence = liveness.silent_at(id, worker);
     let drain = worker.drain.and_then(|d| d.deadline).filter(|_| unstopped(state, worker).next().is_some());
@@ -90,34 +94,41 @@ fn next_of(state: &State, liveness: &Liveness, id: &WorkerId, worker: &Worker) -
 /// A worker can be offline and still have attempts: it said that it leaves and took containers with it, or the leader
 /// died between two commits. They are lost once the worker has been silent for as long as any other.
 pub fn due(state: &State, liveness: &Liveness, now: Timestamp) -> Vec<Event> {
-    let mut events = Vec::new();
+    let mut release = Release::of(state);
     for (id, worker) in &state.workers {
         let silent = liveness.silent_at(id, worker) <= now;
-        if silent && (worker.online || !worker.tasks.is_empty()) {
-            offline(state, liveness, id, worker, &mut events);
-        } else if worker.online
-            && worker.drain.and_then(|d| d.deadline).is_some_and(|deadline| deadline <= now)
-        {
-            events.extend(unstopped(state, worker).filter_map(|(task_id, task)| stopping(id, task_id, task)));
+        if silent && (worker.online || worker.burden() > 0) {
+            offline(liveness, id, worker, &mut release);
         }
     }
+    // Then what still runs: an attempt may be on one worker that drains and carried by another.
+    let mut told = BTreeSet::new();
+    for (id, worker) in &state.workers {
+        let heard = worker.online && liveness.silent_at(id, worker) > now;
+        if heard && worker.drain.and_then(|d| d.deadline).is_some_and(|deadline| deadline <= now) {
+            let unstopped = unstopped(state, worker).filter(|(id, _)| !release.has(*id) && told.insert(*id));
+            let stops: Vec<_> = unstopped.filter_map(|(task_id, task)| stopping(id, task_id, task)).collect();
+            release.events.extend(stops);
+        }
+    }
+    let mut events = release.finish();
     let ready = state.delayed.iter().take_while(|(retry_at, _)| *retry_at <= now).take(READY_MAX);
     events.extend(ready.map(|(_, task)| Event::TaskReady(TaskReady { task: *task })));
     events
 }
 
-fn offline(state: &State, liveness: &Liveness, id: &WorkerId, worker: &Worker, events: &mut Vec<Event>) {
+fn offline<'a>(liveness: &Liveness, id: &WorkerId, worker: &'a Worker, release: &mut Release<'a>) {
     let last_seen = liveness.seen(id, worker);
     if worker.online {
-        events.push(Event::WorkerOffline(WorkerOffline { worker: id.clone(), last_seen }));
+        release.events.push(Event::WorkerOffline(WorkerOffline { worker: id.clone(), last_seen }));
     }
     let why = format!("worker {id} is offline, last heard at {last_seen}");
-    events.extend(give_up_all(state, id, worker, |_, _| false, &why));
+    release.give_up_all(worker, |_, _, _| false, &why);
 }
 
-/// The live attempts on a worker that have not been told to stop.
+/// The live attempts on a worker, or carried by it, that have not been told to stop.
 fn unstopped<'a>(state: &'a State, worker: &'a Worker) -> impl Iterator<Item = (TaskId, &'a Task)> {
-    let tasks = worker.tasks.iter().filter_map(|id| state.tasks.get(id).map(|task| (*id, task)));
+    let tasks = worker.all_tasks().filter_map(|id| state.tasks.get(id).map(|task| (*id, task)));
     tasks.filter(|(_, task)| task.live_attempt().is_some_and(|a| a.stop.is_none()))
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use muster_events::commit::{Commit, Entry};
 use muster_events::event::{
-    Event, StopCause, TaskAssigned, TaskPreempting, TaskStarted, TaskStopping, TaskSubmitted,
+    Event, StopCause, TaskAssigned, TaskEnded, TaskPreempting, TaskStarted, TaskStopping, TaskSubmitted,
     WorkerRegistered,
 };
 use muster_events::id::{AttemptRef, JobId, TaskId, WorkerId};
@@ -18,6 +18,7 @@ use muster_events::report::Ending;
 use muster_events::time::Timestamp;
 
 use crate::claims::{self, Held};
+use crate::placement::is_carrier;
 use crate::restart;
 use crate::state::{Attempt, Blocked, Class, Drain, Recorded, State, Task, TaskState, Worker, WorkerStatus};
 
@@ -128,7 +129,10 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
         Event::TaskUnhealthy(e) => step.health(e.attempt, false)?,
         Event::TaskPreempting(e) => step.preempting(e)?,
         Event::TaskStopping(e) => step.stopping(e)?,
-        Event::TaskCompleted(e) => step.ended(e.attempt, TaskState::Completed, Some(&e.ending), None)?,
+        Event::TaskCompleted(e) => {
+            step.ended(e.attempt, TaskState::Completed, Some(&e.ending), None)?;
+            hand_on(state, e);
+        }
         Event::TaskFailed(e) => {
             let reason = restart::failed(step.task(e.attempt.task)?, &e.ending);
             step.ended(e.attempt, TaskState::Failed, Some(&e.ending), Some(&reason))?;
@@ -152,24 +156,9 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
             let drain = Some(Drain { deadline: e.deadline, drained: false });
             step.standing(&e.worker, |w| w.drain = drain)?;
         }
-        Event::WorkerDrained(e) => {
-            let worker = step.worker(&e.worker)?;
-            match &mut worker.drain {
-                Some(drain) if worker.tasks.is_empty() => drain.drained = true,
-                Some(_) => return Err(step.misfit(&e.worker, "still has tasks")),
-                None => return Err(step.misfit(&e.worker, "not draining")),
-            }
-        }
+        Event::WorkerDrained(e) => step.drained(&e.worker)?,
         Event::WorkerActivated(e) => step.standing(&e.worker, |w| w.drain = None)?,
-        Event::WorkerUnregistered(e) => {
-            if !step.worker(&e.worker)?.tasks.is_empty() {
-                return Err(step.misfit(&e.worker, "still has tasks"));
-            }
-            claims::release_all(step.state, &e.worker);
-            step.state.workers.remove(&e.worker);
-            step.state.fleet.remove(&e.worker);
-            job::leave_workers(step.state);
-        }
+        Event::WorkerUnregistered(e) => step.unregistered(&e.worker)?,
         Event::NamespaceLimited(e) if e.quota.is_empty() => drop(step.state.quotas.remove(&e.namespace)),
         Event::NamespaceLimited(e) => drop(step.state.quotas.insert(e.namespace.clone(), e.quota)),
         Event::JobSubmitted(_)
@@ -182,6 +171,10 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
         | Event::JobMissed(_)
         | Event::JobCompleted(_)
         | Event::JobFailed(_) => step.job_event(event)?,
+        Event::WorkerOccupied(e) => {
+            step.worker(&e.worker)?.occupied = e.slots;
+            step.refill(&e.worker, &BTreeMap::new(), &BTreeMap::new());
+        }
         // A refusal changes nothing but the record.
         Event::CommandRejected(_) | Event::ReportRefused(_) => {}
     }
@@ -326,11 +319,18 @@ impl Step<'_> {
             return Err(self.misfit(e.task, found));
         }
         let spec = Arc::clone(&task.spec);
-        let worker = self.worker(&e.worker)?;
-        if worker.status() != WorkerStatus::Active {
-            let found = format!("{:?}", worker.status()).to_lowercase();
+        let is_http = self.active(&e.worker)?.info.endpoint.is_some();
+        if is_http != e.carrier.is_some() {
+            let found = if is_http { "an HTTP worker, which needs a carrier" } else { "no HTTP worker" };
             return Err(self.misfit(&e.worker, found));
         }
+        if let Some(carrier) = &e.carrier {
+            if !is_carrier(self.active(carrier)?) {
+                return Err(self.misfit(carrier, "no carrier"));
+            }
+            self.worker(carrier)?.carries.insert(e.task);
+        }
+        let worker = self.worker(&e.worker)?;
         worker.used = worker.used.plus(&spec.resources);
         worker.lend(&spec.devices);
         worker.tasks.insert(e.task);
@@ -346,12 +346,14 @@ impl Step<'_> {
             fence,
             worker: e.worker.clone(),
             ports: e.ports.clone(),
+            carrier: e.carrier.clone(),
             assigned_at,
             started_at: None,
             handle: None,
             healthy: None,
             stop: None,
             ending: None,
+            result: None,
         });
         let (class, place) = (task.class(), (task.line_seq, e.task));
         self.state.groups.add(task, &e.worker);
@@ -419,14 +421,17 @@ impl Step<'_> {
         let leaving = task.attempt.as_ref().is_some_and(|a| a.stop.is_some());
         let place = task.attempt.as_mut().map(|a| {
             a.ending = ending.cloned();
-            (a.worker.clone(), a.ports.clone())
+            (a.worker.clone(), a.carrier.clone(), a.ports.clone())
         });
-        if let Some((id, ports)) = place {
+        if let Some((id, carrier, ports)) = place {
             let worker = self.worker(&id)?;
             worker.used = worker.used.minus(&spec.resources);
             worker.take_back(&spec.devices);
             worker.tenants.remove(&spec, leaving);
             worker.tasks.remove(&attempt.task);
+            if let Some(carrier) = carrier {
+                self.worker(&carrier)?.carries.remove(&attempt.task);
+            }
             self.refill(&id, &ports, &BTreeMap::new());
             if let Some(task) = self.state.tasks.get(&attempt.task) {
                 self.state.groups.remove(task, &id);
@@ -479,14 +484,22 @@ impl Step<'_> {
         Ok(())
     }
 
+    fn active(&mut self, id: &WorkerId) -> Result<&Worker, Illegal> {
+        let status = self.worker(id)?.status();
+        if status != WorkerStatus::Active {
+            return Err(self.misfit(id, format!("{status:?}").to_lowercase()));
+        }
+        Ok(self.worker(id)?)
+    }
+
     fn registered(mut self, e: &WorkerRegistered) {
         claims::release_all(self.state, &e.worker);
         let known = self.state.workers.remove(&e.worker);
         if let Some(known) = known.as_ref().filter(|w| w.info.hostname != e.info.hostname) {
             self.move_ports(known, &e.info.hostname);
         }
-        let (used, devices, tasks, tenants, drain) =
-            known.map(|w| (w.used, w.devices, w.tasks, w.tenants, w.drain)).unwrap_or_default();
+        let (used, devices, tasks, tenants, carries, drain) =
+            known.map(|w| (w.used, w.devices, w.tasks, w.tenants, w.carries, w.drain)).unwrap_or_default();
         let worker = Worker {
             incarnation: e.incarnation,
             installation: e.installation,
@@ -500,6 +513,8 @@ impl Step<'_> {
             held: Held::default(),
             tasks,
             tenants,
+            carries,
+            occupied: 0,
         };
         self.state.fleet.put(&e.worker, &worker);
         self.state.workers.insert(e.worker.clone(), worker);
@@ -507,12 +522,40 @@ impl Step<'_> {
 }
 
 impl Step<'_> {
+    fn drained(&mut self, id: &WorkerId) -> Result<(), Illegal> {
+        let worker = self.worker(id)?;
+        match &mut worker.drain {
+            Some(drain) if worker.tasks.is_empty() && worker.carries.is_empty() => drain.drained = true,
+            Some(_) => return Err(self.misfit(id, "still has tasks")),
+            None => return Err(self.misfit(id, "not draining")),
+        }
+        Ok(())
+    }
+
+    fn unregistered(&mut self, id: &WorkerId) -> Result<(), Illegal> {
+        if self.worker(id)?.burden() > 0 {
+            return Err(self.misfit(id, "still has tasks"));
+        }
+        claims::release_all(self.state, id);
+        self.state.workers.remove(id);
+        self.state.fleet.remove(id);
+        job::leave_workers(self.state);
+        Ok(())
+    }
+
     /// The worker turns out to be on another host, and what it runs with it.
     fn move_ports(&mut self, worker: &Worker, hostname: &str) {
         for attempt in worker.tasks.iter().filter_map(|id| self.state.tasks.get(id)?.live_attempt()) {
             self.state.ports.give_back(&worker.info.hostname, attempt.ports.values().copied());
             self.state.ports.take(hostname, attempt.ports.values().copied());
         }
+    }
+}
+
+/// Keeps what a task that has ended well hands on.
+fn hand_on(state: &mut State, e: &TaskEnded) {
+    if let Some(attempt) = state.tasks.get_mut(&e.attempt.task).and_then(|t| t.attempt.as_mut()) {
+        attempt.result = e.result.as_deref().map(Into::into);
     }
 }
 

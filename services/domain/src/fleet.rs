@@ -31,7 +31,7 @@ pub struct Fleet {
     /// Those that take no work.
     away: Arc<BTreeMap<WorkerId, WorkerStatus>>,
     offline: u32,
-    /// How many active workers offer each runtime.
+    /// How many active workers run tasks of each runtime.
     offering: BTreeMap<Runtime, u32>,
     /// The active workers of each host.
     hosts: Arc<BTreeMap<Arc<str>, BTreeSet<WorkerId>>>,
@@ -95,7 +95,7 @@ impl Fleet {
             let at = slot.block as usize;
             let row = Arc::make_mut(&mut self.blocks[at]).remove(slot.row as usize);
             let table = Arc::make_mut(&mut self.traits);
-            for runtime in &table.get(row.traits).runtimes {
+            for runtime in &table.get(row.traits).runs {
                 self.offering.entry(*runtime).and_modify(|n| *n -= 1);
             }
             table.release(row.traits);
@@ -125,7 +125,7 @@ impl Fleet {
     fn insert(&mut self, id: &WorkerId, worker: &Worker) {
         let table = Arc::make_mut(&mut self.traits);
         let traits = table.intern(Traits::of(&worker.info));
-        for runtime in &worker.info.runtimes {
+        for runtime in &table.get(traits).runs {
             *self.offering.entry(*runtime).or_default() += 1;
         }
         self.active += 1;
@@ -217,7 +217,7 @@ impl Fleet {
         number(self.away.len()) - self.offline
     }
 
-    /// How many of those that take work offer a runtime.
+    /// How many of those that take work run tasks of a runtime.
     pub(crate) fn offering(&self, runtime: Runtime) -> u32 {
         self.offering.get(&runtime).copied().unwrap_or(0)
     }

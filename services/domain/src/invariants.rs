@@ -110,6 +110,10 @@ fn check_attempt(state: &State, id: TaskId, task: &Task, attempt: &Attempt, foun
         TaskState::Pending | TaskState::Cancelled => {}
     }
     if is_live(task) {
+        let is_http = state.workers.get(&attempt.worker).is_some_and(|w| w.info.endpoint.is_some());
+        found.unless(is_http == attempt.carrier.is_some(), || {
+            format!("task {id} is on worker {}, carried by {:?}", attempt.worker, attempt.carrier)
+        });
         let held = state.workers.get(&attempt.worker).is_some_and(|w| w.tasks.contains(&id));
         found.unless(held, || {
             format!("task {id} is {name} on worker {}, which does not hold it", attempt.worker)
@@ -127,13 +131,17 @@ fn check_workers(state: &State, found: &mut Found) {
     for (id, task) in state.tasks.iter().filter(|(_, task)| is_live(task)) {
         if let Some(attempt) = &task.attempt {
             held.entry(&attempt.worker).or_default().add(*id, task, attempt);
+            if let Some(carrier) = &attempt.carrier {
+                held.entry(carrier).or_default().carries.insert(*id);
+            }
         }
     }
     for (id, worker) in &state.workers {
         check_worker(state, id, worker, &held.remove(id).unwrap_or_default(), found);
     }
     for (id, held) in held {
-        found.unless(false, || format!("tasks {:?} are placed on worker {id}, which is unknown", held.tasks));
+        let all: Vec<_> = held.tasks.union(&held.carries).collect();
+        found.unless(false, || format!("tasks {all:?} are placed on worker {id}, which is unknown"));
     }
 }
 
@@ -141,6 +149,7 @@ fn check_workers(state: &State, found: &mut Found) {
 #[derive(Default)]
 struct Held {
     tasks: BTreeSet<TaskId>,
+    carries: BTreeSet<TaskId>,
     sum: [u128; 4],
     /// Of each device how many, and the fence of the newest attempt that has one.
     devices: BTreeMap<String, (u64, u64)>,
@@ -172,6 +181,16 @@ fn check_worker(state: &State, id: &WorkerId, worker: &Worker, held: &Held, foun
     found.unless(worker.tasks == held.tasks, || {
         format!("worker {id} holds {:?}, but the tasks placed on it are {:?}", worker.tasks, held.tasks)
     });
+    found.unless(worker.carries == held.carries, || {
+        format!(
+            "worker {id} carries {:?}, but the tasks carried by it are {:?}",
+            worker.carries, held.carries
+        )
+    });
+    found.unless(worker.occupied <= worker.info.capacity.slots, || {
+        let slots = worker.info.capacity.slots;
+        format!("worker {id} has {slots} slots, of which others occupy {}", worker.occupied)
+    });
     let used = amounts(&worker.used);
     found.unless(used == held.sum, || {
         format!("worker {id} has promised {used:?}, but its tasks were promised {:?}", held.sum)
@@ -200,8 +219,9 @@ fn check_worker(state: &State, id: &WorkerId, worker: &Worker, held: &Held, foun
         format!("worker {id} registered with event {}, the next is {}", worker.registered_seq, state.next_seq)
     });
     let drained = worker.drain.is_some_and(|d| d.drained);
-    found.unless(!drained || held.tasks.is_empty(), || {
-        format!("worker {id} is drained, but {:?} are placed on it", held.tasks)
+    let all: Vec<_> = held.tasks.union(&held.carries).collect();
+    found.unless(!drained || all.is_empty(), || {
+        format!("worker {id} is drained, but {all:?} are placed on it")
     });
 }
 

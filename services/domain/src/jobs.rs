@@ -8,6 +8,7 @@
 mod batch;
 mod cron;
 mod dirty;
+mod inputs;
 mod pipeline;
 mod service;
 mod system;
@@ -22,6 +23,7 @@ use muster_events::time::Timestamp;
 
 pub use self::cron::RUNS_LIVE_MAX;
 pub use self::dirty::Dirty;
+pub(crate) use self::inputs::{inputs, size as input_size};
 use crate::decide::cancel;
 use crate::state::job::{Ended, Job, Run};
 use crate::state::{State, Task, TaskState};

@@ -2,7 +2,8 @@
 //! ids are arguments, and every collection is ordered.
 //!
 //! Along the flow of data: [`decide`] looks at a command and the [`state`] and says which events follow;
-//! [`placement`] does the same for waiting tasks and [`deadline`] for what time brings about; [`evolve`](mod@evolve)
+//! [`placement`] does the same for waiting tasks, [`deadline`] for what time brings about and [`load`] for what HTTP
+//! workers say of themselves; [`evolve`](mod@evolve)
 //! applies events to the state, the same for the leader, a replay, a standby and every read model, and [`fold`] whole
 //! commits, checking that they are one log; [`orders`] derives from events what workers shall do; [`fleet`], [`groups`],
 //! [`ports`] and [`claims`] keep what placement looks at; [`plan`] tries out a job
@@ -18,6 +19,7 @@ pub mod gangs;
 pub mod groups;
 pub mod invariants;
 pub mod jobs;
+pub mod load;
 pub mod orders;
 pub mod placement;
 pub mod plan;
@@ -30,5 +32,7 @@ pub mod state;
 mod properties;
 #[cfg(test)]
 mod purity;
+#[cfg(test)]
+mod remote;
 #[cfg(test)]
 mod testing;

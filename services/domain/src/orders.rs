@@ -5,18 +5,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use muster_events::endpoint::Target;
 use muster_events::event::Event;
 use muster_events::id::{AttemptRef, TaskId, WorkerId};
 use muster_events::order::{Order, Orders};
 use muster_events::spec::{Check, HealthPort, TaskSpec, Value};
 
+use crate::jobs;
+use crate::placement::is_carrier;
 use crate::state::{Attempt, State, Task, TaskState};
 
 /// The most orders in one [`Orders`]; what is beyond goes into the next.
 pub const ORDERS_MAX: usize = 1000;
 
-/// The most bytes of specs in one [`Orders`], about: one with a single spec may be larger.
-pub const SPEC_BYTES_MAX: usize = 512 * 1024;
+/// The most bytes of specs and inputs in one [`Orders`], about: one with a single order to start may be larger.
+pub const BYTES_MAX: usize = 512 * 1024;
 
 /// The orders that follow from these events, each with its `seq`; `state` is the state after all of them, or a
 /// later one (the leader decides on while a commit is on its way).
@@ -31,30 +34,32 @@ pub fn of<'a>(state: &State, events: impl Iterator<Item = (u64, &'a Event)>) -> 
                 let current =
                     state.tasks.get(&e.task).filter(|t| t.attempt.as_ref().is_some_and(|a| a.fence == seq));
                 if let Some((task, attempt)) = current.and_then(|t| Some((t, t.live_attempt()?))) {
-                    book.start(e.task, task, attempt);
+                    book.start(state, e.task, task, attempt);
                 }
             }
             Event::TaskStopping(e) => {
                 let task = state.tasks.get(&e.attempt.task);
                 let current = task.filter(|t| t.attempt_ref(e.attempt.task) == Some(e.attempt));
                 if let Some(attempt) = current.and_then(Task::live_attempt) {
-                    book.stop(&attempt.worker, e.attempt, false);
+                    book.stop(attempt.keeper(), e.attempt, false, target(state, attempt));
                 }
             }
-            Event::TaskRescheduled(e) => book.stop(&e.worker, e.attempt, true),
+            Event::TaskRescheduled(e) => {
+                book.give_up(state, e.attempt, &e.worker, e.carrier.as_ref());
+            }
             Event::TaskCancelled(e) if e.ending.is_none() => {
                 // Given up while it was being stopped. Where it was shows in the state unless it was placed anew.
                 let task = state.tasks.get(&e.task).filter(|t| t.attempt_ref(e.task) == e.attempt);
                 if let (Some(reference), Some(attempt)) = (e.attempt, task.and_then(|t| t.attempt.as_ref())) {
-                    book.stop(&attempt.worker, reference, true);
+                    book.give_up(state, reference, &attempt.worker, attempt.carrier.as_ref());
                 }
             }
             Event::WorkerRegistered(e) => {
                 for attempt in &e.stale {
-                    book.stop(&e.worker, *attempt, true);
+                    book.stop(&e.worker, *attempt, true, None);
                 }
             }
-            Event::ReportRefused(e) if e.stop => book.stop(&e.worker, e.attempt, true),
+            Event::ReportRefused(e) if e.stop => book.stop(&e.worker, e.attempt, true, None),
             // A worker that goes offline or unregisters: its attempts have a `task.rescheduled` each.
             Event::TaskCancelled(_)
             | Event::ReportRefused(_)
@@ -86,7 +91,8 @@ pub fn of<'a>(state: &State, events: impl Iterator<Item = (u64, &'a Event)>) -> 
             | Event::JobSkipped(_)
             | Event::JobMissed(_)
             | Event::JobCompleted(_)
-            | Event::JobFailed(_) => {}
+            | Event::JobFailed(_)
+            | Event::WorkerOccupied(_) => {}
         }
     }
     book.finish()
@@ -109,6 +115,24 @@ pub fn unanswered_of(state: &State, worker: &WorkerId) -> Vec<Orders> {
     book.finish()
 }
 
+/// The HTTP worker an attempt is on.
+fn target(state: &State, attempt: &Attempt) -> Option<Target> {
+    attempt.carrier.as_ref().and_then(|_| target_of(state, &attempt.worker))
+}
+
+fn target_of(state: &State, worker: &WorkerId) -> Option<Target> {
+    let endpoint = state.workers.get(worker)?.info.endpoint.clone()?;
+    Some(Target { worker: worker.clone(), endpoint })
+}
+
+/// Who can still be told to call: `carrier` if it is heard, else the first that is.
+fn courier<'a>(state: &'a State, carrier: &'a WorkerId) -> Option<&'a WorkerId> {
+    if state.workers.get(carrier).is_some_and(|w| w.online) {
+        return Some(carrier);
+    }
+    state.workers.iter().find(|(_, w)| w.online && is_carrier(w)).map(|(id, _)| id)
+}
+
 /// The token that stands for a task's job in the output's subject.
 fn job_token(task: &Task) -> String {
     task.job.map_or_else(|| "-".to_owned(), |job| job.to_string())
@@ -124,7 +148,8 @@ struct Page {
     full: Vec<Orders>,
     specs: Vec<Arc<TaskSpec>>,
     places: BTreeMap<Arc<TaskSpec>, u32>,
-    spec_bytes: usize,
+    /// Of specs and inputs.
+    bytes: usize,
     orders: Vec<Order>,
 }
 
@@ -133,33 +158,56 @@ impl Book {
         self.0.entry(worker.clone()).or_default()
     }
 
-    fn start(&mut self, id: TaskId, task: &Task, attempt: &Attempt) {
+    fn start(&mut self, state: &State, id: TaskId, task: &Task, attempt: &Attempt) {
         let reference = AttemptRef { task: id, number: attempt.number, fence: attempt.fence };
-        let worker = &attempt.worker;
+        let worker = attempt.keeper();
         let page = self.page(worker);
-        page.make_room(worker, Some(&task.spec));
+        let inputs: BTreeMap<String, String> =
+            jobs::inputs(state, task).map(|(name, result)| (name.to_owned(), result.to_owned())).collect();
+        let bytes = inputs.iter().map(|(name, result)| jobs::input_size(name, result)).sum();
+        page.make_room(worker, Some(&task.spec), bytes);
+        page.bytes += bytes;
         let spec = page.place(&task.spec);
-        let (index, job, ports) = (task.index, job_token(task), attempt.ports.clone());
-        let value = task.value.as_deref().map(str::to_owned);
-        page.orders.push(Order::Start { attempt: reference, spec, index, job, ports, value });
+        page.orders.push(Order::Start {
+            attempt: reference,
+            spec,
+            index: task.index,
+            job: job_token(task),
+            ports: attempt.ports.clone(),
+            value: task.value.as_deref().map(str::to_owned),
+            target: target(state, attempt),
+            inputs,
+        });
     }
 
-    fn stop(&mut self, worker: &WorkerId, attempt: AttemptRef, stale: bool) {
+    fn stop(&mut self, worker: &WorkerId, attempt: AttemptRef, stale: bool, target: Option<Target>) {
         let page = self.page(worker);
-        page.make_room(worker, None);
-        page.orders.push(Order::Stop { attempt, stale });
+        page.make_room(worker, None, 0);
+        page.orders.push(Order::Stop { attempt, stale, target });
+    }
+
+    /// Stops what no longer counts. An HTTP worker is told by its carrier, or by another if that one is gone.
+    fn give_up(&mut self, state: &State, attempt: AttemptRef, worker: &WorkerId, carrier: Option<&WorkerId>) {
+        match carrier {
+            None => self.stop(worker, attempt, true, None),
+            Some(carrier) => {
+                if let Some(courier) = courier(state, carrier) {
+                    self.stop(courier, attempt, true, target_of(state, worker));
+                }
+            }
+        }
     }
 
     fn unanswered(&mut self, state: &State, worker: &WorkerId) {
-        let tasks = state.workers.get(worker).into_iter().flat_map(|w| &w.tasks);
+        let tasks = state.workers.get(worker).into_iter().flat_map(|w| w.all_tasks());
         for (id, task) in tasks.filter_map(|id| state.tasks.get(id).map(|task| (*id, task))) {
-            let Some(attempt) = task.live_attempt() else { continue };
+            let Some(attempt) = task.live_attempt().filter(|a| a.keeper() == worker) else { continue };
             if task.state == TaskState::Scheduled {
-                self.start(id, task, attempt);
+                self.start(state, id, task, attempt);
             }
             if attempt.stop.is_some() {
                 let reference = AttemptRef { task: id, number: attempt.number, fence: attempt.fence };
-                self.stop(worker, reference, false);
+                self.stop(worker, reference, false, target(state, attempt));
             }
         }
     }
@@ -176,10 +224,11 @@ impl Book {
 }
 
 impl Page {
-    /// Begins a new [`Orders`] where the next order, with this spec if it needs one, does not go into the present one.
-    fn make_room(&mut self, worker: &WorkerId, spec: Option<&Arc<TaskSpec>>) {
-        let bytes = spec.filter(|s| !self.has(s)).map_or(0, |s| size(s));
-        let too_large = !self.specs.is_empty() && self.spec_bytes + bytes > SPEC_BYTES_MAX;
+    /// Begins a new [`Orders`] where the next order, with this spec if it needs one and so many bytes of its own, does not
+    /// go into the present one.
+    fn make_room(&mut self, worker: &WorkerId, spec: Option<&Arc<TaskSpec>>, own: usize) {
+        let bytes = own + spec.filter(|s| !self.has(s)).map_or(0, |s| size(s));
+        let too_large = !self.specs.is_empty() && self.bytes + bytes > BYTES_MAX;
         if self.orders.len() >= ORDERS_MAX || too_large {
             self.turn(worker);
         }
@@ -198,7 +247,7 @@ impl Page {
             return next - 1;
         }
         *self.places.entry(Arc::clone(spec)).or_insert_with(|| {
-            self.spec_bytes += size(spec);
+            self.bytes += size(spec);
             self.specs.push(Arc::clone(spec));
             next
         })
@@ -214,7 +263,7 @@ impl Page {
             orders: std::mem::take(&mut self.orders),
         });
         self.places.clear();
-        self.spec_bytes = 0;
+        self.bytes = 0;
     }
 }
 
@@ -242,7 +291,8 @@ fn size(spec: &TaskSpec) -> usize {
         Some(Check::Tcp(tcp)) => port(&tcp.port),
         None => 0,
     };
-    words + pairs + constraints + rest + check + 500
+    let module = spec.module.as_ref().map_or(0, muster_events::spec::Module::size);
+    words + pairs + constraints + module + rest + check + 500
 }
 
 #[cfg(test)]

@@ -9,13 +9,14 @@
 //! placed when the first of its tasks has its turn: all of it or nothing ([`crate::gangs`]).
 //!
 //! **Choice.** Workers are filtered in a fixed order (the first filter that removes one counts): offline, draining,
-//! runtime, constraint, distinct, too small, and then what they lack at the moment: ports, cpu, memory, disk, slots,
-//! devices. Those left
+//! runtime, constraint, distinct, too small, no carrier (of HTTP workers), and then what they lack at the moment: ports,
+//! cpu, memory, disk, slots, devices. Those left
 //! are scored: [`score`] says how well they fit, and where a class has affinities or is to be spread, the score is the
 //! mean of that and of those, by their weights. The highest wins, of equals the first by name.
 
 mod attributes;
 mod candidates;
+mod carriers;
 mod division;
 mod explain;
 mod filter;
@@ -45,6 +46,8 @@ use crate::ports::PortBook;
 use crate::quota;
 use crate::state::{Class, Line, State, Worker};
 use candidates::{Candidates, News};
+use carriers::Carriers;
+pub(crate) use carriers::{is_carrier, runs};
 pub use explain::{Explanation, Look, Verdict, explain};
 use filter::Fit;
 use preempt::Tenancies;
@@ -138,6 +141,8 @@ struct Round<'a> {
     limit: usize,
     /// What workers have left, with what the round has taken.
     fleet: Fleet,
+    /// Who calls HTTP workers; looked for when a task for one is met.
+    carriers: Option<Carriers<'a>>,
     /// The worker of each placement so far: how the candidates of other classes learn what has changed.
     changed: Vec<Slot>,
     /// Classes of other sizes often ask for the same kind of worker.
@@ -181,6 +186,7 @@ impl<'a> Round<'a> {
             state,
             limit,
             fleet,
+            carriers: None,
             changed,
             fits: BTreeMap::new(),
             groups: BTreeMap::new(),
@@ -249,8 +255,10 @@ impl<'a> Round<'a> {
         let number = self.number(task);
         let why = queue.why_seq.is_none().then(|| Arc::new(candidates.why(&self.fleet)));
         let ports = self.take(queue.class, best);
+        let carrier = self.carrier(queue.class.runtime);
         let worker = self.fleet.row(best).id.clone();
-        let assigned = TaskAssigned { task, number, worker, ports, why, why_seq: queue.why_seq, more: false };
+        let why_seq = queue.why_seq;
+        let assigned = TaskAssigned { task, number, worker, ports, carrier, why, why_seq, more: false };
         if queue.why_seq.is_none() {
             queue.why_seq = Some(self.state.next_seq + self.events.len() as u64);
         }
@@ -295,6 +303,12 @@ impl<'a> Round<'a> {
             if self.placed >= self.limit || !has_room(there, &task.spec) {
                 continue;
             }
+            let carrier = self.carrier(task.spec.runtime);
+            if carrier.is_none() && task.spec.runtime == Runtime::Remote {
+                // The room stays held until somebody is there to call.
+                continue;
+            }
+            let there = self.since.entry(&claim.worker).or_insert_with(|| worker.clone());
             there.used = there.used.plus(&task.spec.resources);
             there.lend(&task.spec.devices);
             let score = score(task.spec.strategy, &there.used, &there.info.capacity);
@@ -306,6 +320,7 @@ impl<'a> Round<'a> {
                 number: task.attempt.as_ref().map_or(1, |a| a.number + 1),
                 worker: claim.worker.clone(),
                 ports: claim.ports.clone(),
+                carrier,
                 why: Some(Arc::new(Why { considered, best, ..Why::default() })),
                 why_seq: None,
                 more: false,
@@ -384,9 +399,21 @@ impl<'a> Round<'a> {
         ports
     }
 
+    /// Who calls HTTP workers.
+    fn carriers(&mut self) -> &mut Carriers<'a> {
+        let state = self.state;
+        self.carriers.get_or_insert_with(|| Carriers::of(state))
+    }
+
+    /// Who carries the next task with this runtime, where it needs that and somebody is there.
+    fn carrier(&mut self, runtime: Runtime) -> Option<WorkerId> {
+        (runtime == Runtime::Remote).then(|| self.carriers().take().cloned()).flatten()
+    }
+
     fn candidates(&mut self, class: &'a Class) -> Candidates<'a> {
         let fit = self.fit(class);
-        Candidates::new(class, fit, self.state, &self.fleet, &self.ports)
+        let reachable = class.runtime != Runtime::Remote || !self.carriers().is_empty();
+        Candidates::new(class, fit, reachable, self.state, &self.fleet, &self.ports)
     }
 
     /// The workers that a class could ever run on.

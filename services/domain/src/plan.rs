@@ -215,7 +215,8 @@ impl Trial {
             if self.state.tasks.get(&attempt.task).is_some_and(|task| task.job == Some(job)) {
                 self.stopped.insert(attempt.task);
             }
-            let report = Report { attempt, at: self.now, what: What::Ended(Ending::Stopped { code: None }) };
+            let what = What::Ended(Ending::Stopped { code: None });
+            let report = Report { attempt, at: self.now, what, result: None };
             let incarnation = worker.incarnation;
             let name = worker_id.to_string();
             let reports = Reports { worker_id, incarnation, reports: vec![report] };

@@ -10,7 +10,7 @@ use proptest::sample::Index;
 
 use sim::{Claim, Sim};
 
-/// One thing that happens. Workers are meant by 0 to 3, tasks and attempts by an index into all there are.
+/// One thing that happens. Workers are meant by 0 to 5, tasks and attempts by an index into all there are.
 #[derive(Clone, Debug)]
 enum Step {
     Submit {
@@ -43,6 +43,8 @@ enum Step {
     /// The newest report once more.
     Repeat,
     Beat(u8),
+    /// How many modules an HTTP worker says it executes.
+    Load(u8, u8),
     Forgive,
     Later(u8),
     Place(u8),
@@ -76,6 +78,7 @@ struct Shape {
     spread: bool,
     restart: Option<Again>,
     gang: bool,
+    remote: bool,
 }
 
 /// A restart policy.
@@ -127,8 +130,9 @@ fn job_step() -> impl Strategy<Value = Step> {
 fn shape() -> impl Strategy<Value = Shape> {
     let zone = proptest::option::weighted(0.2, any::<bool>());
     let restart = proptest::option::weighted(0.6, again());
-    (0..30_u8, 0..4_u64, -1..=1, zone, any::<bool>(), restart, any::<bool>()).prop_map(
-        |(tenths, gib, priority, zone, spread, restart, gang)| Shape {
+    let remote = proptest::bool::weighted(0.3);
+    (0..30_u8, 0..4_u64, -1..=1, zone, any::<bool>(), restart, any::<bool>(), remote).prop_map(
+        |(tenths, gib, priority, zone, spread, restart, gang, remote)| Shape {
             tenths,
             gib,
             priority,
@@ -136,6 +140,7 @@ fn shape() -> impl Strategy<Value = Shape> {
             spread,
             restart,
             gang,
+            remote,
         },
     )
 }
@@ -168,7 +173,7 @@ fn claim() -> impl Strategy<Value = Claim> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let worker = || 0..4_u8;
+    let worker = || 0..6_u8;
     prop_oneof![
         6 => (0..12_u8, 1..5_u32, shape()).prop_map(|(id, count, shape)| Step::Submit { id, count, shape }),
         3 => any::<Index>().prop_map(Step::Cancel),
@@ -184,6 +189,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (worker(), claim()).prop_map(|(w, c)| Step::ReportAll(w, c)),
         1 => Just(Step::Repeat),
         4 => worker().prop_map(Step::Beat),
+        1 => (4..6_u8, 0..6_u8).prop_map(|(w, held)| Step::Load(w, held)),
         1 => Just(Step::Forgive),
         4 => (0..50_u8).prop_map(Step::Later),
         8 => (1..9_u8).prop_map(Step::Place),
@@ -196,7 +202,7 @@ fn register() -> impl Strategy<Value = Step> {
     let claim = proptest::option::weighted(0.2, any::<Index>());
     let seen = proptest::option::weighted(0.7, any::<Index>());
     let flags = (proptest::bool::weighted(0.4), proptest::bool::weighted(0.1));
-    (0..4_u8, flags, any::<u8>(), 1..5_u64, claim, seen).prop_map(
+    (0..6_u8, flags, any::<u8>(), 1..5_u64, claim, seen).prop_map(
         |(worker, (new_life, elsewhere), holds, cores, claim, seen)| Step::Register {
             worker,
             new_life,
@@ -227,6 +233,7 @@ fn play(sim: &mut Sim, step: &Step) {
         Step::ReportAll(worker, claim) => sim.report_all(*worker, claim),
         Step::Repeat => sim.repeat(),
         Step::Beat(worker) => sim.beat(*worker),
+        Step::Load(worker, held) => sim.load(*worker, *held),
         Step::Forgive => sim.forgive(),
         Step::Later(seconds) => sim.later(*seconds),
         Step::Place(limit) => sim.place(usize::from(*limit)),

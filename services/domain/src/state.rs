@@ -155,6 +155,9 @@ pub struct Attempt {
     /// The ports it has on its host, by their names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ports: BTreeMap<String, u16>,
+    /// Which worker calls it and reports, where it is an HTTP worker.
+    #[serde(default)]
+    pub carrier: Option<WorkerId>,
     /// When it was placed.
     pub assigned_at: Timestamp,
     /// When its program started, by the worker's clock.
@@ -167,6 +170,19 @@ pub struct Attempt {
     pub stop: Option<StopCause>,
     /// How it ended; absent while it lives and when it was lost.
     pub ending: Option<Ending>,
+    /// What it hands on, once it has ended well.
+    #[serde(default)]
+    pub result: Option<Box<str>>,
+}
+
+impl Attempt {
+    /// The worker on NATS that looks after it: it gets the orders and sends the reports.
+    pub const fn keeper(&self) -> &WorkerId {
+        match &self.carrier {
+            Some(carrier) => carrier,
+            None => &self.worker,
+        }
+    }
 }
 
 impl Task {
@@ -222,6 +238,12 @@ pub struct Worker {
     /// What those would leave. Derived: a snapshot leaves it out.
     #[serde(skip)]
     pub tenants: Tenants,
+    /// The tasks with a live attempt on an HTTP worker that this worker calls.
+    #[serde(default)]
+    pub carries: BTreeSet<TaskId>,
+    /// How many of its slots are taken by what muster did not give it, as far as it says.
+    #[serde(default)]
+    pub occupied: u64,
 }
 
 /// A worker that takes nothing new.
@@ -271,14 +293,24 @@ impl Worker {
         self.devices.retain(|_, lent| *lent > 0);
     }
 
-    /// What is taken of it.
+    /// What is taken of it: promised, or occupied by others.
     pub const fn taken(&self) -> Resources {
-        self.used
+        self.used.plus(&Resources { cpu_milli: 0, memory: 0, disk: 0, slots: self.occupied })
     }
 
     /// What is left to promise: neither taken nor held.
     pub const fn free(&self) -> Resources {
         self.info.capacity.minus(&self.taken().plus(&self.held.resources))
+    }
+
+    /// The tasks that end with it if it ends: those on it and those it carries.
+    pub fn all_tasks(&self) -> impl Iterator<Item = &TaskId> {
+        self.tasks.iter().chain(&self.carries)
+    }
+
+    /// How many those are.
+    pub fn burden(&self) -> usize {
+        self.tasks.len() + self.carries.len()
     }
 }
 

@@ -20,7 +20,7 @@ use muster_events::job::{CronDefinition, JobDefinition, JobKind};
 use muster_events::outcome::Problem;
 use muster_events::report::{Ending, Report, Reports, What};
 use muster_events::resources::Resources;
-use muster_events::spec::{BackoffDefinition, RestartDefinition, Runtime, TaskDefinition};
+use muster_events::spec::{BackoffDefinition, Module, RestartDefinition, Runtime, TaskDefinition};
 use muster_events::time::Timestamp;
 use muster_events::worker::{Register, WorkerInfo};
 
@@ -381,9 +381,7 @@ pub(crate) fn registration(name: &str) -> Register {
         installation: installation(name),
         info: Box::new(WorkerInfo {
             hostname: format!("host-of-{name}"),
-            address: String::new(),
             zone: "default".into(),
-            labels: [].into(),
             runtimes: [Runtime::Process].into(),
             capacity: Resources { cpu_milli: 4000, memory: 16 << 30, disk: 100 << 30, slots: 10 },
             version: "0.1.0".into(),
@@ -393,6 +391,40 @@ pub(crate) fn registration(name: &str) -> Register {
         holding: vec![],
         seen: None,
     }
+}
+
+/// One that calls HTTP workers too.
+pub(crate) fn register_agent(name: &str) -> Command {
+    let mut c = registration(name);
+    c.info.runtimes.insert(Runtime::Remote);
+    Command::WorkerRegister(c)
+}
+
+/// An HTTP worker with so many slots.
+pub(crate) fn http_registration(name: &str, slots: u64) -> Register {
+    let mut c = registration(name);
+    c.info.runtimes = [Runtime::Remote].into();
+    c.info.capacity = Resources { slots, ..Resources::default() };
+    c.info.endpoint = Some(format!("http://{name}:9000").parse().unwrap());
+    c
+}
+
+pub(crate) fn register_http(name: &str, slots: u64) -> Command {
+    Command::WorkerRegister(http_registration(name, slots))
+}
+
+/// A module for an HTTP worker.
+pub(crate) fn remote_definition(name: &str) -> TaskDefinition {
+    TaskDefinition {
+        command: vec![],
+        runtime: Runtime::Remote,
+        module: Some(Module { kind: "Build, App".into(), ..Module::default() }),
+        ..definition(name)
+    }
+}
+
+pub(crate) fn submit_remote(name: &str) -> Command {
+    submit_all([remote_definition(name)])
 }
 
 pub(crate) fn register(name: &str) -> Command {
@@ -412,7 +444,8 @@ pub(crate) fn activate(name: &str) -> Command {
 }
 
 pub(crate) fn reports(worker: &str, whats: impl IntoIterator<Item = (AttemptRef, What)>) -> Command {
-    let reports = whats.into_iter().map(|(attempt, what)| Report { attempt, at: START, what });
+    let report = |(attempt, what)| Report { attempt, at: START, what, result: None };
+    let reports = whats.into_iter().map(report);
     Command::AttemptReport(Reports {
         worker_id: worker_id(worker),
         incarnation: incarnation("first life"),
@@ -429,7 +462,7 @@ pub(crate) fn exited(code: i32) -> What {
 }
 
 /// Every end that is neither a success nor a loss, one of each kind.
-pub(crate) fn failures() -> [Ending; 7] {
+pub(crate) fn failures() -> [Ending; 8] {
     [
         Ending::Exited { code: 3 },
         Ending::Signaled { signal: 11 },
@@ -438,6 +471,7 @@ pub(crate) fn failures() -> [Ending; 7] {
         Ending::Unhealthy { message: "no answer".into() },
         Ending::Stopped { code: None },
         Ending::NotStarted { message: "no such file".into() },
+        Ending::Failed { message: "the module threw".into() },
     ]
 }
 

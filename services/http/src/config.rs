@@ -43,7 +43,8 @@ pub struct Limits {
     pub header_read_timeout: Duration,
     /// Longest time a body may take to arrive; 408 beyond.
     pub body_read_timeout: Duration,
-    /// Longest time until an answer begins; 504 beyond. Answers that stream may go on.
+    /// Longest time until an answer begins; 504 beyond. Answers that stream may go on, and an execution is answered when
+    /// it ends.
     pub request_timeout: Duration,
     /// Most connections at a time. Some more are taken and answered 503; beyond those, connections are closed.
     pub connections: usize,

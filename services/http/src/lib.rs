@@ -2,11 +2,12 @@
 //!
 //! A request passes, in this order: the door ([`config::Limits::connections`]), TLS, hyper's limits on heads, the
 //! guard (token, foreign origins, panics, time), and then the router it was made for. Every refusal on the way has
-//! the one error body of the product, see [`error::ApiError`].
+//! the one error body of the product, see [`error::ApiError`], or that of the protocol its path belongs to (`family`).
 
 pub mod config;
 mod door;
 pub mod error;
+mod family;
 mod guard;
 pub mod payload;
 pub mod query;

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{ListenConfig, ListenError};
 use crate::door::Door;
+use crate::family;
 use crate::guard::{self, Guard};
 use crate::tls;
 use crate::tokens::ANONYMOUS;
@@ -90,7 +91,8 @@ fn guarded(router: Router, config: &ListenConfig) -> Result<Router, ListenError>
     Ok(router
         .fallback(move |method: Method, uri: Uri| async move { guard::no_such_path(&method, &uri, index) })
         .method_not_allowed_fallback(guard::no_such_method)
-        .layer(middleware::from_fn_with_state(guard, guard::guard)))
+        .layer(middleware::from_fn_with_state(guard, guard::guard))
+        .layer(middleware::from_fn(family::reword)))
 }
 
 async fn run<A>(

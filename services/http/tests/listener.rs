@@ -290,3 +290,41 @@ async fn shutdown_lets_requests_end_and_cuts_those_that_do_not() {
     running.server.ended().await.unwrap();
     assert!(stuck.await.unwrap().is_err());
 }
+
+#[tokio::test]
+async fn the_orchestrators_paths_have_its_errors_whoever_refuses() {
+    let tokens = Tokens::parse("alice:0123456789abcdef0123").unwrap();
+    let running = start(ListenConfig { tokens: Some(tokens), ..config() }).await;
+    let error = async |request: reqwest::RequestBuilder| {
+        let answer = request.send().await.unwrap();
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        (status, headers, answer.json::<Value>().await.unwrap())
+    };
+    let (status, headers, body) = error(client().get(running.url("/api/workers"))).await;
+    assert_eq!((status, &headers["www-authenticate"]), (401, &"Bearer".parse().unwrap()));
+    assert_eq!(body["success"], false);
+    assert!(body["errorMessage"].as_str().unwrap().contains("token") && body.get("code").is_none(), "{body}");
+    let asked = |path| client().get(running.url(path)).bearer_auth("0123456789abcdef0123");
+    let (status, _, body) = error(asked("/api/execution/nothing")).await;
+    assert_eq!((status, &body["success"]), (404, &Value::Bool(false)));
+    // A path that only begins alike is none of them.
+    let (status, _, body) = error(asked("/api/workersets")).await;
+    assert_eq!((status, &body["code"]), (404, &Value::from(404)));
+}
+
+#[tokio::test]
+async fn an_execution_is_answered_when_it_ends() {
+    let limits = Limits { request_timeout: Duration::from_millis(50), ..Limits::default() };
+    let stop = CancellationToken::new();
+    // Takes several times as long as any other request may.
+    let slow = || async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        "done"
+    };
+    let router =
+        Router::new().route("/api/execution/execute", post(slow)).route("/api/execution/other", post(slow));
+    let server = serve(ListenConfig { limits, ..config() }, "test", router, stop).await.unwrap();
+    let ask = |path: &str| client().post(format!("{}{path}", server.url())).send();
+    assert_eq!(ask("/api/execution/other").await.unwrap().status(), 504);
+    assert_eq!(ask("/api/execution/execute").await.unwrap().text().await.unwrap(), "done");
+}

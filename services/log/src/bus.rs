@@ -257,6 +257,9 @@ pub trait Signals: Send + Sync {
     /// Sends one event of the feed, to the subject it names and as JSON.
     fn publish_feed(&self, event: &EventRecord<'_>) -> BoxFuture<'_, Result<()>>;
 
+    /// What the feed says of one task from now on: events as JSON. Nobody stores the feed, so some may be missed.
+    fn feed(&self, task: TaskId) -> BoxFuture<'_, Result<Live<Bytes>>>;
+
     /// Asks the leading manager; [`crate::error::LogError::Unavailable`] when none answers within two seconds.
     fn ask_manager(&self, what: &str, payload: Bytes) -> BoxFuture<'_, Result<Bytes>>;
 

@@ -173,6 +173,7 @@ mod tests {
                 number: 1,
                 worker,
                 ports,
+                carrier: None,
                 why: None,
                 why_seq: None,
                 more,

@@ -31,6 +31,7 @@ use crate::config::ManagerConfig;
 use crate::draft::{Drafts, Piece, split};
 use crate::effects::{Courier, Effects, Reply};
 use crate::error::{ManagerError, StepDown};
+use crate::questions::Asked;
 
 /// The most placements in one round; what is left is placed in the next, so that a commit does not wait for a
 /// hundred thousand.
@@ -46,13 +47,13 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// A manager that leads.
 pub(crate) struct Leader {
-    config: ManagerConfig,
+    pub(crate) config: ManagerConfig,
     bus: Arc<dyn Bus>,
     /// Ahead of the log by what flies and what is drafted. Dropped whole when the lead is lost.
-    state: State,
+    pub(crate) state: State,
     /// Where the log stands.
-    position: u64,
-    hash: Hash,
+    pub(crate) position: u64,
+    pub(crate) hash: Hash,
     drafts: Drafts,
     flying: Option<Flight>,
     liveness: Liveness,
@@ -62,7 +63,7 @@ pub(crate) struct Leader {
     dirty: Dirty,
     /// Orders that no report has answered are to be sent again, once nothing is undecided.
     resend: bool,
-    questions: Vec<muster_log::bus::Question>,
+    questions: Vec<Asked>,
     /// Read and not yet decided; one batch at the most.
     backlog: VecDeque<Incoming>,
     /// Workers that are to be sent their unanswered orders again, and when each was last.
@@ -320,7 +321,8 @@ const fn changes_room_or_line(event: &Event) -> bool {
         | Event::WorkerOffline(_)
         | Event::WorkerDraining(_)
         | Event::WorkerActivated(_)
-        | Event::WorkerUnregistered(_) => true,
+        | Event::WorkerUnregistered(_)
+        | Event::WorkerOccupied(_) => true,
         Event::LeaderElected(_)
         | Event::CommandRejected(_)
         | Event::TaskWaiting(_)

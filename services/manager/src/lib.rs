@@ -3,7 +3,7 @@
 //! Along the flow of data: [`lead`](mod@lead) waits for the lead and folds the log into a [`mind`]; [`intake`] opens what stands in
 //! COMMANDS; [`leader`](mod@leader) is the loop that decides command after command, places work and seals [`draft`]s;
 //! [`append`] brings a sealed commit into the log behind the fence; [`effects`] tells everybody what was decided,
-//! and only after the log has acknowledged it.
+//! and only after the log has acknowledged it; [`questions`] answers who asks.
 
 mod append;
 mod config;
@@ -14,6 +14,7 @@ mod fold;
 mod intake;
 mod lead;
 mod leader;
+mod questions;
 mod status;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,6 @@
 
 mod jobs;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,13 +107,9 @@ fn register(worker: &str) -> Command {
         installation: Installation::new(uuid::Uuid::from_u128(2)),
         info: Box::new(WorkerInfo {
             hostname: "host".into(),
-            address: String::new(),
             zone: "z".into(),
-            labels: BTreeMap::new(),
             runtimes: [Runtime::Process].into(),
             capacity: Resources { cpu_milli: 4000, memory: 1 << 30, disk: 1 << 30, slots: 100 },
-            version: String::new(),
-            started_at: Timestamp::default(),
             ..WorkerInfo::default()
         }),
         holding: Vec::new(),
@@ -210,7 +205,7 @@ async fn a_failure_is_tried_again_when_its_time_has_come() {
         let report = Command::AttemptReport(Reports {
             worker_id: WorkerId::new("w-1").unwrap(),
             incarnation: Incarnation::new(uuid::Uuid::from_u128(1)),
-            reports: vec![Report { attempt, at: Timestamp::default(), what }],
+            reports: vec![Report { attempt, at: Timestamp::default(), what, result: None }],
         });
         assert!(world.ask("w-1", &format!("r-{number}"), &report).await.accepted);
     }

@@ -6,6 +6,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use muster_events::endpoint::Target;
 use muster_events::id::{AttemptRef, TaskId};
 use muster_events::order::{Order, Orders};
 use muster_events::spec::{HealthPort, TaskSpec};
@@ -29,6 +30,18 @@ pub(crate) struct Assignment {
     pub(crate) ports: BTreeMap<String, u16>,
     /// The task's value, where its job has an array.
     pub(crate) value: Option<String>,
+    /// The HTTP worker to call; absent when it runs here.
+    pub(crate) target: Option<Target>,
+    /// Results of the tasks it waited for, by their names.
+    pub(crate) inputs: BTreeMap<String, String>,
+}
+
+impl Assignment {
+    /// All results its module is handed: those that came with the order stand before those that came with the task.
+    pub(crate) fn all_inputs(&self) -> impl Iterator<Item = (&String, &String)> {
+        let given = self.spec.module.iter().flat_map(|module| &module.inputs);
+        given.filter(|(name, _)| !self.inputs.contains_key(*name)).chain(&self.inputs)
+    }
 }
 
 impl Assignment {
@@ -56,6 +69,8 @@ pub(crate) enum Action {
     ReportLost(AttemptRef, &'static str),
     /// Report that it cannot be started.
     ReportNotStarted(AttemptRef, String),
+    /// Tell an HTTP worker to cancel what nobody here leads.
+    Cancel(AttemptRef, Target),
     /// Register again.
     Register,
 }
@@ -112,12 +127,26 @@ impl Agent {
         let mut actions = Vec::with_capacity(orders.len());
         for order in orders {
             match order {
-                Order::Start { attempt, spec, index, job, ports, value } => {
+                Order::Start { attempt, spec, index, job, ports, value, target, inputs } => {
                     let spec = specs.get(spec as usize).map(Arc::clone);
-                    let assignment = spec.map(|spec| Assignment { attempt, spec, index, job, ports, value });
+                    let assignment = spec.map(|spec| Assignment {
+                        attempt,
+                        spec,
+                        index,
+                        job,
+                        ports,
+                        value,
+                        target,
+                        inputs,
+                    });
                     self.start(attempt, assignment, &mut actions);
                 }
-                Order::Stop { attempt, stale } => actions.extend(self.stop(attempt, stale)),
+                Order::Stop { attempt, stale, target } => {
+                    // Only of what is not held here may nobody else tell the HTTP worker.
+                    let foreign = !self.held.contains_key(&attempt) && !self.over.contains(&attempt.fence);
+                    actions.extend(self.stop(attempt, stale));
+                    actions.extend(target.filter(|_| foreign).map(|target| Action::Cancel(attempt, target)));
+                }
                 Order::Register => actions.push(Action::Register),
             }
         }
@@ -255,11 +284,20 @@ mod tests {
     }
 
     fn start(attempt: AttemptRef) -> Order {
-        Order::Start { attempt, spec: 0, index: 0, job: "-".into(), ports: [].into(), value: None }
+        start_of(attempt, 0)
+    }
+
+    fn start_of(attempt: AttemptRef, spec: u32) -> Order {
+        let (ports, inputs) = ([].into(), [].into());
+        Order::Start { attempt, spec, index: 0, job: "-".into(), ports, value: None, target: None, inputs }
     }
 
     fn stop(attempt: AttemptRef) -> Order {
-        Order::Stop { attempt, stale: false }
+        Order::Stop { attempt, stale: false, target: None }
+    }
+
+    fn http_worker() -> Option<Target> {
+        Some(Target { worker: WorkerId::new("h1").unwrap(), endpoint: "http://h1".parse().unwrap() })
     }
 
     fn runs(actions: &[Action]) -> Vec<AttemptRef> {
@@ -310,8 +348,24 @@ mod tests {
     #[test]
     fn a_stale_stop_of_an_unknown_attempt_is_nothing() {
         let mut agent = Agent::default();
-        let order = Order::Stop { attempt: attempt(1, 1, 10), stale: true };
+        let order = Order::Stop { attempt: attempt(1, 1, 10), stale: true, target: None };
         assert!(agent.take(orders(vec![order])).is_empty());
+    }
+
+    #[test]
+    fn an_http_worker_is_told_of_what_nobody_here_leads() {
+        let mut agent = Agent::default();
+        let (a, b) = (attempt(1, 1, 10), attempt(2, 1, 11));
+        let stop = |attempt, stale| Order::Stop { attempt, stale, target: http_worker() };
+        let cancel = |attempt| Action::Cancel(attempt, http_worker().unwrap());
+        assert_eq!(agent.take(orders(vec![stop(a, true)])), [cancel(a)]);
+        assert_eq!(agent.take(orders(vec![stop(b, false)])), [Action::ReportLost(b, UNKNOWN), cancel(b)]);
+        // What is held ends in its own way, what has ended needs nothing.
+        let c = attempt(3, 1, 12);
+        agent.take(orders(vec![start(c)]));
+        assert_eq!(agent.take(orders(vec![stop(c, true)])), [Action::Discard(c)]);
+        agent.settled(c);
+        assert!(agent.take(orders(vec![stop(c, true)])).is_empty());
     }
 
     #[test]
@@ -349,16 +403,16 @@ mod tests {
     fn a_spec_that_is_not_there_is_told() {
         let mut agent = Agent::default();
         let a = attempt(1, 1, 10);
-        let order =
-            Order::Start { attempt: a, spec: 7, index: 0, job: "-".into(), ports: [].into(), value: None };
-        assert!(matches!(agent.take(orders(vec![order]))[..], [Action::ReportNotStarted(x, _)] if x == a));
+        assert!(
+            matches!(agent.take(orders(vec![start_of(a, 7)]))[..], [Action::ReportNotStarted(x, _)] if x == a)
+        );
     }
 
     #[test]
     fn a_start_that_comes_after_its_stale_stop_does_nothing() {
         let mut agent = Agent::default();
         let a = attempt(1, 1, 10);
-        agent.take(orders(vec![Order::Stop { attempt: a, stale: true }]));
+        agent.take(orders(vec![Order::Stop { attempt: a, stale: true, target: None }]));
         assert!(agent.take(orders(vec![start(a)])).is_empty());
         assert_eq!(agent.holding(), []);
     }

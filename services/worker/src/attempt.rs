@@ -7,17 +7,17 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, OptionFuture};
 use muster_events::id::AttemptRef;
 use muster_events::report::{Ending, Report, What};
-use muster_events::spec::TaskSpec;
+use muster_events::spec::{Runtime as RuntimeName, TaskSpec};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::agent::Assignment;
-use crate::clock;
 use crate::health::{Checks, News};
 use crate::node::{Node, Wish};
 use crate::output::{Output, Patience, Source};
 use crate::report::{Coming, Receipt, Told};
 use crate::runtime::{Exit, Instance, NotStarted, Runtime, Signal};
+use crate::{clock, files};
 
 /// The most characters of a message in a report.
 const MESSAGE_CHARS_MAX: usize = 1000;
@@ -61,7 +61,7 @@ impl Life {
         self.coming = None;
         match begun {
             Ok(instance) => self.adopt(instance).await,
-            Err(ending) => self.end(ending, None).await,
+            Err(ending) => self.end(ending, None, None).await,
         }
     }
 
@@ -106,7 +106,7 @@ impl Life {
         let patience = instance.patience();
         let output = instance.take_output().map(|source| self.pump(source, ended, patience));
         let mut output = std::pin::pin!(OptionFuture::from(output));
-        let mut all_read = false;
+        let mut all_read = None;
         let (exit, why) = {
             let watch =
                 watch_over(&mut *instance, &self.assignment, self.already, &mut self.wish, &self.node);
@@ -114,19 +114,27 @@ impl Life {
             loop {
                 tokio::select! {
                     watched = &mut watch => break watched,
-                    _ = &mut output, if !all_read => all_read = true,
+                    last = &mut output, if all_read.is_none() => all_read = Some(last.flatten()),
                 }
             }
         };
         if why == Some(Why::Wish(Wish::Leave)) {
             return self.leave();
         }
-        if !all_read {
-            // Nobody listens when there was no output to begin with.
-            tell_output.send(()).ok();
-            output.await;
-        }
-        self.end(ending_of(exit, why), instance.remains()).await;
+        let last_line = match all_read {
+            Some(last) => last,
+            None => {
+                // Nobody listens when there was no output to begin with.
+                tell_output.send(()).ok();
+                output.await.flatten()
+            }
+        };
+        let by_itself = why.is_none();
+        let (ending, result) = match ending_of(exit, why) {
+            Ending::Exited { code: 0 } if by_itself => hand_on(instance.result().await, last_line),
+            ending => (ending, None),
+        };
+        self.end(ending, result, instance.remains()).await;
     }
 
     fn pump(
@@ -134,13 +142,18 @@ impl Life {
         source: Box<dyn Source>,
         ended: oneshot::Receiver<()>,
         patience: Patience,
-    ) -> impl Future<Output = ()> + use<> {
+    ) -> impl Future<Output = Option<Vec<u8>>> + use<> {
         let (bus, job) = (Arc::clone(&self.node.bus), self.assignment.job.clone());
-        Output::new(bus, self.attempt(), job, self.node.output).pump(source, ended, patience)
+        let output = Output::new(bus, self.attempt(), job, self.node.output);
+        // A module that writes no result hands on the last line its program prints.
+        let spec = &self.assignment.spec;
+        let is_module = spec.module.is_some() && spec.runtime != RuntimeName::Remote;
+        let output = if is_module { output.with_last_line() } else { output };
+        output.pump(source, ended, patience)
     }
 
     /// Tells the end, unless nobody waits for it, and then removes what remains.
-    async fn end(mut self, ending: Ending, remains: Option<BoxFuture<'static, ()>>) {
+    async fn end(mut self, ending: Ending, result: Option<String>, remains: Option<BoxFuture<'static, ()>>) {
         let attempt = self.attempt();
         let discard = *self.wish.borrow() == Wish::Discard;
         {
@@ -163,13 +176,13 @@ impl Life {
             }
         } else if let Some(remains) = remains {
             let (stored, is_stored) = oneshot::channel();
-            self.tell_and(What::Ended(ending), Some(stored)).await;
+            self.tell_and(What::Ended(ending), result, Some(stored)).await;
             // Without a stored report what remains is kept: the next life finds it and reports it.
             if is_stored.await.is_ok() {
                 remains.await;
             }
         } else {
-            return self.tell(What::Ended(ending)).await;
+            return self.tell_and(What::Ended(ending), result, None).await;
         }
         // Only now, so that a worker that ends waits for the removal.
         self.node.desk().running.remove(&attempt);
@@ -186,11 +199,11 @@ impl Life {
     }
 
     async fn tell(&mut self, what: What) {
-        self.tell_and(what, None).await;
+        self.tell_and(what, None, None).await;
     }
 
-    async fn tell_and(&mut self, what: What, stored: Option<oneshot::Sender<()>>) {
-        let report = Report { attempt: self.attempt(), at: clock::now(), what };
+    async fn tell_and(&mut self, what: What, result: Option<String>, stored: Option<oneshot::Sender<()>>) {
+        let report = Report { attempt: self.attempt(), at: clock::now(), what, result };
         self.node.reporter.tell(Told { report, receipt: self.receipt.take(), stored }).await;
     }
 
@@ -242,7 +255,7 @@ async fn until_unwell(mut checks: Checks, node: &Node, attempt: AttemptRef) -> S
             News::Unwell(words) => (Some(words.clone()), Some(words)),
         };
         let what = What::Health { healthy: words.is_none(), message };
-        let report = Report { attempt, at: clock::now(), what };
+        let report = Report { attempt, at: clock::now(), what, result: None };
         node.reporter.tell(Told { report, receipt: None, stored: None }).await;
         if let Some(words) = words {
             return words;
@@ -279,6 +292,19 @@ async fn until(moment: Option<Instant>) {
     }
 }
 
+/// How an attempt that ended well ends after all, with what it hands on: what its program wrote as its result, else
+/// the last line it printed.
+fn hand_on(written: Result<Option<String>, String>, last_line: Option<Vec<u8>>) -> (Ending, Option<String>) {
+    let result = match (written, last_line) {
+        (Ok(None), Some(line)) => files::text(line).map(Some),
+        (written, _) => written,
+    };
+    match result {
+        Ok(result) => (Ending::Exited { code: 0 }, result),
+        Err(message) => (Ending::Failed { message }, None),
+    }
+}
+
 fn ending_of(exit: Exit, why: Option<Why>) -> Ending {
     match (why, exit) {
         (Some(Why::Time), _) => Ending::TimedOut,
@@ -289,6 +315,7 @@ fn ending_of(exit: Exit, why: Option<Why>) -> Ending {
         (None, Exit::Signal(signal)) => Ending::Signaled { signal },
         (None, Exit::Oom) => Ending::Oom,
         (None, Exit::Gone(message)) => Ending::Lost { message: shorten(&message) },
+        (None, Exit::Said(ending)) => shortened(ending),
     }
 }
 
@@ -308,6 +335,16 @@ fn too_late(spec: &TaskSpec) -> NotStarted {
     })
 }
 
+/// The same with a message that a report may hold.
+fn shortened(ending: Ending) -> Ending {
+    match ending {
+        Ending::Failed { message } => Ending::Failed { message: shorten(&message) },
+        Ending::Lost { message } => Ending::Lost { message: shorten(&message) },
+        Ending::NotStarted { message } => Ending::NotStarted { message: shorten(&message) },
+        other => other,
+    }
+}
+
 fn shorten(message: &str) -> String {
     message.chars().take(MESSAGE_CHARS_MAX).collect()
 }
@@ -323,5 +360,21 @@ mod tests {
         assert_eq!(ending_of(Exit::Code(0), Some(Why::Wish(Wish::Stop))), Ending::Stopped { code: Some(0) });
         assert_eq!(ending_of(Exit::Signal(9), None), Ending::Signaled { signal: 9 });
         assert!(matches!(ending_of(Exit::Code(0), Some(Why::Wish(Wish::Shutdown))), Ending::Lost { .. }));
+        let said = || Exit::Said(Ending::Failed { message: "x".repeat(5000) });
+        assert_eq!(ending_of(said(), Some(Why::Time)), Ending::TimedOut);
+        let Ending::Failed { message } = ending_of(said(), None) else { panic!() };
+        assert_eq!(message.len(), MESSAGE_CHARS_MAX);
+    }
+
+    #[test]
+    fn what_is_written_stands_before_what_is_printed() {
+        let (written, printed) = (|| Ok(Some("written".to_owned())), || Some(b"printed".to_vec()));
+        let well = || Ending::Exited { code: 0 };
+        assert_eq!(hand_on(written(), printed()), (well(), Some("written".to_owned())));
+        assert_eq!(hand_on(Ok(None), printed()), (well(), Some("printed".to_owned())));
+        assert_eq!(hand_on(Ok(None), None), (well(), None));
+        let bad = Ending::Failed { message: "too large".to_owned() };
+        assert_eq!(hand_on(Err("too large".to_owned()), printed()), (bad, None));
+        assert!(matches!(hand_on(Ok(None), Some(vec![0xff])), (Ending::Failed { .. }, None)));
     }
 }

@@ -4,10 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use muster_events::id::WorkerId;
 use muster_events::spec::{PORTS_DEFAULT, PortRange, Runtime};
 use muster_http::ListenConfig;
+
+/// How long an HTTP worker that cannot be reached is asked again unless configured otherwise: longer than it may miss its
+/// heartbeats, so that one that is gone has been given up by then and its work is elsewhere.
+pub const REMOTE_PATIENCE_DEFAULT: Duration = Duration::from_secs(90);
 
 /// Attempts a worker runs at a time unless configured otherwise.
 pub const SLOTS_DEFAULT: u64 = 100;
@@ -21,13 +26,21 @@ pub struct WorkerConfig {
     pub zone: String,
     /// Words for constraints.
     pub labels: BTreeMap<String, String>,
+    /// Words of its own, for constraints.
+    pub tags: BTreeSet<String>,
+    /// Programs that are installed here, for constraints.
+    pub tools: BTreeSet<String>,
     /// Counted things that tasks may ask for by name.
     pub devices: BTreeMap<String, u64>,
     /// The ports of its host that it may allot to tasks; absent: none.
     pub ports: Option<PortRange>,
+    /// Which program (with its arguments) executes modules of which type.
+    pub modules: BTreeMap<String, Vec<String>>,
+    /// How long an HTTP worker that cannot be reached is asked again.
+    pub remote_patience: Duration,
     /// What it offers where that differs from what the machine has.
     pub capacity: CapacityOverrides,
-    /// What it runs; absent: processes, and containers when Docker answers at its start. An installation that has
+    /// What it runs; absent: processes, calls of HTTP workers, and containers when Docker answers at its start. An installation that has
     /// had Docker before then waits for it.
     pub runtimes: Option<BTreeSet<Runtime>>,
     /// Its folder: the installation's id, the lock that keeps a second worker out, whether it has had Docker.
@@ -86,6 +99,10 @@ impl WorkerConfig {
             labels: BTreeMap::new(),
             devices: BTreeMap::new(),
             ports: Some(PORTS_DEFAULT),
+            tags: BTreeSet::new(),
+            tools: BTreeSet::new(),
+            modules: BTreeMap::new(),
+            remote_patience: REMOTE_PATIENCE_DEFAULT,
             capacity: CapacityOverrides::default(),
             runtimes: None,
             data_dir: data_dir.into(),

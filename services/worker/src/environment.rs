@@ -137,6 +137,8 @@ mod tests {
             job: "-".into(),
             value: None,
             ports: [("admin".to_owned(), 20_001), ("http-api".to_owned(), 20_000)].into(),
+            target: None,
+            inputs: [].into(),
         };
         let environment = Environment::new(
             &Cell::default(),

@@ -131,6 +131,8 @@ fn what_runs(node: &Node) -> Handles {
             Runtime::Process | Runtime::Auto => {
                 processes.extend(handle.parse().ok().map(|pid| (*attempt, pid)))
             }
+            // What it uses is on another machine.
+            Runtime::Remote => {}
         }
     }
     Handles { processes, containers }

@@ -1,6 +1,7 @@
-//! The worker's own HTTP: `/api/v1/worker/*`, `/api/health`, `/health`. Reads show what this worker knows; writes are
+//! The worker's own HTTP: `/api/v1/worker/*`, `/api/execution/*`, `/api/health`, `/health`. Reads show what this worker knows; writes are
 //! commands like everybody's, sent under the worker's name.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +13,17 @@ use axum::{Json, Router};
 use muster_events::command::Command;
 use muster_events::id::TaskId;
 use muster_events::outcome::Problem;
+use muster_events::spec::Runtime;
 use muster_http::ApiResult;
 use serde_json::json;
 
 use crate::clock;
 use crate::commands::Commands;
+use crate::execution::{CANCEL, EXECUTE, HEALTH};
 use crate::node::Node;
 use crate::tasks::Task;
 
+mod execution;
 mod logs;
 mod status;
 mod tasks;
@@ -34,13 +38,17 @@ const SEQ: &str = "muster-seq";
 pub(crate) struct Web {
     node: Arc<Node>,
     commands: Commands,
+    /// Which program executes modules of which type.
+    modules: Arc<BTreeMap<String, Vec<String>>>,
 }
 
 /// The worker's paths.
-pub(crate) fn router(node: Arc<Node>, commands: Commands) -> Router {
+pub(crate) fn router(node: Arc<Node>, commands: Commands, modules: BTreeMap<String, Vec<String>>) -> Router {
     Router::new()
         .route("/health", get(async || Json(json!({ "status": "healthy" }))))
-        .route("/api/health", get(health))
+        .route(HEALTH, get(health))
+        .route(EXECUTE, post(execution::execute))
+        .route(CANCEL, post(execution::cancel))
         .route("/api/v1/worker/tasks", get(tasks::list).post(tasks::submit))
         .route("/api/v1/worker/tasks/{id}", get(tasks::one).delete(tasks::stop))
         .route("/api/v1/worker/tasks/{id}/start", post(tasks::start))
@@ -49,14 +57,16 @@ pub(crate) fn router(node: Arc<Node>, commands: Commands) -> Router {
         .route("/api/v1/worker/metrics", get(status::metrics))
         .route("/api/v1/worker/status", get(status::status))
         .route("/api/v1/worker/info", get(status::info))
-        .with_state(Web { node, commands })
+        .with_state(Web { node, commands, modules: Arc::new(modules) })
 }
 
-/// Health as an orchestrator asks for it: how much this worker does and may do at a time.
+/// Health as an orchestrator asks for it: how much this worker does and may do at a time. What it calls elsewhere takes
+/// none of its room.
 async fn health(State(web): State<Web>) -> Response {
+    let load = web.node.desk().running.values().filter(|r| r.runtime != Runtime::Remote).count();
     Json(json!({
         "status": "healthy",
-        "currentLoad": web.node.desk().agent.held(),
+        "currentLoad": load,
         "maxLoad": web.node.info.capacity.slots,
         "timestamp": clock::now(),
     }))

@@ -1,4 +1,4 @@
-//! The worker: takes orders, runs attempts as processes and containers, reports what became of them, publishes what
+//! The worker: takes orders, runs attempts as processes and containers, calls HTTP workers, reports what became of them, publishes what
 //! they print, measures the host, and serves its own small HTTP.
 //!
 //! Along the flow: [`run`] puts everything together; orders come in (`orders`), the pure `agent` says what is to be
@@ -11,6 +11,8 @@ mod commands;
 mod config;
 mod environment;
 mod error;
+mod execution;
+mod files;
 mod health;
 mod heartbeat;
 mod host;
@@ -24,8 +26,11 @@ mod report;
 mod run;
 mod runtime;
 mod tasks;
+mod timespan;
 
-pub use config::{CapacityOverrides, OutputLimits, Ready, SLOTS_DEFAULT, WorkerConfig};
+pub use config::{
+    CapacityOverrides, OutputLimits, REMOTE_PATIENCE_DEFAULT, Ready, SLOTS_DEFAULT, WorkerConfig,
+};
 pub use error::WorkerError;
 pub use run::run;
 pub use runtime::limits::{EXEC_LIMITED, ExecLimitedError, exec_limited};

@@ -17,6 +17,7 @@ use crate::attempt::Life;
 use crate::clock;
 use crate::node::{HELD_MAX, Node, Running, Wish};
 use crate::report::{Receipt, Told};
+use crate::runtime::remote::Calls;
 use crate::runtime::{Instance, Runtime};
 
 /// The pause before orders are asked for again after the first failure; it doubles up to [`PAUSE_MAX`].
@@ -28,6 +29,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct Supervisor {
     node: Arc<Node>,
     runtimes: BTreeMap<RuntimeName, Arc<dyn Runtime>>,
+    /// The remote runtime once more: what it is asked about attempts of others' is none of a runtime's business.
+    calls: Option<Calls>,
     /// Notified when the manager wants a registration.
     register: Arc<Notify>,
 }
@@ -37,9 +40,10 @@ impl Supervisor {
     pub(crate) const fn new(
         node: Arc<Node>,
         runtimes: BTreeMap<RuntimeName, Arc<dyn Runtime>>,
+        calls: Option<Calls>,
         register: Arc<Notify>,
     ) -> Self {
-        Self { node, runtimes, register }
+        Self { node, runtimes, calls, register }
     }
 
     /// Takes orders for as long as NATS lets it; ends only with a refusal.
@@ -88,6 +92,11 @@ impl Supervisor {
             Action::ReportNotStarted(attempt, message) => {
                 self.tell_end(attempt, Ending::NotStarted { message }, receipt).await;
             }
+            Action::Cancel(attempt, target) => {
+                if let Some(calls) = &self.calls {
+                    calls.cancel(attempt, target);
+                }
+            }
             Action::Register => self.register.notify_one(),
         }
     }
@@ -126,7 +135,10 @@ impl Supervisor {
         let (wish, wished) = watch::channel(Wish::Run);
         let running = Running { wish, runtime: assignment.spec.runtime, handle };
         let mut desk = self.node.desk();
-        desk.tasks.ordered(&assignment, clock::now());
+        // What is called elsewhere is not a task of this worker's.
+        if assignment.target.is_none() {
+            desk.tasks.ordered(&assignment, clock::now());
+        }
         desk.running.insert(assignment.attempt, running);
         drop(desk);
         let assignment = Arc::new(assignment);
@@ -136,7 +148,7 @@ impl Supervisor {
 
     async fn tell_end(&self, attempt: AttemptRef, ending: Ending, receipt: &Receipt) {
         self.node.desk().agent.ended(attempt);
-        let report = Report { attempt, at: clock::now(), what: What::Ended(ending) };
+        let report = Report { attempt, at: clock::now(), what: What::Ended(ending), result: None };
         self.node.reporter.tell(Told { report, receipt: Some(receipt.clone()), stored: None }).await;
     }
 }

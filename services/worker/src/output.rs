@@ -22,10 +22,12 @@ use crate::clock;
 use crate::config::OutputLimits;
 
 mod bucket;
+mod last;
 mod lines;
 mod store;
 
 use bucket::Bucket;
+pub(crate) use last::LastLine;
 use lines::Lines;
 use store::{Chunk, Store, Stored};
 
@@ -80,6 +82,8 @@ pub(crate) struct Output {
     cut: bool,
     /// Bytes dropped that are not told of yet.
     lost: usize,
+    /// The last line of stdout, where somebody wants it.
+    last: Option<LastLine>,
 }
 
 /// How far the reading has come.
@@ -108,17 +112,23 @@ impl Output {
             kept: 0,
             cut: false,
             lost: 0,
+            last: None,
         }
     }
 
+    /// The same, that keeps the last line on stdout and gives it at the end.
+    pub(crate) fn with_last_line(self) -> Self {
+        Self { last: Some(LastLine::default()), ..self }
+    }
+
     /// Stores what `source` gives until it ends or, after `ended` has been said, patience does. Comes back when all is
-    /// stored.
+    /// stored, with the last line if that was wished.
     pub(crate) async fn pump(
         mut self,
         mut source: Box<dyn Source>,
         mut ended: oneshot::Receiver<()>,
         patience: Patience,
-    ) {
+    ) -> Option<Vec<u8>> {
         let mut reading = Reading::On;
         let mut sending: Option<BoxFuture<'static, Stored>> = None;
         while reading != Reading::Over {
@@ -155,6 +165,7 @@ impl Output {
         }
         self.flush();
         self.drain(sending).await;
+        self.last.and_then(LastLine::finish)
     }
 
     /// Stores what is left.
@@ -203,6 +214,9 @@ impl Output {
 
     fn take(&mut self, piece: &Piece) {
         self.at = piece.at;
+        if let Some(last) = self.last.as_mut().filter(|_| piece.stream == OutputStream::Stdout) {
+            last.push(&piece.bytes);
+        }
         let room = self.limits.bytes_max.saturating_sub(self.kept);
         let fits = usize::try_from(room).unwrap_or(usize::MAX).min(piece.bytes.len());
         self.kept += fits as u64;

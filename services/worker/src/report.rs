@@ -273,7 +273,12 @@ mod tests {
 
     fn told(number: u32) -> Told {
         let attempt = AttemptRef { task: TaskId::new(Uuid::from_u128(1)), number, fence: 1 };
-        let report = Report { attempt, at: Timestamp::default(), what: What::Started { handle: "1".into() } };
+        let report = Report {
+            attempt,
+            at: Timestamp::default(),
+            what: What::Started { handle: "1".into() },
+            result: None,
+        };
         Told { report, receipt: None, stored: None }
     }
 

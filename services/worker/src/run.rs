@@ -19,6 +19,7 @@ use crate::commands::Commands;
 use crate::config::{Ready, WorkerConfig};
 use crate::environment::Environment;
 use crate::error::WorkerError;
+use crate::files::Files;
 use crate::heartbeat::{self, Beat};
 use crate::host::Host;
 use crate::http;
@@ -30,6 +31,7 @@ use crate::report::{self, Reporting};
 use crate::runtime::docker::{self, Docker, Found};
 use crate::runtime::lanes::Lanes;
 use crate::runtime::process::Processes;
+use crate::runtime::remote::Calls;
 use crate::runtime::{Runtime, leftovers};
 
 /// How long the end may take: tasks have 5 s after TERM, then their reports have to be stored.
@@ -66,6 +68,7 @@ struct Worker {
     host: Host,
     lanes: Lanes,
     runtimes: BTreeMap<RuntimeName, Arc<dyn Runtime>>,
+    calls: Option<Calls>,
     docker: Option<Arc<Docker>>,
     /// What an earlier life left running.
     found: Vec<Found>,
@@ -94,7 +97,9 @@ impl Worker {
             None => Vec::new(),
         };
         let lanes = Lanes::start(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))?;
-        let runtimes = runtimes(&config, &lanes, environment, docker.as_ref())?;
+        let files = Files::open(&config.data_dir)?;
+        let calls = calls(&config, &environment)?;
+        let runtimes = runtimes(&config, &lanes, (environment, files), docker.as_ref(), calls.as_ref())?;
         let mut host = Host::new(&config.data_dir)?;
         let info = WorkerInfo {
             hostname: Host::name(),
@@ -104,11 +109,13 @@ impl Worker {
             os: std::env::consts::OS.to_owned(),
             devices: config.devices.clone(),
             ports: config.ports,
+            tools: config.tools.clone(),
+            tags: config.tags.clone(),
+            endpoint: None,
             runtimes: runtimes.keys().copied().collect(),
             capacity: host.capacity(config.capacity),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: clock::now(),
-            ..WorkerInfo::default()
         };
         let (reporter, reporting) = report::channel();
         let node = Arc::new(Node::new(Parts {
@@ -121,7 +128,8 @@ impl Worker {
             reporter,
             host: host.sample(),
         }));
-        Ok(Self { config, node, host, lanes, runtimes, docker, found, reporting, _identity: identity })
+        let _identity = identity;
+        Ok(Self { config, node, host, lanes, runtimes, calls, docker, found, reporting, _identity })
     }
 
     async fn live(
@@ -129,7 +137,7 @@ impl Worker {
         ready: oneshot::Sender<Ready>,
         shutdown: &CancellationToken,
     ) -> Result<(), WorkerError> {
-        let Self { config, node, host, lanes, runtimes, docker, found, reporting, _identity } = self;
+        let Self { config, node, host, lanes, runtimes, calls, docker, found, reporting, _identity } = self;
         // Ends with its parts: the HTTP goes on while tasks wind down.
         let end = CancellationToken::new();
         let _end = end.clone().drop_guard();
@@ -151,7 +159,7 @@ impl Worker {
         };
         tracing::info!(worker = %node.worker, %incarnation, "registered");
         let asked = Arc::new(Notify::new());
-        let supervisor = Supervisor::new(Arc::clone(&node), runtimes, Arc::clone(&asked));
+        let supervisor = Supervisor::new(Arc::clone(&node), runtimes, calls, Arc::clone(&asked));
         begin(&mut parts, &node, incarnation, reporting, Beat { docker: docker.clone(), host });
         parts.spawn(register::on_request(Arc::clone(&node), commands, incarnation, asked));
         adopt(&supervisor, &node, docker, found).await;
@@ -184,24 +192,41 @@ fn ended_early(ended: Result<Result<(), WorkerError>, tokio::task::JoinError>) -
     }
 }
 
+fn offers(config: &WorkerConfig, runtime: RuntimeName) -> bool {
+    config.runtimes.as_ref().is_none_or(|set| set.contains(&runtime))
+}
+
+fn calls(config: &WorkerConfig, environment: &Environment) -> Result<Option<Calls>, WorkerError> {
+    if !offers(config, RuntimeName::Remote) {
+        return Ok(None);
+    }
+    Calls::new(environment.clone(), config.remote_patience)
+        .map(Some)
+        .map_err(|message| WorkerError::Runtime { runtime: "remote", message })
+}
+
 fn runtimes(
     config: &WorkerConfig,
     lanes: &Lanes,
-    environment: Environment,
+    (environment, files): (Environment, Files),
     docker: Option<&Arc<Docker>>,
+    calls: Option<&Calls>,
 ) -> Result<BTreeMap<RuntimeName, Arc<dyn Runtime>>, WorkerError> {
     let mut runtimes: BTreeMap<RuntimeName, Arc<dyn Runtime>> = BTreeMap::new();
-    if config.runtimes.as_ref().is_none_or(|set| set.contains(&RuntimeName::Process)) {
+    if offers(config, RuntimeName::Process) {
         // This very program, even where its file has been replaced meanwhile.
         let program = config.program.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
-        let processes = Processes::new(lanes, environment, program);
+        let processes = Processes::new(lanes, environment, files, program);
         runtimes.insert(RuntimeName::Process, Arc::new(processes));
     }
     if let Some(docker) = docker {
         runtimes.insert(RuntimeName::Docker, Arc::clone(docker) as Arc<dyn Runtime>);
     }
+    if let Some(calls) = calls {
+        runtimes.insert(RuntimeName::Remote, Arc::new(calls.clone()));
+    }
     if runtimes.is_empty() {
-        let message = "a worker needs at least one of docker and process".to_owned();
+        let message = "a worker needs at least one of docker, process and remote".to_owned();
         return Err(WorkerError::Runtime { runtime: "auto", message });
     }
     Ok(runtimes)
@@ -215,7 +240,7 @@ async fn serve(
     parts: &mut JoinSet<Result<(), WorkerError>>,
 ) -> Result<Option<std::net::SocketAddr>, WorkerError> {
     let Some(listen) = config.http.clone() else { return Ok(None) };
-    let router = http::router(Arc::clone(node), commands.clone());
+    let router = http::router(Arc::clone(node), commands.clone(), config.modules.clone());
     let server = muster_http::serve(listen, "worker", router, end.clone()).await?;
     let address = server.addr;
     let reached = if address.ip().is_unspecified() {

@@ -9,6 +9,8 @@ use futures_util::future::BoxFuture;
 use muster_events::spec::StopSignal;
 use tokio::runtime::Handle;
 
+use muster_events::report::Ending;
+
 use crate::agent::Assignment;
 use crate::output::{Patience, Source};
 
@@ -18,6 +20,7 @@ pub(crate) mod leftovers;
 pub(crate) mod limits;
 mod pidfd;
 pub(crate) mod process;
+pub(crate) mod remote;
 
 /// Why an instance could not be started: words for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub(crate) enum Exit {
     Oom,
     /// Nobody can tell: it is gone.
     Gone(String),
+    /// In a way that only its runtime knows.
+    Said(Ending),
 }
 
 /// What an instance is told.
@@ -82,6 +87,9 @@ pub(crate) trait Instance: Send {
 
     /// Tells it to end.
     fn signal(&mut self, signal: Signal) -> BoxFuture<'_, ()>;
+
+    /// What it hands on, once it has ended well; or why that cannot be kept.
+    fn result(&mut self) -> BoxFuture<'_, Result<Option<String>, String>>;
 
     /// What remains of it (a stopped container), to be removed once its end is on record.
     fn remains(self: Box<Self>) -> Option<BoxFuture<'static, ()>>;

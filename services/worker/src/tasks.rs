@@ -29,6 +29,8 @@ pub(crate) struct Task {
     pub(crate) reason: Option<String>,
     /// Whether it is well, as far as its health check has said.
     pub(crate) healthy: Option<bool>,
+    /// What it hands on.
+    pub(crate) result: Option<String>,
     /// When this worker first heard of it.
     pub(crate) created_at: Timestamp,
     pub(crate) started_at: Option<Timestamp>,
@@ -53,6 +55,7 @@ pub(crate) struct TaskView {
     exit_code: Option<i32>,
     reason: Option<String>,
     healthy: Option<bool>,
+    result: Option<String>,
     created_at: Timestamp,
     started_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
@@ -67,6 +70,7 @@ impl Task {
             exit_code: None,
             reason: None,
             healthy: None,
+            result: None,
             created_at: at,
             started_at: None,
             finished_at: None,
@@ -92,6 +96,7 @@ impl Task {
             exit_code: self.exit_code,
             reason: self.reason.clone(),
             healthy: self.healthy,
+            result: self.result.clone(),
             created_at: self.created_at,
             started_at: self.started_at,
             finished_at: self.finished_at,
@@ -103,6 +108,7 @@ impl Task {
         self.exit_code = None;
         self.reason = None;
         self.healthy = None;
+        self.result = None;
         self.started_at = None;
         self.finished_at = None;
     }
@@ -206,6 +212,7 @@ impl Tasks {
                 };
                 task.exit_code = ending.exit_code();
                 task.reason = (task.state != TaskState::Completed).then(|| ending.reason());
+                task.result.clone_from(&report.result);
                 task.finished_at = Some(report.at);
             }
         }
@@ -251,11 +258,21 @@ mod tests {
     fn assignment(task: u128, number: u32) -> Assignment {
         let attempt =
             AttemptRef { task: TaskId::new(Uuid::from_u128(task)), number, fence: u64::from(number) };
-        Assignment { attempt, spec: spec(), index: 0, job: "-".into(), ports: [].into(), value: None }
+        let (ports, inputs) = ([].into(), [].into());
+        Assignment {
+            attempt,
+            spec: spec(),
+            index: 0,
+            job: "-".into(),
+            ports,
+            value: None,
+            target: None,
+            inputs,
+        }
     }
 
     fn report(attempt: AttemptRef, what: What) -> Report {
-        Report { attempt, at: Timestamp::from_micros(1), what }
+        Report { attempt, at: Timestamp::from_micros(1), what, result: None }
     }
 
     fn state_after(ending: Ending) -> TaskState {

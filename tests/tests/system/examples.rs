@@ -1,10 +1,13 @@
 //! Every file in `examples/` runs as it says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use muster_tests::cluster::{Cluster, Setup, until};
+use serde_json::Value;
+
+use crate::remote::http_worker::HttpWorker;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
@@ -87,7 +90,7 @@ async fn a_pipeline_runs_its_steps_in_order() {
     let out = run(&cluster, "pipeline.yaml").await;
     assert!(out.contains("job sums completed: 4 completed"), "{out}");
     let job = cluster.get("/api/v1/jobs/sums").await;
-    let mut times = std::collections::BTreeMap::new();
+    let mut times = BTreeMap::new();
     for step in job["steps"].as_array().unwrap() {
         let task = cluster.task(step["task_id"].as_str().unwrap()).await;
         let time = |field: &str| task[field].as_str().unwrap().to_owned();
@@ -97,6 +100,48 @@ async fn a_pipeline_runs_its_steps_in_order() {
         assert!(times[step].0 >= times[need].1, "{step} began before {need} had ended: {times:?}");
     }
     assert!(self::job(&cluster, &["show", "sums"]).await.contains("left, right"));
+    // What each step wrote came to those that need it.
+    let load = job["steps"].as_array().unwrap().iter().find(|step| step["name"] == "load").unwrap();
+    let (code, out, err) = cluster.cli(&["logs", load["task_id"].as_str().unwrap()]).await;
+    assert_eq!((code, out.as_str()), (0, "5050\n"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_modules_run_on_two_http_workers_and_hand_on_their_results() {
+    let cluster = Cluster::start(Setup::default()).await;
+    let http = [HttpWorker::start(&cluster, "h1").await, HttpWorker::start(&cluster, "h2").await];
+    let out = run(&cluster, "modules.yaml").await;
+    assert!(out.contains("job release completed: 10 completed"), "{out}");
+    let executed: Vec<Value> = http.iter().flat_map(|worker| worker.seen().executed).collect();
+    assert_eq!(executed.len(), 10, "{executed:?}");
+    assert!(http.iter().all(|worker| !worker.seen().executed.is_empty()), "one did all: {executed:?}");
+
+    let job = cluster.get("/api/v1/jobs/release").await;
+    let mut results = BTreeMap::new();
+    for step in job["steps"].as_array().unwrap() {
+        let task = cluster.task(step["task_id"].as_str().unwrap()).await;
+        let (name, on) = (step["name"].as_str().unwrap(), task["worker_id"].as_str().unwrap());
+        assert!(
+            ["h1", "h2"].contains(&on) && ["w1", "w2"].contains(&task["carrier"].as_str().unwrap()),
+            "{task}"
+        );
+        results.insert(name.to_owned(), task["result"].as_str().unwrap().to_owned());
+    }
+    // Each was handed exactly the results of the steps it needs; a module answers with what it was handed.
+    let needs = |step: &Value| -> Vec<String> {
+        let needs = step["needs"].as_array().into_iter().flatten();
+        needs.map(|need| need.as_str().unwrap().to_owned()).collect()
+    };
+    for step in job["steps"].as_array().unwrap() {
+        let handed: BTreeMap<_, _> =
+            needs(step).into_iter().map(|need| (need.clone(), &results[&need])).collect();
+        let result: Value = serde_json::from_str(&results[step["name"].as_str().unwrap()]).unwrap();
+        assert_eq!(result["after"], serde_json::to_value(handed).unwrap(), "{step}");
+    }
+    let publish: Value = serde_json::from_str(&results["publish"]).unwrap();
+    assert!(publish["after"]["package"].as_str().unwrap().contains("packages"), "{publish}");
+    let (code, out, err) = cluster.cli(&["replay", "--verify"]).await;
+    assert_eq!(code, 0, "{out}{err}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,10 @@
 //! Messages of every shipped version, kept for ever: `schemas/golden/commit-vN.msgpack` as it was written, and beside
 //! it `commit-vN.json`, what it means. Every later build must read the first as the second.
 //!
-//! A new version gets a new pair, and so do events that come to a version later (`commit-vN-<what>`): write the JSON by
-//! hand, then `cargo xtask schemas`. A pair that has shipped is never changed or deleted.
+//! A new version gets a new pair, and so does what is added within a version (`commit-vN-<what>`): write the JSON by hand,
+//! then `cargo xtask schemas`. A pair that has shipped is never changed or deleted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -17,33 +17,34 @@ fn folder() -> PathBuf {
     schemas::folder().join("golden")
 }
 
-/// What the messages of a version mean, by their files.
-fn meanings(version: u16) -> BTreeMap<PathBuf, Vec<u8>> {
+/// The pairs of a version, by the names of their files without the ending.
+fn pairs(version: u16) -> Vec<String> {
     let first = format!("commit-v{version}");
-    let found: BTreeMap<_, _> = fs::read_dir(folder())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|e| e == "json"))
-        .filter(|path| {
-            let name = path.file_stem().unwrap().to_string_lossy();
-            name.strip_prefix(&first).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-        })
-        .map(|path| (path.clone(), fs::read(path).unwrap()))
+    let mut names: Vec<String> = fs::read_dir(folder())
+        .unwrap_or_else(|error| panic!("{}: {error}", folder().display()))
+        .filter_map(|entry| Some(entry.unwrap().file_name().to_str()?.strip_suffix(".json")?.to_owned()))
+        .filter(|name| *name == first || name.starts_with(&format!("{first}-")))
         .collect();
-    assert!(found.contains_key(&folder().join(format!("{first}.json"))), "there is no {first}.json");
-    found
+    names.sort();
+    assert!(names.contains(&first), "there is no {first}.json");
+    names
+}
+
+fn meaning(name: &str) -> Vec<u8> {
+    let path = folder().join(format!("{name}.json"));
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 #[test]
 fn every_shipped_version_is_read_as_it_was_meant() {
-    for (path, meaning) in (1..=VERSION).flat_map(meanings) {
-        let meant: Commit = decode(Encoding::Json, &meaning).unwrap();
-        let path = path.with_extension("msgpack");
+    for name in (1..=VERSION).flat_map(pairs) {
+        let meant: Commit = decode(Encoding::Json, &meaning(&name)).unwrap();
+        let path = folder().join(format!("{name}.msgpack"));
         if !path.exists() && schemas::may_write() {
             fs::write(&path, encode_commit(&meant).unwrap()).unwrap();
         }
         let bytes = fs::read(&path).unwrap_or_else(|error| {
-            panic!("{}: {error}; a new version's file is written by `cargo xtask schemas`", path.display())
+            panic!("{}: {error}; a new pair's file is written by `cargo xtask schemas`", path.display())
         });
         assert_eq!(decode_commit(&bytes).unwrap(), meant, "{}", path.display());
     }
@@ -52,16 +53,19 @@ fn every_shipped_version_is_read_as_it_was_meant() {
 #[test]
 fn the_present_version_has_every_event_and_no_field_gets_lost() {
     let mut there = BTreeSet::new();
-    for (path, meaning) in meanings(VERSION) {
-        let commit: Commit = decode(Encoding::Json, &meaning).unwrap();
+    for name in pairs(VERSION) {
+        let commit: Commit = decode(Encoding::Json, &meaning(&name)).unwrap();
         there.extend(commit.events().map(|(_, _, event)| Event::kind(event)));
-        let written: serde_json::Value = serde_json::from_slice(&meaning).unwrap();
-        let again = without_defaults(serde_json::to_value(&commit).unwrap());
-        assert_eq!(again, without_defaults(written), "{}", path.display());
+        let written: serde_json::Value = serde_json::from_slice(&meaning(&name)).unwrap();
+        assert_eq!(
+            without_defaults(serde_json::to_value(&commit).unwrap()),
+            without_defaults(written),
+            "{name}"
+        );
     }
     let all = schemas::event_kinds();
     let missing: Vec<_> = all.iter().filter(|kind| !there.contains(kind.as_str())).collect();
-    assert!(missing.is_empty(), "the golden messages of version {VERSION} have no {missing:?}");
+    assert!(missing.is_empty(), "no pair of version {VERSION} has {missing:?}");
 }
 
 /// Drops what a writer may leave out and a reader fills in.

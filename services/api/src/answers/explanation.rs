@@ -24,8 +24,8 @@ pub(crate) struct ExplanationAnswer<'a> {
     pub(crate) seq: u64,
     /// When that was decided.
     pub(crate) at: Timestamp,
-    /// What it waits for, in a word: `no_workers`, `runtime`, `constraint`, `too_small`, `distinct`, `unavailable` (the
-    /// workers that could hold it are draining or offline), `room`, `making_room`, `quota`, `backoff`, or `turn` (it is
+    /// What it waits for, in a word: `no_workers`, `runtime`, `constraint`, `too_small`, `distinct`, `carrier` (nobody
+    /// is there to call HTTP workers), `unavailable` (the workers that could hold it are draining or offline), `room`, `making_room`, `quota`, `backoff`, or `turn` (it is
     /// about to be placed). Null for a task that does not wait.
     pub(crate) cause: Option<&'static str>,
     /// In words.

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use muster_domain::state::{State, Task, TaskState};
 use muster_events::id::{JobId, Namespace, TaskId, WorkerId};
 use muster_events::spec::{
-    Affinity, Constraint, Gang, HealthDefinition, Limits, PortAsk, Preemption, RestartDefinition, Runtime,
-    Spread, StopSignal, Strategy, TaskSpec, whole,
+    Affinity, Constraint, Gang, HealthDefinition, Limits, Module, PortAsk, Preemption, RestartDefinition,
+    Runtime, Spread, StopSignal, Strategy, TaskSpec, whole,
 };
 use muster_events::time::Timestamp;
 use schemars::JsonSchema;
@@ -109,23 +109,31 @@ pub(crate) struct TaskAnswer<'a> {
     /// The gang it belongs to, whose tasks are placed all in one go.
     #[serde(skip_serializing_if = "Option::is_none")]
     gang: Option<&'a Gang>,
+    /// What an HTTP worker executes, or a program finds in files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    module: Option<ModuleAnswer<'a>>,
     /// `pending`, `scheduled`, `running`, `completed`, `failed`, `cancelled`.
     #[schemars(with = "String")]
     state: TaskState,
     /// The worker it is on, or was on last; null while it waits.
     worker_id: Option<&'a WorkerId>,
+    /// The worker that calls it there, where that is an HTTP worker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    carrier: Option<&'a WorkerId>,
     /// Which attempt it is in, from 1; null before the first.
     attempt: Option<u32>,
     /// Which retry in a row that is, or will be; 0 for the first try and after a quiet time.
     retries: u32,
     /// When a task that waits for its next try is in line for it.
     retry_at: Option<Timestamp>,
-    /// Container id or process id, once it has started.
+    /// Container id, process id, or the execution's name on an HTTP worker, once it has started.
     handle: Option<&'a str>,
     /// The program's exit code, where it gave one.
     exit_code: Option<i32>,
     /// Whether it is well, as its health check has said last; null before that, and without a check.
     healthy: Option<bool>,
+    /// What it hands on: what its program wrote as its result, or a module's answer.
+    result: Option<&'a str>,
     /// In words: why it waits, failed or was cancelled.
     reason: Option<Cow<'a, str>>,
     /// Whether it has been told to stop and has not yet ended.
@@ -138,6 +146,28 @@ pub(crate) struct TaskAnswer<'a> {
     started_at: Option<Timestamp>,
     /// When it ended for good.
     finished_at: Option<Timestamp>,
+}
+
+/// A module.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "TaskModule")]
+struct ModuleAnswer<'a> {
+    /// Its type.
+    #[serde(rename = "type")]
+    kind: &'a str,
+    /// The module itself; not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    serialized: Option<&'a str>,
+    /// Results it was submitted with; not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inputs: Option<&'a BTreeMap<String, String>>,
+}
+
+impl<'a> From<&'a Module> for ModuleAnswer<'a> {
+    fn from(module: &'a Module) -> Self {
+        let inputs = (!module.inputs.is_empty()).then_some(&module.inputs);
+        Self { kind: &module.kind, serialized: Some(&module.serialized), inputs }
+    }
 }
 
 /// Milliseconds in seconds.
@@ -163,6 +193,14 @@ impl<'a> TaskAnswer<'a> {
     /// Task `id`, if there is one.
     pub(crate) fn of(state: &'a State, id: TaskId) -> Option<Self> {
         state.tasks.get(&id).map(|task| Self::new(state, id, task))
+    }
+
+    /// The same without what may be long: for lists.
+    pub(crate) fn in_short(mut self) -> Self {
+        if let Some(module) = &mut self.module {
+            (module.serialized, module.inputs) = (None, None);
+        }
+        self
     }
 
     fn new(state: &'a State, id: TaskId, task: &'a Task) -> Self {
@@ -206,14 +244,17 @@ impl<'a> TaskAnswer<'a> {
             health: spec.health.as_ref().map(HealthDefinition::from),
             preemption: spec.preemption,
             gang: spec.gang.as_ref(),
+            module: spec.module.as_ref().map(Into::into),
             state: task.state,
             worker_id: shown_worker(task),
+            carrier: shown.and_then(|a| a.carrier.as_ref()),
             attempt: newest.map(|a| a.number),
             retries: task.retries,
             retry_at: task.retry_at,
             handle: shown.and_then(|a| a.handle.as_deref()),
             exit_code: shown.and_then(|a| a.ending.as_ref()).and_then(|e| e.exit_code()),
             healthy: shown.and_then(|a| a.healthy),
+            result: shown.and_then(|a| a.result.as_deref()),
             reason: reason(state, id, task),
             stopping: task.live_attempt().is_some_and(|a| a.stop.is_some()),
             created_at: task.submitted_at,

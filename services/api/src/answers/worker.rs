@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use muster_domain::state::{State, TaskState, Worker, WorkerStatus};
+use muster_events::endpoint::Endpoint;
 use muster_events::id::WorkerId;
 use muster_events::spec::{PortRange, Runtime};
 use muster_events::time::Timestamp;
@@ -41,6 +42,9 @@ pub(crate) struct NodeInfo<'a> {
     address: &'a str,
     zone: &'a str,
     labels: &'a BTreeMap<String, String>,
+    /// Where it is called; absent unless it is an HTTP worker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint: Option<&'a Endpoint>,
     /// What it can run.
     runtimes: &'a BTreeSet<Runtime>,
     /// Cores.
@@ -135,6 +139,7 @@ impl<'a> WorkerStatusAnswer<'a> {
                 address: &info.address,
                 zone: &info.zone,
                 labels: &info.labels,
+                endpoint: info.endpoint.as_ref(),
                 runtimes: &info.runtimes,
                 cpu: Number::cores(&info.capacity),
                 memory: info.capacity.memory,
@@ -177,7 +182,14 @@ pub(crate) struct WorkerAnswer<'a> {
     /// `active`, `draining`, `offline`.
     status: &'static str,
     labels: &'a BTreeMap<String, String>,
-    /// What it can run: `docker`, `process`.
+    /// The operating system; empty when it does not say.
+    os: &'a str,
+    tools: &'a BTreeSet<String>,
+    tags: &'a BTreeSet<String>,
+    /// Where it is called; absent unless it is an HTTP worker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint: Option<&'a Endpoint>,
+    /// What it can run: `docker`, `process`, `remote`.
     capabilities: &'a BTreeSet<Runtime>,
     cpu_cores: Number,
     memory_mb: u64,
@@ -220,6 +232,10 @@ impl<'a> WorkerAnswer<'a> {
             zone: &info.zone,
             status: status_word(worker.status()),
             labels: &info.labels,
+            os: &info.os,
+            tools: &info.tools,
+            tags: &info.tags,
+            endpoint: info.endpoint.as_ref(),
             capabilities: &info.runtimes,
             cpu_cores: Number::cores(capacity),
             memory_mb: mib(capacity.memory),

@@ -147,7 +147,8 @@ async fn list(State(api): State<Api>, Params(mut query): Params) -> ApiResult<Re
     let after = cursor.map(|text| read_cursor(&text)).transpose()?;
     let model = api.model.read();
     let selection = model.tasks.select(&filter, after, limit, newest_first);
-    let tasks = selection.ids.iter().filter_map(|id| TaskAnswer::of(&model.state, *id)).collect();
+    let task = |id: &TaskId| TaskAnswer::of(&model.state, *id).map(TaskAnswer::in_short);
+    let tasks = selection.ids.iter().filter_map(task).collect();
     let next = selection.next.map(|ordinal| format!("t{ordinal}"));
     json(StatusCode::OK, &TaskPage { tasks, total: selection.total, next })
 }

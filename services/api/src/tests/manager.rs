@@ -177,13 +177,12 @@ impl Manager {
             ..WorkerInfo::default()
         };
         let installation = Installation::new(Uuid::new_v4());
-        let (holding, worker) = (Vec::new(), worker_id.clone());
         let register = Register {
-            worker_id: worker,
+            worker_id: worker_id.clone(),
             incarnation,
             installation,
             info: Box::new(info),
-            holding,
+            holding: Vec::new(),
             seen: None,
         };
         let seq = self.send(name, Command::WorkerRegister(register)).await;
@@ -204,12 +203,12 @@ impl Manager {
         let (worker_id, incarnation, attempt) = {
             let mind = self.mind.lock().await;
             let found = &mind.state.tasks[&task];
-            let worker = found.attempt.as_ref().unwrap().worker.clone();
+            let worker = found.attempt.as_ref().unwrap().keeper().clone();
             let attempt: AttemptRef = found.attempt_ref(task).unwrap();
             (worker.clone(), mind.state.workers[&worker].incarnation, attempt)
         };
         let actor = worker_id.to_string();
-        let reports = vec![Report { attempt, at: now(), what }];
+        let reports = vec![Report { attempt, at: now(), what, result: None }];
         self.send(&actor, Command::AttemptReport(Reports { worker_id, incarnation, reports })).await
     }
 

@@ -17,7 +17,7 @@ pub(super) fn decide(state: &State, drain: &WorkerDrain, now: Timestamp) -> Resu
     if worker.drain.is_none_or(|d| !d.drained && d.deadline != deadline) {
         events.push(Event::WorkerDraining(WorkerDraining { worker: id.clone(), deadline }));
     }
-    if worker.tasks.is_empty() && worker.drain.is_none_or(|d| !d.drained) {
+    if worker.burden() == 0 && worker.drain.is_none_or(|d| !d.drained) {
         events.push(Event::WorkerDrained(WorkerGone { worker: id.clone() }));
     }
     Ok(events)

@@ -1,4 +1,5 @@
-//! `worker.heartbeat` as a command: an answer to whether this worker is a living one; an event only when it leaves.
+//! `worker.heartbeat` as a command: an answer to whether this worker is a living one; an event only when it leaves, or
+//! when an HTTP worker's load brings news.
 
 use muster_events::event::{Event, WorkerOffline};
 use muster_events::outcome::Problem;
@@ -6,9 +7,10 @@ use muster_events::time::Timestamp;
 use muster_events::worker::Heartbeat;
 
 use super::Request;
+use crate::load;
 use crate::state::State;
 
-/// Accepted without an event when the worker is known with this incarnation and online; the caller then counts it as
+/// Accepted, mostly without an event, when the worker is known with this incarnation and online; the caller then counts it as
 /// heard. Otherwise the refusal says to register.
 ///
 /// A worker that leaves is offline from here on, so that nothing is placed on it while it gives back what it holds.
@@ -30,8 +32,11 @@ pub(super) fn decide(
         let message = format!("worker {} is offline since it was not heard; register again", c.worker_id);
         return Err(Problem::conflict(message));
     }
-    let offline = || Event::WorkerOffline(WorkerOffline { worker: c.worker_id.clone(), last_seen: now });
-    Ok(c.leaving.then(offline).into_iter().collect())
+    if c.leaving {
+        let offline = WorkerOffline { worker: c.worker_id.clone(), last_seen: now };
+        return Ok(vec![Event::WorkerOffline(offline)]);
+    }
+    Ok(load::heard(state, c).into_iter().collect())
 }
 
 #[cfg(test)]

@@ -8,16 +8,17 @@ use muster_events::outcome::Problem;
 use muster_events::worker::Register;
 
 use super::Request;
-use super::release::give_up_all;
-use crate::state::{State, TaskState, Worker};
+use super::release::Release;
+use crate::state::{Attempt, State, Task, TaskState, Worker};
 
 /// What the state places on the worker and the worker does not hold is given up first; what the worker holds and the
 /// state places nowhere or elsewhere is named in `stale`, to be stopped there.
 ///
 /// The same life registering again (it was told to, or lost the answer) keeps what it has not been heard about yet,
 /// since its orders are under way, and what it was ordered to start only after it read the list of what it holds: such
-/// an attempt may have been reported as started before this is decided. If nothing at all differs there is no event,
-/// but the caller still counts it as heard.
+/// an attempt may have been reported as started before this is decided. An HTTP worker holds nothing: how the attempts
+/// on it do is known to those who carry them. If nothing at all differs there is no event, but the caller still counts
+/// it as heard.
 pub(super) fn decide(state: &State, request: &Request<'_>, c: &Register) -> Result<Vec<Event>, Problem> {
     super::speaks_for(request, &c.worker_id, true)?;
     let holding: BTreeSet<AttemptRef> = c.holding.iter().copied().collect();
@@ -28,11 +29,16 @@ pub(super) fn decide(state: &State, request: &Request<'_>, c: &Register) -> Resu
             return Err(second(c, known));
         }
         let again = known.incarnation == c.incarnation;
-        let keep = |attempt: AttemptRef, task: &crate::state::Task| {
-            let unseen = c.seen.is_some_and(|seen| attempt.fence > seen);
-            holding.contains(&attempt) || (again && (unseen || task.state == TaskState::Scheduled))
+        let keep = |reference: AttemptRef, task: &Task, attempt: &Attempt| {
+            if *attempt.keeper() != c.worker_id {
+                return c.info.endpoint.is_some();
+            }
+            let unseen = c.seen.is_some_and(|seen| reference.fence > seen);
+            holding.contains(&reference) || (again && (unseen || task.state == TaskState::Scheduled))
         };
-        events = give_up_all(state, &c.worker_id, known, keep, &lost(c, again));
+        let mut release = Release::of(state);
+        release.give_up_all(known, keep, &lost(c, again));
+        events = release.finish();
         if again && known.online && events.is_empty() && stale.is_empty() && known.info == *c.info {
             return Ok(events);
         }
@@ -47,11 +53,11 @@ pub(super) fn decide(state: &State, request: &Request<'_>, c: &Register) -> Resu
     Ok(events)
 }
 
-/// Whether the attempt is a live one of the state's, on this worker.
+/// Whether the attempt is a live one of the state's that this worker looks after.
 fn is_placed(state: &State, c: &Register, attempt: AttemptRef) -> bool {
     state.tasks.get(&attempt.task).is_some_and(|task| {
         task.attempt_ref(attempt.task) == Some(attempt)
-            && task.live_attempt().is_some_and(|a| a.worker == c.worker_id)
+            && task.live_attempt().is_some_and(|a| *a.keeper() == c.worker_id)
     })
 }
 
@@ -102,7 +108,7 @@ mod tests {
 
     fn rescheduled(attempt: AttemptRef, reason: &str) -> Event {
         let reason = reason.into();
-        Event::TaskRescheduled(TaskRescheduled { attempt, worker: worker_id("w1"), reason })
+        Event::TaskRescheduled(TaskRescheduled { attempt, worker: worker_id("w1"), carrier: None, reason })
     }
 
     fn offline(world: World) -> World {

@@ -1,4 +1,6 @@
-//! What follows when a worker loses an attempt: used by reports, registrations, unregistering and missed heartbeats.
+//! What follows when a worker loses attempts: used by reports, registrations, unregistering and missed heartbeats.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use muster_events::event::{Event, StopCause, TaskCancelled, TaskRescheduled, WorkerGone};
 use muster_events::id::{AttemptRef, TaskId, WorkerId};
@@ -22,6 +24,7 @@ pub(crate) fn give_up(
     Event::TaskRescheduled(TaskRescheduled {
         attempt: reference,
         worker: attempt.worker.clone(),
+        carrier: attempt.carrier.clone(),
         reason: why,
     })
 }
@@ -36,31 +39,80 @@ pub(crate) fn cancelled(task: &Task, attempt: AttemptRef, ending: Option<&Ending
     })
 }
 
-/// Gives up all live attempts of a worker, but for those that `keep` names; `worker.drained` follows where that was
-/// what the worker's drain waited for.
-pub(crate) fn give_up_all(
-    state: &State,
-    id: &WorkerId,
-    worker: &Worker,
-    keep: impl Fn(AttemptRef, &Task) -> bool,
-    why: &str,
-) -> Vec<Event> {
-    let mut events = Vec::new();
-    for task_id in &worker.tasks {
-        let Some(task) = state.tasks.get(task_id) else { continue };
-        let Some(attempt) = task.live_attempt() else { continue };
-        let reference = AttemptRef { task: *task_id, number: attempt.number, fence: attempt.fence };
-        if !keep(reference, task) {
-            events.push(give_up(*task_id, task, attempt, None, why.to_owned()));
+/// How many attempts each worker loses in what is being decided: on it, or carried by it.
+#[derive(Default)]
+pub(crate) struct Freed<'a>(BTreeMap<&'a WorkerId, usize>);
+
+impl<'a> Freed<'a> {
+    /// An attempt is looked at; `over` when it ends by what is being decided. One that is known to be over counts too:
+    /// whether its worker is drained may not have been said yet.
+    pub(crate) fn note(&mut self, attempt: &'a Attempt, over: bool) {
+        for worker in std::iter::once(&attempt.worker).chain(&attempt.carrier) {
+            *self.0.entry(worker).or_default() += usize::from(over);
         }
     }
-    let freed = events.len();
-    events.extend(drained(id, worker, freed));
-    events
+
+    /// Looks at a worker whatever it loses.
+    pub(crate) fn look_at(&mut self, worker: &'a WorkerId) {
+        self.0.entry(worker).or_default();
+    }
+
+    /// `worker.drained` for each worker looked at that drains and holds nothing any more.
+    pub(crate) fn drained(&self, state: &State) -> Vec<Event> {
+        let drained = self.0.iter().filter_map(|(id, freed)| {
+            let worker = state.workers.get(*id)?;
+            is_drained(worker, *freed).then(|| Event::WorkerDrained(WorkerGone { worker: (*id).clone() }))
+        });
+        drained.collect()
+    }
 }
 
-/// `worker.drained`, if the worker drains and holds nothing once `freed` of its attempts are over.
-pub(crate) fn drained(id: &WorkerId, worker: &Worker, freed: usize) -> Option<Event> {
-    let waits = worker.drain.is_some_and(|d| !d.drained);
-    (waits && worker.tasks.len() == freed).then(|| Event::WorkerDrained(WorkerGone { worker: id.clone() }))
+/// Whether a worker drains, holds nothing once `freed` of its attempts are over, and that has not been said.
+pub(crate) fn is_drained(worker: &Worker, freed: usize) -> bool {
+    worker.drain.is_some_and(|d| !d.drained) && worker.burden() == freed
+}
+
+/// Attempts being given up, of one worker or several, each once.
+pub(crate) struct Release<'a> {
+    state: &'a State,
+    freed: Freed<'a>,
+    gone: BTreeSet<TaskId>,
+    pub(crate) events: Vec<Event>,
+}
+
+impl<'a> Release<'a> {
+    pub(crate) fn of(state: &'a State) -> Self {
+        Self { state, freed: Freed::default(), gone: BTreeSet::new(), events: Vec::new() }
+    }
+
+    /// Gives up all live attempts on a worker or carried by it, but for those that `keep` names.
+    pub(crate) fn give_up_all(
+        &mut self,
+        worker: &'a Worker,
+        keep: impl Fn(AttemptRef, &Task, &Attempt) -> bool,
+        why: &str,
+    ) {
+        for id in worker.all_tasks() {
+            let Some(task) = self.state.tasks.get(id) else { continue };
+            let Some(attempt) = task.live_attempt() else { continue };
+            let reference = AttemptRef { task: *id, number: attempt.number, fence: attempt.fence };
+            if !keep(reference, task, attempt) && self.gone.insert(*id) {
+                self.freed.note(attempt, true);
+                self.events.push(give_up(*id, task, attempt, None, why.to_owned()));
+            }
+        }
+    }
+
+    /// Whether the task's attempt is given up.
+    pub(crate) fn has(&self, task: TaskId) -> bool {
+        self.gone.contains(&task)
+    }
+
+    /// The events, with `worker.drained` for each worker that holds nothing any more. All are looked at, so that what a
+    /// leader left half said is said.
+    pub(crate) fn finish(mut self) -> Vec<Event> {
+        self.state.workers.keys().for_each(|id| self.freed.look_at(id));
+        self.events.extend(self.freed.drained(self.state));
+        self.events
+    }
 }

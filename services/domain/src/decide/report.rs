@@ -11,7 +11,7 @@ use muster_events::report::{Ending, Report, Reports, What};
 use muster_events::time::Timestamp;
 
 use super::Request;
-use super::release::{cancelled, drained, give_up};
+use super::release::{Freed, cancelled, give_up};
 use crate::restart::{self, Next};
 use crate::state::{Attempt, State, Task, TaskState};
 
@@ -24,21 +24,22 @@ pub(super) fn decide(
     now: Timestamp,
 ) -> Result<Vec<Event>, Problem> {
     super::speaks_for(request, &c.worker_id, false)?;
-    let worker = super::worker(state, &c.worker_id)?;
+    super::worker(state, &c.worker_id)?;
     let mut batch = Batch {
         state,
         now,
         worker: &c.worker_id,
         news: BTreeMap::new(),
         health: BTreeMap::new(),
-        freed: 0,
+        freed: Freed::default(),
         events: Vec::new(),
     };
+    batch.freed.look_at(&c.worker_id);
     for report in &c.reports {
         batch.take(report);
     }
     let Batch { mut events, freed, .. } = batch;
-    events.extend(drained(&c.worker_id, worker, freed));
+    events.extend(freed.drained(state));
     Ok(events)
 }
 
@@ -61,7 +62,7 @@ struct Batch<'a> {
     /// What earlier reports of the batch brought about; the state does not know it yet.
     news: BTreeMap<TaskId, Standing>,
     health: BTreeMap<TaskId, bool>,
-    freed: usize,
+    freed: Freed<'a>,
     events: Vec<Event>,
 }
 
@@ -71,6 +72,7 @@ impl<'a> Batch<'a> {
             Ok(found) => found,
             Err(why) => return self.refuse(report, why, runs(&report.what)),
         };
+        self.freed.note(attempt, false);
         match (&report.what, self.standing(report.attempt.task, task, attempt)) {
             (What::Started { handle }, Standing::Placed) => {
                 self.news.insert(report.attempt.task, Standing::Running);
@@ -82,8 +84,9 @@ impl<'a> Batch<'a> {
             }
             (What::Ended(ending), Standing::Placed | Standing::Running) => {
                 self.news.insert(report.attempt.task, Standing::Ended);
-                self.freed += 1;
-                self.events.push(ended(report, task, attempt, ending, self.now));
+                self.freed.note(attempt, true);
+                let event = ended(self, report, task, attempt, ending);
+                self.events.push(event);
             }
             (What::Health { healthy, message }, Standing::Running) => {
                 self.health(report, attempt, *healthy, message.clone());
@@ -112,7 +115,7 @@ impl<'a> Batch<'a> {
         self.events.push(if healthy { Event::TaskHealthy(said) } else { Event::TaskUnhealthy(said) });
     }
 
-    /// The task with its newest attempt, if that is the one reported and this worker's.
+    /// The task with its newest attempt, if that is the one reported and this worker looks after it.
     fn find(&self, reference: AttemptRef) -> Result<(&'a Task, &'a Attempt), String> {
         let Some(task) = self.state.tasks.get(&reference.task) else {
             return Err(format!("task {} is unknown", reference.task));
@@ -124,8 +127,11 @@ impl<'a> Batch<'a> {
             let (number, fence) = (attempt.number, attempt.fence);
             return Err(format!("the task's newest attempt is number {number} with fence {fence}"));
         }
-        if attempt.worker != *self.worker {
-            return Err(format!("the attempt was placed on worker {}", attempt.worker));
+        if attempt.keeper() != self.worker {
+            return Err(match &attempt.carrier {
+                Some(carrier) => format!("worker {carrier} carries the attempt"),
+                None => format!("the attempt was placed on worker {}", attempt.worker),
+            });
         }
         Ok((task, attempt))
     }
@@ -160,28 +166,32 @@ const fn runs(what: &What) -> bool {
 
 /// What the end of an attempt means for its task. A cancel outweighs every end, even a good one; a stop for a drain, or
 /// to make room, only those ends that the stop, or a loss, brought about. Of what is left the restart policy decides.
-fn ended(report: &Report, task: &Task, attempt: &Attempt, ending: &Ending, now: Timestamp) -> Event {
-    let end = || TaskEnded { attempt: report.attempt, at: report.at, ending: ending.clone() };
+fn ended(batch: &Batch<'_>, report: &Report, task: &Task, attempt: &Attempt, ending: &Ending) -> Event {
+    let end = |result| TaskEnded { attempt: report.attempt, at: report.at, ending: ending.clone(), result };
     match (ending, attempt.stop) {
         (_, Some(StopCause::Cancel)) => cancelled(task, report.attempt, Some(ending)),
         (Ending::Lost { .. }, _) => {
             give_up(report.attempt.task, task, attempt, Some(ending), ending.reason())
         }
         (Ending::Stopped { .. }, Some(StopCause::Drain)) => {
-            let why = format!("worker {} drains", attempt.worker);
+            let drains = |id: &&WorkerId| batch.state.workers.get(*id).is_some_and(|w| w.drain.is_some());
+            let worker = attempt.carrier.as_ref().filter(drains).unwrap_or(&attempt.worker);
+            let why = format!("worker {worker} drains");
             give_up(report.attempt.task, task, attempt, Some(ending), why)
         }
         (Ending::Stopped { .. }, Some(StopCause::Preempt)) => {
             let why = task.reason.as_deref().unwrap_or("it made room for a task of higher priority");
             give_up(report.attempt.task, task, attempt, Some(ending), why.to_owned())
         }
-        _ => match restart::judge(report.attempt.task, task, ending, report.at, now) {
+        _ => match restart::judge(report.attempt.task, task, ending, report.at, batch.now) {
             Next::Retry { retry, at: retry_at } => {
-                let TaskEnded { attempt, at, ending } = end();
+                let TaskEnded { attempt, at, ending, .. } = end(None);
                 Event::TaskRetrying(TaskRetrying { attempt, at, ending, retry, retry_at })
             }
-            Next::Nothing if matches!(ending, Ending::Exited { code: 0 }) => Event::TaskCompleted(end()),
-            Next::Nothing => Event::TaskFailed(end()),
+            Next::Nothing if matches!(ending, Ending::Exited { code: 0 }) => {
+                Event::TaskCompleted(end(report.result.clone()))
+            }
+            Next::Nothing => Event::TaskFailed(end(None)),
         },
     }
 }
@@ -204,7 +214,7 @@ mod tests {
     };
 
     fn end(attempt: AttemptRef, ending: Ending) -> TaskEnded {
-        TaskEnded { attempt, at: START, ending }
+        TaskEnded { attempt, at: START, ending, result: None }
     }
 
     fn refused(attempt: AttemptRef, worker: &str, reason: &str, stop: bool) -> Event {
@@ -313,6 +323,7 @@ mod tests {
         let again = Event::TaskRescheduled(TaskRescheduled {
             attempt: a,
             worker: worker_id("w1"),
+            carrier: None,
             reason: "worker w1 drains".into(),
         });
         let world = world.when(reports("w1", [(a, stopped())])).then([again]);
@@ -335,7 +346,8 @@ mod tests {
     fn what_is_lost_waits_again() {
         let world = running(["a"]);
         let a = world.attempt("a");
-        let again = TaskRescheduled { attempt: a, worker: worker_id("w1"), reason: "lost: gone".into() };
+        let (worker, reason) = (worker_id("w1"), "lost: gone".into());
+        let again = TaskRescheduled { attempt: a, worker, carrier: None, reason };
         let world = world.when(reports("w1", [(a, lost())])).then([Event::TaskRescheduled(again)]);
         assert_eq!(world.task("a").state, TaskState::Pending);
     }

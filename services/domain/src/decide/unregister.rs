@@ -4,16 +4,18 @@ use muster_events::command::WorkerName;
 use muster_events::event::{Event, WorkerGone};
 use muster_events::outcome::Problem;
 
-use super::release::give_up_all;
+use super::release::Release;
 use crate::state::State;
 
-/// Its live attempts are given up, then it is gone. A worker that runs on is told to register again at its next
+/// Its live attempts, and those it carries, are given up; then it is gone. A worker that runs on is told to register again at its next
 /// heartbeat, and is known again then.
 pub(super) fn decide(state: &State, name: &WorkerName) -> Result<Vec<Event>, Problem> {
     let id = &name.worker_id;
     let worker = super::worker(state, id)?;
     let why = format!("worker {id} was unregistered");
-    let mut events = give_up_all(state, id, worker, |_, _| false, &why);
+    let mut release = Release::of(state);
+    release.give_up_all(worker, |_, _, _| false, &why);
+    let mut events = release.finish();
     events.push(Event::WorkerUnregistered(WorkerGone { worker: id.clone() }));
     Ok(events)
 }
@@ -33,6 +35,7 @@ mod tests {
             Event::TaskRescheduled(TaskRescheduled {
                 attempt,
                 worker: worker_id("w1"),
+                carrier: None,
                 reason: "worker w1 was unregistered".into(),
             }),
             Event::WorkerUnregistered(WorkerGone { worker: worker_id("w1") }),

@@ -24,15 +24,9 @@ fn illegal(world: &World, e: &Event, words: &str) {
 
 fn assigned(task: &str, worker: &str, number: u32) -> Event {
     let (task, worker) = (id(task), worker_id(worker));
-    Event::TaskAssigned(TaskAssigned {
-        task,
-        number,
-        worker,
-        ports: [].into(),
-        why: None,
-        why_seq: None,
-        more: false,
-    })
+    let (ports, carrier) = ([].into(), None);
+    let (why, why_seq) = (None, None);
+    Event::TaskAssigned(TaskAssigned { task, number, worker, ports, carrier, why, why_seq, more: false })
 }
 
 fn started(attempt: AttemptRef) -> Event {
@@ -40,7 +34,7 @@ fn started(attempt: AttemptRef) -> Event {
 }
 
 fn completed(attempt: AttemptRef) -> Event {
-    Event::TaskCompleted(TaskEnded { attempt, at: START, ending: Ending::Exited { code: 0 } })
+    Event::TaskCompleted(TaskEnded { attempt, at: START, ending: Ending::Exited { code: 0 }, result: None })
 }
 
 fn gone(worker: &str) -> WorkerGone {
@@ -66,7 +60,7 @@ fn only_the_newest_living_attempt_moves() {
     illegal(&world, &started(a), "running");
     let old = AttemptRef { fence: a.fence - 1, ..a };
     let reason = String::new();
-    let moved = TaskRescheduled { attempt: old, worker: worker_id("w1"), reason };
+    let moved = TaskRescheduled { attempt: old, worker: worker_id("w1"), carrier: None, reason };
     for e in
         [started(old), completed(old), stopping(old, StopCause::Cancel, ""), Event::TaskRescheduled(moved)]
     {

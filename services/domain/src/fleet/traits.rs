@@ -7,6 +7,8 @@ use std::sync::Arc;
 use muster_events::spec::Runtime;
 use muster_events::worker::WorkerInfo;
 
+use crate::placement::runs;
+
 /// All of a worker that constraints look at and others may share.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Traits {
@@ -14,6 +16,8 @@ pub(crate) struct Traits {
     pub(crate) os: String,
     pub(crate) version: String,
     pub(crate) runtimes: BTreeSet<Runtime>,
+    /// Which of these run here; an HTTP worker's `remote` does, that of the others is to call HTTP workers.
+    pub(crate) runs: BTreeSet<Runtime>,
     pub(crate) tools: BTreeSet<String>,
     pub(crate) tags: BTreeSet<String>,
     pub(crate) labels: BTreeMap<String, String>,
@@ -27,6 +31,7 @@ impl Traits {
             os: info.os.clone(),
             version: info.version.clone(),
             runtimes: info.runtimes.clone(),
+            runs: info.runtimes.iter().copied().filter(|runtime| runs(info, *runtime)).collect(),
             tools: info.tools.clone(),
             tags: info.tags.clone(),
             labels: info.labels.clone(),

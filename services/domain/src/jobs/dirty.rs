@@ -76,7 +76,8 @@ impl Dirty {
             | Event::ReportRefused(_)
             | Event::WorkerOffline(_)
             | Event::WorkerDraining(_)
-            | Event::WorkerDrained(_) => None,
+            | Event::WorkerDrained(_)
+            | Event::WorkerOccupied(_) => None,
         };
         if let Some(job) = job {
             self.add(job);

@@ -1,4 +1,4 @@
-//! A pipeline: a step is made when those it needs have completed; it ends when none can be made any more.
+//! A pipeline: a step is made when those it needs have completed, and is given their results; it ends when none can be made any more.
 
 use muster_events::event::Event;
 use muster_events::job::Pipeline;
@@ -8,6 +8,10 @@ use crate::state::TaskState;
 
 impl Turn<'_> {
     pub(super) fn pipeline(&self, work: &Pipeline) -> Vec<Event> {
+        let oversized = self.end_oversized(work);
+        if !oversized.is_empty() {
+            return oversized;
+        }
         let run = self.run;
         let made = |index: &u32| {
             [&run.open, &run.ending, &run.over, &run.again].iter().any(|places| places.contains_key(index))

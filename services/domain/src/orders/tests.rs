@@ -26,9 +26,14 @@ fn ordered(world: World, events: &[Event]) -> (World, Vec<Orders>) {
 fn text(world: &World, orders: &[Orders]) -> Vec<String> {
     let name = |id| world.state.tasks.get(&id).map_or("?", |t| &t.spec.name).to_owned();
     let one = |o: &Order| match o {
-        Order::Start { attempt, .. } => format!("start {}#{}", name(attempt.task), attempt.number),
-        Order::Stop { attempt, stale } => {
-            format!("stop {}#{}{}", name(attempt.task), attempt.number, if *stale { " stale" } else { "" })
+        Order::Start { attempt, target, .. } => {
+            let at = target.as_ref().map(|t| format!(" at {}", t.worker)).unwrap_or_default();
+            format!("start {}#{}{at}", name(attempt.task), attempt.number)
+        }
+        Order::Stop { attempt, stale, target } => {
+            let stale = if *stale { " stale" } else { "" };
+            let at = target.as_ref().map(|t| format!(" at {}", t.worker)).unwrap_or_default();
+            format!("stop {}#{}{stale}{at}", name(attempt.task), attempt.number)
         }
         Order::Register => "register".to_owned(),
     };
@@ -58,7 +63,7 @@ fn a_placement_starts_with_the_spec_named_once() {
     let (world, orders) = ordered(world, &placed);
     assert_eq!(text(&world, &orders), ["w1: start a#1, start a#1, start b#1"]);
     assert_eq!(orders[0].specs.len(), 2);
-    let Order::Start { attempt, spec, index, job, .. } = &orders[0].orders[1] else { panic!() };
+    let Order::Start { attempt, spec, index, job, target: None, .. } = &orders[0].orders[1] else { panic!() };
     assert_eq!((*spec, *index, job.len()), (0, 1, 36));
     assert_eq!(attempt.fence, world.state.tasks[&attempt.task].attempt.as_ref().unwrap().fence);
 }

@@ -19,6 +19,8 @@ pub(super) const BEST_MAX: usize = 5;
 pub(super) struct Candidates<'a> {
     demand: Demand,
     fit: Rc<Fit>,
+    /// Whether somebody is there to call the workers, where they are HTTP workers.
+    reachable: bool,
     cells: Vec<Cell>,
     /// What divides the cells; absent where there is but one.
     division: Option<Box<Divided<'a>>>,
@@ -69,12 +71,13 @@ impl<'a> Candidates<'a> {
     pub(super) fn new(
         class: &'a Class,
         fit: Rc<Fit>,
+        reachable: bool,
         state: &State,
         fleet: &Fleet,
         ports: &PortBook<'_>,
     ) -> Self {
         let demand = Demand::new(class.resources, class.devices.clone(), class.strategy);
-        let mut new = Self { demand, fit, cells: Vec::new(), division: None, seen: 0 };
+        let mut new = Self { demand, fit, reachable, cells: Vec::new(), division: None, seen: 0 };
         match Division::new(class, state) {
             Some(by) => new.divide(by, fleet, ports),
             None => new.cell(fleet, new.fit.members.clone()),
@@ -182,6 +185,9 @@ impl<'a> Candidates<'a> {
 
     /// The worker with the highest score, of equals the first by name.
     pub(super) fn best(&mut self, fleet: &Fleet) -> Option<Slot> {
+        if !self.reachable {
+            return None;
+        }
         let Some(divided) = &self.division else {
             return self.cells[0].ranking.best(fleet, &self.demand).map(|(_, slot)| slot);
         };
@@ -198,7 +204,8 @@ impl<'a> Candidates<'a> {
 
     /// The workers that could take a task, had they room.
     pub(super) fn open_rows<'b>(&'b self, fleet: &'b Fleet) -> impl Iterator<Item = Slot> + 'b {
-        let is_open = |n: usize| self.division.as_ref().is_none_or(|d| d.by.is_open(&d.keys[n]));
+        let is_open =
+            |n: usize| self.reachable && self.division.as_ref().is_none_or(|d| d.by.is_open(&d.keys[n]));
         let open = self.cells.iter().enumerate().filter(move |(n, _)| is_open(*n));
         open.flat_map(move |(_, cell)| {
             let members = cell.ranking.members();
@@ -211,11 +218,11 @@ impl<'a> Candidates<'a> {
 
     /// The reasons as they stand: how many workers each filter removes now, and the best of the others.
     pub(super) fn why(&self, fleet: &Fleet) -> Why {
-        let mut counts = Counts::default();
+        let mut counts = Counts { unreachable: !self.reachable, ..Counts::default() };
         let mut best: Vec<(u32, Slot)> = Vec::new();
         let Some(divided) = &self.division else {
             counts.add_all(fleet, self.cells[0].ranking.members(), &self.demand);
-            best = self.cells[0].ranking.top(fleet, &self.demand, BEST_MAX);
+            best = self.top(fleet, &self.cells[0]);
             return self.told(fleet, &counts, best);
         };
         counts.outside = divided.outside;
@@ -223,7 +230,7 @@ impl<'a> Candidates<'a> {
         for (cell, key) in self.cells.iter().zip(&divided.keys) {
             if divided.by.is_open(key) {
                 counts.add_all(fleet, cell.ranking.members(), &self.demand);
-                let top = cell.ranking.top(fleet, &self.demand, BEST_MAX);
+                let top = self.top(fleet, cell);
                 tops.extend(Some((key, top)).filter(|(_, top)| !top.is_empty()));
             } else {
                 counts.outside.distinct +=
@@ -237,6 +244,11 @@ impl<'a> Candidates<'a> {
         best.sort_unstable_by_key(|(score, slot)| (std::cmp::Reverse(*score), *slot));
         best.truncate(BEST_MAX);
         self.told(fleet, &counts, best)
+    }
+
+    /// The best of a cell.
+    fn top(&self, fleet: &Fleet, cell: &Cell) -> Vec<(u32, Slot)> {
+        if self.reachable { cell.ranking.top(fleet, &self.demand, BEST_MAX) } else { Vec::new() }
     }
 
     fn told(&self, fleet: &Fleet, counts: &Counts, best: Vec<(u32, Slot)>) -> Why {
@@ -270,7 +282,10 @@ fn rows<'a>(fleet: &'a Fleet, members: &'a Members) -> impl Iterator<Item = (&'a
 #[derive(Default)]
 struct Counts {
     outside: Outside,
+    /// Nobody is there to call them, whatever they have.
+    unreachable: bool,
     too_small: u32,
+    carrier: u32,
     cpu: u32,
     memory: u32,
     disk: u32,
@@ -284,12 +299,16 @@ impl Counts {
     }
 
     fn add(&mut self, block: &Block, rows: u64, demand: &Demand) {
-        if block.all_have_room(demand) {
+        if !self.unreachable && block.all_have_room(demand) {
             return;
         }
         let need = &demand.need;
         let large = rows & block.large_enough(demand);
         self.too_small += (rows & !large).count_ones();
+        if self.unreachable {
+            self.carrier += large.count_ones();
+            return;
+        }
         if block.all_lack_cpu(need) {
             self.cpu += large.count_ones();
             return;
@@ -311,6 +330,7 @@ impl Counts {
             (Filter::Constraint, fit.lack_traits),
             (Filter::Distinct, self.outside.distinct),
             (Filter::TooSmall, self.too_small + self.outside.too_small),
+            (Filter::Carrier, self.carrier),
             (Filter::Ports, self.outside.ports),
             (Filter::Cpu, self.cpu),
             (Filter::Memory, self.memory),

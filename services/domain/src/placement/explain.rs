@@ -56,7 +56,8 @@ pub fn explain(state: &State, id: TaskId, workers_max: usize) -> Option<Explanat
             let on = task.attempt.as_ref().map_or_else(String::new, |a| {
                 let stop =
                     a.stop.map_or_else(String::new, |cause| format!(", told to stop ({})", cause.as_str()));
-                format!("attempt {} is on {} since {}{stop}", a.number, a.worker, a.assigned_at)
+                let by = a.carrier.as_ref().map_or_else(String::new, |by| format!(", called by {by},"));
+                format!("attempt {} is on {}{by} since {}{stop}", a.number, a.worker, a.assigned_at)
             });
             Explanation { cause: None, text: on, look: None }
         }
@@ -81,6 +82,9 @@ fn waiting(state: &State, id: TaskId, task: &Task, workers_max: usize) -> Explan
 
 fn cause(state: &State, id: TaskId, class: &Class, why: &Why) -> (Cause, String) {
     if let Some(claim) = state.claims.get(&id) {
+        if why.filtered.contains_key(&Filter::Carrier) {
+            return (Cause::Carrier, reason::NO_CARRIER.to_owned());
+        }
         let victims = claim.victims.len();
         let text = format!(
             "{victims} task{} of lower priority make{} room for it on {}",

@@ -59,7 +59,7 @@ impl Fit {
                 let row = &block.rows()[place];
                 let alike = *judged[row.traits as usize].get_or_insert_with(|| {
                     let traits = fleet.traits(row.traits);
-                    traits.runtimes.contains(&runtime) && shared.iter().all(|t| t.on_traits(traits))
+                    traits.runs.contains(&runtime) && shared.iter().all(|t| t.on_traits(traits))
                 });
                 if alike && own.iter().all(|t| t.on_own(&row.id, &row.hostname)) {
                     fitting |= 1 << place;

@@ -11,6 +11,7 @@ use muster_events::event::{Event, TaskAssigned, Why};
 use muster_events::id::{Namespace, TaskId};
 use muster_events::resources::Resources;
 
+use super::carriers::Carriers;
 use super::{Queue, Round, reason};
 use crate::fleet::{Fleet, Slot};
 use crate::gangs::{Gang, GangId};
@@ -44,6 +45,7 @@ struct Before<'a> {
     fleet: Fleet,
     ports: PortBook<'a>,
     used: BTreeMap<Namespace, Resources>,
+    carriers: Option<Carriers<'a>>,
     changed: usize,
     ported: usize,
     events: usize,
@@ -117,6 +119,7 @@ impl<'a> Round<'a> {
             fleet: self.fleet.clone(),
             ports: self.ports.clone(),
             used: self.used.clone(),
+            carriers: self.carriers.clone(),
             changed: self.changed.len(),
             ported: self.ported.len(),
             events: self.events.len(),
@@ -172,7 +175,8 @@ impl<'a> Round<'a> {
             let ports = self.take(class, best);
             taken.push((best, class));
             let worker = self.fleet.row(best).id.clone();
-            let assigned = TaskAssigned { task: *task, number, worker, ports, why, why_seq, more: false };
+            let (task, carrier) = (*task, self.carrier(class.runtime));
+            let assigned = TaskAssigned { task, number, worker, ports, carrier, why, why_seq, more: false };
             why_seq.get_or_insert(self.state.next_seq + self.events.len() as u64);
             self.placed += 1;
             self.events.push(Event::TaskAssigned(assigned));
@@ -185,6 +189,7 @@ impl<'a> Round<'a> {
         self.fleet = before.fleet;
         self.ports = before.ports;
         self.used = before.used;
+        self.carriers = before.carriers;
         self.changed.truncate(before.changed);
         self.ported.truncate(before.ported);
         self.events.truncate(before.events);

@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use muster_events::event::{Event, Filter, StopCause, TaskAssigned, TaskPreempting, TaskWaiting};
 use muster_events::id::{TaskId, WorkerId};
 use muster_events::resources::Resources;
-use muster_events::spec::Preemption;
+use muster_events::spec::{Preemption, Runtime};
 use muster_events::time::Timestamp;
 
 use super::attributes::Test;
+use super::carriers::{Carriers, runs};
 use super::verdict::Judge;
 use crate::claims::has_room;
 use crate::evolve;
@@ -61,6 +62,7 @@ fn future(state: &State, class: &Class, worker: &Worker, gone: &dyn Fn(TaskId, &
     let mut add = |r: &Resources, sign| sums.iter_mut().zip(parts(r)).for_each(|(s, p)| *s += p * sign);
     add(&worker.info.capacity, 1);
     add(&worker.held.resources, -1);
+    add(&Resources { slots: worker.occupied, ..Resources::default() }, -1);
     let mut devices: BTreeMap<&String, i128> = BTreeMap::new();
     for name in class.devices.keys() {
         let count = |of: &BTreeMap<String, u64>| i128::from(of.get(name).copied().unwrap_or(0));
@@ -155,7 +157,7 @@ fn check_gang_waits(state: &State, e: &TaskWaiting, at: Timestamp) {
     members.sort_by_key(|(id, class)| {
         let suited = state.workers.iter().filter(|(id, w)| {
             w.status() == WorkerStatus::Active
-                && w.info.runtimes.contains(&class.runtime)
+                && runs(&w.info, class.runtime)
                 && class.constraints.iter().all(|c| Test::of(c).on_worker(id, &w.info))
         });
         let devices: u64 = class.devices.values().sum();
@@ -169,8 +171,18 @@ fn check_gang_waits(state: &State, e: &TaskWaiting, at: Timestamp) {
                 let row = &tried.workers[&worker].info;
                 let book = PortBook::new(&tried.ports);
                 let ports = book.offer(&row.hostname, row.ports, &class.ports, tried.next_seq).unwrap();
-                let assigned =
-                    TaskAssigned { task, number: 1, worker, ports, why: None, why_seq: None, more: false };
+                let carrier =
+                    (class.runtime == Runtime::Remote).then(|| Carriers::of(&tried).take().cloned());
+                let assigned = TaskAssigned {
+                    task,
+                    number: 1,
+                    worker,
+                    ports,
+                    carrier: carrier.flatten(),
+                    why: None,
+                    why_seq: None,
+                    more: false,
+                };
                 evolve::event(&mut tried, &Event::TaskAssigned(assigned), at).unwrap();
                 placed += 1;
             }

@@ -7,9 +7,10 @@ use muster_events::event::{Filter, Why};
 use muster_events::id::{Namespace, WorkerId};
 use muster_events::quota::Quota;
 use muster_events::resources::Resources;
-use muster_events::spec::Operator;
+use muster_events::spec::{Operator, Runtime};
 
 use super::attributes::Test;
+use super::runs;
 use super::words::{amounts, bytes, cores, cpu_cores, ports, resources};
 use crate::groups::Group;
 use crate::quota;
@@ -28,6 +29,8 @@ pub enum Cause {
     TooSmall,
     /// It is kept apart from tasks that are everywhere.
     Distinct,
+    /// Nobody is there to call the HTTP workers that could hold it.
+    Carrier,
     /// The workers that could hold it are draining or offline.
     Unavailable,
     /// Something on a worker has to end first.
@@ -50,12 +53,13 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NoWorkers,
         Self::Runtime,
         Self::Constraint,
         Self::TooSmall,
         Self::Distinct,
+        Self::Carrier,
         Self::Unavailable,
         Self::Room,
         Self::MakingRoom,
@@ -75,6 +79,7 @@ impl Cause {
             Self::Constraint => "constraint",
             Self::TooSmall => "too_small",
             Self::Distinct => "distinct",
+            Self::Carrier => "carrier",
             Self::Unavailable => "unavailable",
             Self::Room => "room",
             Self::MakingRoom => "making_room",
@@ -87,6 +92,9 @@ impl Cause {
         }
     }
 }
+
+/// Of a task for HTTP workers that nobody calls.
+pub(super) const NO_CARRIER: &str = "no active worker has the remote runtime, which calls HTTP workers";
 
 /// The filters that say that a worker could take the task, once something on it ends.
 const ROOM: [(Filter, &str); 6] = [
@@ -117,7 +125,10 @@ pub(super) fn of(class: &Class, workers: &BTreeMap<WorkerId, Worker>, why: &Why)
         let lacking = lacking.collect::<Vec<_>>().join(", ");
         return (Cause::Room, format!("waits for free {lacking}: needs {}", amounts(class)));
     }
-    let able: Vec<_> = workers.iter().filter(|(_, w)| w.info.runtimes.contains(&class.runtime)).collect();
+    let able: Vec<_> = workers.iter().filter(|(_, w)| runs(&w.info, class.runtime)).collect();
+    if able.is_empty() && class.runtime == Runtime::Remote {
+        return (Cause::Runtime, "no HTTP worker is registered".to_owned());
+    }
     if able.is_empty() {
         return (Cause::Runtime, format!("no worker has the {} runtime", class.runtime.as_str()));
     }
@@ -131,6 +142,9 @@ pub(super) fn of(class: &Class, workers: &BTreeMap<WorkerId, Worker>, why: &Why)
     let fitting: Vec<_> = meeting.iter().filter(|(_, w)| holds(w)).copied().collect();
     if fitting.is_empty() {
         return (Cause::TooSmall, too_small(class, &meeting));
+    }
+    if why.filtered.contains_key(&Filter::Carrier) {
+        return (Cause::Carrier, NO_CARRIER.to_owned());
     }
     if why.filtered.contains_key(&Filter::Distinct) {
         (Cause::Distinct, apart(class))

@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use muster_events::event::Filter;
 use muster_events::id::WorkerId;
-use muster_events::spec::{Attribute, Operator, Strategy, TaskSpec};
+use muster_events::spec::{Attribute, Operator, Runtime, Strategy, TaskSpec};
 
 use super::attributes::{Test, dividing_of};
 use super::words::{bytes, cores};
-use super::{FIT_WEIGHT, SCORE_MAX, device_share, score};
+use super::{FIT_WEIGHT, SCORE_MAX, device_share, is_carrier, runs, score};
 use crate::ports::PortBook;
 use crate::state::{Class, State, Worker, WorkerStatus};
 
@@ -28,6 +28,8 @@ pub(super) struct Obstacle {
 pub(super) struct Judge<'a> {
     state: &'a State,
     class: &'a Class,
+    /// Whether somebody is there to call the workers, where they are HTTP workers.
+    reachable: bool,
     ports: PortBook<'a>,
     /// By attribute, how many live tasks of the class's group there are on each value.
     counts: BTreeMap<&'a str, BTreeMap<String, u32>>,
@@ -38,7 +40,9 @@ impl<'a> Judge<'a> {
         let apart = class.constraints.iter().filter(|c| c.operator == Operator::Distinct);
         let counted = apart.map(|c| &*c.attribute).chain(class.spread.iter().map(|s| &*s.attribute));
         let counts = counted.map(|attribute| (attribute, counts(state, class, attribute))).collect();
-        Self { state, class, ports: PortBook::new(&state.ports), counts }
+        let calls = |worker: &Worker| worker.status() == WorkerStatus::Active && is_carrier(worker);
+        let reachable = class.runtime != Runtime::Remote || state.workers.values().any(calls);
+        Self { state, class, reachable, ports: PortBook::new(&state.ports), counts }
     }
 
     /// What is in the way on a worker; `None` where it could take a task.
@@ -56,10 +60,14 @@ impl<'a> Judge<'a> {
         };
         let runtime = || {
             let offered: Vec<_> = worker.info.runtimes.iter().map(|r| r.as_str()).collect();
-            let lacks = !worker.info.runtimes.contains(&class.runtime);
-            lacks.then(|| {
+            (!runs(&worker.info, class.runtime)).then(|| {
                 let needs = class.runtime.as_str();
-                (Filter::Runtime, format!("needs runtime {needs}, offers {}", offered.join(", ")))
+                let text = if class.runtime == Runtime::Remote {
+                    "is no HTTP worker".to_owned()
+                } else {
+                    format!("needs runtime {needs}, offers {}", offered.join(", "))
+                };
+                (Filter::Runtime, text)
             })
         };
         let constraint = || {
@@ -68,7 +76,8 @@ impl<'a> Judge<'a> {
         };
         let found = away.or_else(runtime).or_else(constraint);
         let found = found.or_else(|| self.lacks_ports(worker)).or_else(|| self.is_taken(id, worker));
-        found.or_else(|| self.is_too_small(worker)).map(|(filter, text)| Obstacle { filter, text })
+        let found = found.or_else(|| self.is_too_small(worker)).or_else(|| self.has_no_carrier());
+        found.map(|(filter, text)| Obstacle { filter, text })
     }
 
     fn lacks_ports(&self, worker: &Worker) -> Option<(Filter, String)> {
@@ -115,6 +124,11 @@ impl<'a> Judge<'a> {
             format!("needs {need} {name}, has {all} in all")
         };
         Some((Filter::TooSmall, text))
+    }
+
+    fn has_no_carrier(&self) -> Option<(Filter, String)> {
+        let text = || "no active worker with the remote runtime is there to call it".to_owned();
+        (!self.reachable).then(|| (Filter::Carrier, text()))
     }
 
     fn lacks_room(&self, worker: &Worker) -> Option<Obstacle> {
@@ -194,7 +208,7 @@ pub(super) fn suits(spec: &TaskSpec, id: &WorkerId, worker: &Worker) -> bool {
     let info = &worker.info;
     let count = |name: &str| info.devices.get(name).copied().unwrap_or(0);
     let allotted = spec.ports.iter().filter(|ask| ask.port.is_none()).count();
-    info.runtimes.contains(&spec.runtime)
+    runs(info, spec.runtime)
         && spec.constraints.iter().all(|c| Test::of(c).on_worker(id, info))
         && info.capacity.holds(&spec.resources)
         && spec.devices.iter().all(|(name, need)| count(name) >= *need)

@@ -15,18 +15,19 @@ use muster_events::id::{Actor, AttemptRef, CommandId, NodeName, TaskId, WorkerId
 use muster_events::order::Order;
 use muster_events::report::{Ending, Report, Reports, What};
 use muster_events::spec::{
-    BackoffDefinition, Constraint, Gang, Operator, RestartDefinition, RestartPolicy, Strategy, TaskDefinition,
+    BackoffDefinition, Constraint, Gang, Module, Operator, RestartDefinition, RestartPolicy, Runtime,
+    Strategy, TaskDefinition,
 };
 use muster_events::time::Timestamp;
-use muster_events::worker::Register;
+use muster_events::worker::{Heartbeat, HostMetrics, Register};
 use proptest::sample::Index;
 
 use super::{Again, JobWish, Shape};
 use crate::deadline::{self, Liveness};
 use crate::decide::{Request, decide};
-use crate::state::{State, TaskState, WorkerStatus};
-use crate::testing::{START, id, incarnation, installation, registration, worker_id};
-use crate::{evolve, invariants, orders, placement};
+use crate::state::{State, TaskState, Worker, WorkerStatus};
+use crate::testing::{START, http_registration, id, incarnation, installation, registration, worker_id};
+use crate::{evolve, invariants, load, orders, placement};
 
 /// What a worker says.
 #[derive(Clone, Debug)]
@@ -54,7 +55,7 @@ pub(super) struct Sim {
     commands: u64,
     commands_refused: u64,
     lives: u64,
-    /// Every attempt there has been, and where.
+    /// Every attempt there has been, and who looked after it.
     attempts: Vec<(AttemptRef, WorkerId)>,
     newest_report: Option<Reports>,
     /// Events since the last flush, from this `seq` on.
@@ -64,8 +65,15 @@ pub(super) struct Sim {
     jobs: jobs::Watch,
 }
 
+/// Workers 0 to 3 are on NATS, and all but 3 call HTTP workers; 4 and 5 are such.
+const WORKERS: u8 = 6;
+
+const fn is_http(worker: u8) -> bool {
+    worker >= 4
+}
+
 fn name(worker: u8) -> WorkerId {
-    worker_id(&format!("w{worker}"))
+    worker_id(&format!("{}{worker}", if is_http(worker) { "h" } else { "w" }))
 }
 
 fn restart(again: &Again) -> RestartDefinition {
@@ -117,7 +125,9 @@ impl Sim {
         let task = TaskDefinition {
             id: own.then(|| id(&format!("task-{given}"))),
             name: "t".into(),
-            command: vec!["true".into()],
+            command: if shape.remote { vec![] } else { vec!["true".into()] },
+            runtime: if shape.remote { Runtime::Remote } else { Runtime::Process },
+            module: shape.remote.then(|| Module { kind: "Build".into(), ..Module::default() }),
             cpu: f64::from(shape.tenths) / 10.0,
             memory: shape.gib << 30,
             priority: shape.priority,
@@ -172,13 +182,21 @@ impl Sim {
         seen: Option<&Index>,
     ) {
         self.lives += u64::from(new_life);
-        let live = self.live_on(&name(worker));
+        // One that is known as an HTTP worker may come back as the other kind.
+        let http = is_http(worker) && !elsewhere;
+        let live = if http { Vec::new() } else { self.kept_by(&name(worker)) };
         let held = live.iter().enumerate().filter(|(n, _)| holds & (1 << (n % 8)) != 0).map(|(_, a)| *a);
         let claimed = claim.filter(|_| !self.attempts.is_empty()).map(|index| index.get(&self.attempts).0);
-        let mut c =
-            Register { holding: held.chain(claimed).collect(), ..registration(name(worker).as_str()) };
+        let mut c = if http {
+            http_registration(name(worker).as_str(), cores)
+        } else {
+            Register { holding: held.chain(claimed).collect(), ..registration(name(worker).as_str()) }
+        };
+        if !http {
+            c.info.capacity.cpu_milli = cores * 1000;
+            c.info.runtimes.extend((worker != 3).then_some(Runtime::Remote));
+        }
         c.info.zone = zone(worker);
-        c.info.capacity.cpu_milli = cores * 1000;
         c.incarnation = match (new_life, self.state.workers.get(&name(worker))) {
             (false, Some(known)) => known.incarnation,
             _ => incarnation(&format!("life-{}", self.lives)),
@@ -192,7 +210,7 @@ impl Sim {
         let kept: Vec<_> = live.into_iter().filter(|a| unseen(a) || c.holding.contains(a)).collect();
         let (refused, named) = (self.commands_refused, Command::WorkerRegister(c));
         self.command(name(worker).as_str(), &named);
-        let after = self.live_on(&name(worker));
+        let after = self.kept_by(&name(worker));
         assert!(self.commands_refused > refused || kept.iter().all(|a| after.contains(a)), "{named:?}");
     }
 
@@ -209,9 +227,14 @@ impl Sim {
         self.command("alice", &Command::WorkerActivate(WorkerName { worker_id: name(worker) }));
     }
 
-    fn live_on(&self, worker: &WorkerId) -> Vec<AttemptRef> {
-        let tasks = self.state.workers.get(worker).into_iter().flat_map(|w| &w.tasks);
-        tasks.filter_map(|id| self.state.tasks[id].attempt_ref(*id)).collect()
+    /// The live attempts that a worker looks after.
+    fn kept_by(&self, worker: &WorkerId) -> Vec<AttemptRef> {
+        let tasks = self.state.workers.get(worker).into_iter().flat_map(|w| w.all_tasks());
+        let kept = tasks.filter(|id| {
+            let live = self.state.tasks[id].live_attempt();
+            live.is_some_and(|attempt| attempt.keeper() == worker)
+        });
+        kept.filter_map(|id| self.state.tasks[id].attempt_ref(*id)).collect()
     }
 
     pub(super) fn report(&mut self, worker: u8, index: &Index, claim: &Claim) {
@@ -224,7 +247,7 @@ impl Sim {
     pub(super) fn report_live(&mut self, index: &Index, claim: &Claim) {
         let workers = self.state.workers.keys();
         let live: Vec<_> =
-            workers.flat_map(|w| self.live_on(w).into_iter().map(move |a| (w.clone(), a))).collect();
+            workers.flat_map(|w| self.kept_by(w).into_iter().map(move |a| (w.clone(), a))).collect();
         if !live.is_empty() {
             let (worker, attempt) = index.get(&live).clone();
             self.send_reports(&worker, &[(attempt, claim.what())]);
@@ -232,7 +255,7 @@ impl Sim {
     }
 
     pub(super) fn report_all(&mut self, worker: u8, claim: &Claim) {
-        let live = self.live_on(&name(worker)).into_iter();
+        let live = self.kept_by(&name(worker)).into_iter();
         let all: Vec<_> = live.flat_map(|a| [(a, Claim::Started.what()), (a, claim.what())]).collect();
         self.send_reports(&name(worker), &all);
     }
@@ -244,8 +267,12 @@ impl Sim {
     }
 
     fn send_reports(&mut self, worker: &WorkerId, whats: &[(AttemptRef, What)]) {
-        let report =
-            |(attempt, what): &(_, What)| Report { attempt: *attempt, at: self.now, what: what.clone() };
+        let report = |(attempt, what): &(_, What)| Report {
+            attempt: *attempt,
+            at: self.now,
+            what: what.clone(),
+            result: None,
+        };
         let reports = Reports {
             worker_id: worker.clone(),
             incarnation: incarnation("any"),
@@ -259,6 +286,24 @@ impl Sim {
         if self.state.workers.contains_key(&name(worker)) {
             self.liveness.heard(&name(worker), self.now);
         }
+    }
+
+    /// A heartbeat that tells of so many modules.
+    pub(super) fn load(&mut self, worker: u8, held: u8) {
+        let Some(known) = self.state.workers.get(&name(worker)) else { return };
+        let heartbeat = Heartbeat {
+            worker_id: name(worker),
+            incarnation: known.incarnation,
+            at: self.now,
+            host: HostMetrics::default(),
+            tasks: vec![],
+            held: held.into(),
+            leaving: false,
+        };
+        let events: Vec<_> = load::heard(&self.state, &heartbeat).into_iter().collect();
+        let cause = Cause { command: None, actor: Actor::new(SCHEDULER).unwrap(), trace: None };
+        self.commit(cause, events);
+        assert_eq!(load::heard(&self.state, &heartbeat), None);
     }
 
     pub(super) fn forgive(&mut self) {
@@ -302,13 +347,20 @@ impl Sim {
             self.book(&page);
         }
         for event in &events {
-            if let Event::TaskRescheduled(e) = event {
-                assert!(self.stopped.contains(&(e.worker.clone(), e.attempt)), "{e:?} without a stop");
-            }
+            let Event::TaskRescheduled(e) = event else { continue };
+            let told = match &e.carrier {
+                None => self.stopped.contains(&(e.worker.clone(), e.attempt)),
+                Some(_) => {
+                    let heard = |w: &Worker| w.online && placement::is_carrier(w);
+                    !self.state.workers.values().any(heard)
+                        || self.stopped.iter().any(|(_, attempt)| *attempt == e.attempt)
+                }
+            };
+            assert!(told, "{e:?} without a stop");
         }
         for (id, task) in &self.state.tasks {
             let Some(attempt) = task.live_attempt() else { continue };
-            let key = (attempt.worker.clone(), task.attempt_ref(*id).unwrap());
+            let key = (attempt.keeper().clone(), task.attempt_ref(*id).unwrap());
             assert!(
                 task.state == TaskState::Running || self.started.contains(&key),
                 "{key:?} without a start"
@@ -320,7 +372,12 @@ impl Sim {
     fn book(&mut self, page: &muster_events::order::Orders) {
         for order in &page.orders {
             match order {
-                Order::Start { attempt, spec, .. } => {
+                Order::Start { attempt, spec, target, .. } => {
+                    let live = self.state.tasks[&attempt.task].live_attempt().unwrap();
+                    assert_eq!(
+                        target.as_ref().map(|t| &t.worker),
+                        live.carrier.as_ref().map(|_| &live.worker)
+                    );
                     assert_eq!(page.specs[*spec as usize], self.state.tasks[&attempt.task].spec);
                     self.started.insert((page.worker.clone(), *attempt));
                 }
@@ -332,7 +389,7 @@ impl Sim {
 
     /// Whatever has happened, healthy workers bring every task to an end.
     pub(super) fn settle(&mut self) {
-        for worker in 0..4 {
+        for worker in 0..WORKERS {
             self.unregister(worker);
             self.register(worker, true, false, 0, 4, None, None);
         }
@@ -346,11 +403,12 @@ impl Sim {
         }
         for _ in 0..100 {
             // Time for those that wait for theirs; the workers are heard meanwhile.
-            (0..4).for_each(|worker| self.beat(worker));
+            (0..WORKERS).for_each(|worker| self.beat(worker));
             self.later(10);
             self.reconcile_all();
             self.place(usize::MAX);
-            (0..4).for_each(|worker| self.report_all(worker, &Claim::Ended(Ending::Exited { code: 0 })));
+            (0..WORKERS)
+                .for_each(|worker| self.report_all(worker, &Claim::Ended(Ending::Exited { code: 0 })));
         }
         let open = self.state.tasks.values().filter(|t| !t.state.is_final()).count();
         assert_eq!(open, 0, "{:?}", self.state.blocked);
@@ -407,7 +465,10 @@ impl Sim {
         assert_eq!(invariants::check(&half), []);
         let standing = |s: &State| -> (Vec<_>, Vec<_>) {
             let tasks = s.tasks.iter().map(|(id, t)| (*id, t.state, t.attempt.clone())).collect();
-            let workers = s.workers.iter().map(|(id, w)| (id.clone(), w.status(), w.drain, w.tasks.clone()));
+            let workers = s
+                .workers
+                .iter()
+                .map(|(id, w)| (id.clone(), w.status(), w.drain, w.all_tasks().copied().collect::<Vec<_>>()));
             (tasks, workers.collect())
         };
         assert_eq!(standing(&half), standing(&whole), "{request:?}");
@@ -422,7 +483,7 @@ impl Sim {
                 let held = probe.claims.contains_key(&e.task);
                 assert!(held || worker.free().holds(&probe.tasks[&e.task].spec.resources), "{e:?}");
                 let attempt = AttemptRef { task: e.task, number: e.number, fence: probe.next_seq };
-                self.attempts.push((attempt, e.worker.clone()));
+                self.attempts.push((attempt, e.carrier.as_ref().unwrap_or(&e.worker).clone()));
             }
             self.check_retry(&probe, cause.command.is_some(), event);
             evolve::event(&mut probe, event, self.now).unwrap_or_else(|e| panic!("{e}: {event:?}"));

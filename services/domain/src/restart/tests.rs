@@ -27,7 +27,7 @@ fn retrying(attempt: AttemptRef, ending: Ending, retry: u32, retry_at_s: f64) ->
 }
 
 fn failed(attempt: AttemptRef, ending: Ending) -> Event {
-    Event::TaskFailed(TaskEnded { attempt, at: START, ending })
+    Event::TaskFailed(TaskEnded { attempt, at: START, ending, result: None })
 }
 
 /// What becomes of `a` when its attempt ends like this.
@@ -152,7 +152,7 @@ fn without_a_policy_the_first_failure_is_the_end() {
 
 /// A report about `a` that its worker made so many seconds after [`START`].
 fn at(world: &World, what: What, seconds: f64) -> Command {
-    let report = Report { attempt: world.attempt("a"), at: START.plus_seconds(seconds), what };
+    let report = Report { attempt: world.attempt("a"), at: START.plus_seconds(seconds), what, result: None };
     Command::AttemptReport(Reports {
         worker_id: worker_id("w1"),
         incarnation: incarnation("first life"),
@@ -304,6 +304,7 @@ fn illegal_moves_are_refused() {
         task: testing::id("a"),
         number: 2,
         worker: worker_id("w1"),
+        carrier: None,
         why: None,
         why_seq: None,
         more: false,

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use muster_events::codec::{self, Encoding};
+use muster_events::id::TaskId;
 use muster_events::record::EventRecord;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -109,6 +110,11 @@ impl Signals for MemoryBus {
             .and_then(|payload| fits(payload.into()))
             .map(|payload| self.shared.signals.send(&event.subject, &payload));
         ready(sent).boxed()
+    }
+
+    fn feed(&self, task: TaskId) -> BoxFuture<'_, Result<Live<Bytes>>> {
+        let messages = self.listen(&self.shared.cell.feed_filter(task));
+        ready(Ok(messages.map(|message| message.map(|(_, payload)| payload)).boxed())).boxed()
     }
 
     fn ask_manager(&self, what: &str, payload: Bytes) -> BoxFuture<'_, Result<Bytes>> {

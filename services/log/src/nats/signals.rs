@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use muster_events::codec::{self, Encoding};
+use muster_events::id::TaskId;
 use muster_events::record::EventRecord;
 use muster_events::subject::{Topic, header};
 
@@ -44,6 +45,14 @@ impl Signals for NatsBus {
     fn publish_feed(&self, event: &EventRecord<'_>) -> BoxFuture<'_, Result<()>> {
         let (subject, payload) = (event.subject.clone(), codec::encode(Encoding::Json, event));
         async move { self.core.send(subject, None, payload?.into()).await }.boxed()
+    }
+
+    fn feed(&self, task: TaskId) -> BoxFuture<'_, Result<Live<Bytes>>> {
+        async move {
+            let messages = self.core.subscribe(self.core.cell.feed_filter(task)).await?;
+            Ok(messages.map(|message| Ok(message.payload)).boxed())
+        }
+        .boxed()
     }
 
     fn ask_manager(&self, what: &str, payload: Bytes) -> BoxFuture<'_, Result<Bytes>> {

@@ -87,7 +87,7 @@ impl Leader {
         };
         let (events, error) = match decision {
             Ok(events) => {
-                if self.is_sign_of_life(&request) {
+                if self.is_sign_of_life(&request) && events.is_empty() {
                     return Ok(Outcome {
                         id: request.id,
                         accepted: true,
@@ -137,13 +137,13 @@ impl Leader {
         Ok(Ok(entries))
     }
 
-    /// Takes note of what an accepted command says of a worker's life. True when that is all it says: a heartbeat is
-    /// not for the record.
+    /// Takes note of what an accepted command says of a worker's life. True of a heartbeat: without news it is not for
+    /// the record.
     fn is_sign_of_life(&mut self, request: &Request) -> bool {
         match &request.body {
             Ok(Command::WorkerHeartbeat(heartbeat)) => {
                 self.liveness.heard(&heartbeat.worker_id, super::now());
-                !heartbeat.leaving
+                true
             }
             Ok(Command::WorkerRegister(register)) => {
                 self.liveness.heard(&register.worker_id, super::now());

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use muster_domain::deadline;
 use muster_domain::state::TaskState;
-use muster_events::codec::{self, Encoding};
+use muster_domain::{deadline, load};
+use muster_events::commit::SCHEDULER;
 use muster_events::id::WorkerId;
 use muster_events::order::{Order, Orders};
 use muster_events::time::Timestamp;
 use muster_events::worker::Heartbeat;
-use muster_log::bus::{Bus, Incoming, Link, Question};
+use muster_log::bus::{Bus, Incoming, Link};
 use muster_log::error::LogError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -21,7 +21,7 @@ use super::{Leader, now};
 use crate::append::Landed;
 use crate::effects::Effects;
 use crate::error::{ManagerError, StepDown};
-use crate::status::{self, QUESTION, Status};
+use crate::questions::{self, Asked};
 
 /// The most messages taken from a stream at a time: enough to share the cost of waking, few enough that an
 /// acknowledgement need not wait long.
@@ -37,7 +37,7 @@ pub(super) enum Wake {
     Landed(Result<Landed, StepDown>),
     Commands(Vec<Result<Incoming, LogError>>),
     Heartbeats(Vec<Result<Heartbeat, LogError>>),
-    Question(Result<Question, LogError>),
+    Asked(Result<Asked, LogError>),
     Link(Link),
     Deadline,
     Undelivered,
@@ -49,7 +49,7 @@ pub(super) enum Wake {
 pub(super) struct Wakes {
     commands: BoxStream<'static, Vec<Result<Incoming, LogError>>>,
     heartbeats: BoxStream<'static, Vec<Result<Heartbeat, LogError>>>,
-    questions: BoxStream<'static, Result<Question, LogError>>,
+    questions: BoxStream<'static, Result<Asked, LogError>>,
     link: watch::Receiver<Link>,
     resend_at: Option<Instant>,
 }
@@ -62,7 +62,7 @@ impl Wakes {
         Ok(Self {
             commands: bus.read_commands(from).await?.ready_chunks(BATCH_MAX).boxed(),
             heartbeats: bus.heartbeats().await?.ready_chunks(BATCH_MAX).boxed(),
-            questions: bus.questions(QUESTION).await?,
+            questions: questions::all(bus).await?,
             link,
             resend_at: None,
         })
@@ -75,7 +75,7 @@ impl Wakes {
         tokio::select! {
             batch = self.commands.next(), if !pausing && !full => batch.map_or(Wake::Ended("commands"), Wake::Commands),
             batch = self.heartbeats.next() => batch.map_or(Wake::Ended("heartbeats"), Wake::Heartbeats),
-            question = self.questions.next() => question.map_or(Wake::Ended("questions"), Wake::Question),
+            question = self.questions.next() => question.map_or(Wake::Ended("questions"), Wake::Asked),
             changed = self.link.changed() => match changed {
                 Ok(()) => Wake::Link(*self.link.borrow_and_update()),
                 Err(_) => Wake::Ended("connection changes"),
@@ -129,7 +129,7 @@ impl Leader {
                 self.work_off().await?;
             }
             Wake::Heartbeats(batch) => self.hear_all(batch).await?,
-            Wake::Question(question) => self.questions.push(question?),
+            Wake::Asked(asked) => self.questions.push(asked?),
             Wake::Link(link) => self.link_changed(link),
             Wake::Deadline => self.expire()?,
             // The courier has told of it; what is undelivered is sent again after a pause.
@@ -163,7 +163,8 @@ impl Leader {
             };
             if self.hear(&heartbeat) {
                 self.look_for_lost_orders(&heartbeat.worker_id);
-            } else {
+                self.note_load(&heartbeat)?;
+            } else if !self.is_http(&heartbeat.worker_id) {
                 strangers.push(heartbeat.worker_id);
             }
         }
@@ -178,15 +179,33 @@ impl Leader {
         Ok(())
     }
 
+    /// Whether it is an HTTP worker, which takes no orders: the API tells it to register again.
+    fn is_http(&self, worker: &WorkerId) -> bool {
+        self.state.workers.get(worker).is_some_and(|w| w.info.endpoint.is_some())
+    }
+
+    /// Puts on record what an HTTP worker says of its load. Left out while nothing may be decided: it will be said
+    /// again.
+    fn note_load(&mut self, heartbeat: &Heartbeat) -> Result<(), StepDown> {
+        match load::heard(&self.state, heartbeat) {
+            Some(event) if !self.is_pausing() && !self.drafts.is_full() => {
+                self.record_own(SCHEDULER, vec![event])
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A living worker that has not answered an order for long may never have got it (the stream of orders is
     /// bounded): it is sent again, and a worker that has it does nothing twice.
     fn look_for_lost_orders(&mut self, id: &WorkerId) {
         let now = now();
         let overdue = |since: Timestamp| now.micros_since(since) > UNANSWERED_MICROS;
         let Some(worker) = self.state.workers.get(id) else { return };
-        let waits = worker.tasks.iter().filter_map(|task| self.state.tasks.get(task)).any(|task| {
+        let waits = worker.all_tasks().filter_map(|task| self.state.tasks.get(task)).any(|task| {
             task.live_attempt().is_some_and(|a| {
-                overdue(a.assigned_at) && (task.state == TaskState::Scheduled || a.stop.is_some())
+                a.keeper() == id
+                    && overdue(a.assigned_at)
+                    && (task.state == TaskState::Scheduled || a.stop.is_some())
             })
         });
         if waits && self.reminded.get(id).is_none_or(|at| overdue(*at)) {
@@ -223,26 +242,11 @@ impl Leader {
             let orders = muster_domain::orders::unanswered_of(&self.state, &worker);
             self.courier.send(Effects { orders, replies: Vec::new(), commit: None }).await;
         }
-        for question in std::mem::take(&mut self.questions) {
-            let asked: status::Question =
-                codec::decode(Encoding::Json, &question.payload).unwrap_or_default();
-            let status = self.status(asked)?;
-            let payload = codec::encode(Encoding::Json, &status)?;
-            if let Err(error) = (question.answer)(payload.into()).await {
-                warn!(%error, "a question about the manager's status could not be answered");
+        for asked in std::mem::take(&mut self.questions) {
+            if let Err(error) = self.answer(asked).await? {
+                warn!(%error, "a question to the manager could not be answered");
             }
         }
         self.take_off()
-    }
-
-    fn status(&self, asked: status::Question) -> Result<Status, StepDown> {
-        Ok(Status {
-            leader: self.config.node.clone(),
-            epoch: self.state.leader.as_ref().map_or(0, |l| l.epoch),
-            seq: self.state.last_seq(),
-            position: self.position,
-            commit_hash: self.hash,
-            state_hash: if asked.hash { Some(self.state.hash()?) } else { None },
-        })
     }
 }

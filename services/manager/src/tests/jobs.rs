@@ -122,7 +122,7 @@ async fn what_ends_is_started_again_when_its_time_has_come() {
     let (task, state) = (assigned.unwrap(), replay(&bus).await.0);
     let attempt: AttemptRef = state.tasks[&task].attempt_ref(task).unwrap();
     let what = What::Ended(Ending::Exited { code: 1 });
-    let report = Report { attempt, at: Timestamp::default(), what };
+    let report = Report { attempt, at: Timestamp::default(), what, result: None };
     let incarnation = Incarnation::new(uuid::Uuid::from_u128(1));
     let worker_id = WorkerId::new("w-1").unwrap();
     let reports = Command::AttemptReport(Reports { worker_id, incarnation, reports: vec![report] });

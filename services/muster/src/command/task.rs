@@ -67,7 +67,9 @@ fn details(out: Output, task: &Task) -> std::io::Result<()> {
     add("reason", task.reason.clone());
     add("exit code", task.exit_code.map(|c| c.to_string()));
     add("health", task.healthy.map(|well| if well { "healthy" } else { "unhealthy" }.to_owned()));
+    add("result", task.result.clone());
     add("worker", task.worker_id.clone());
+    add("carrier", task.carrier.clone());
     add("attempt", task.attempt.map(|n| n.to_string()));
     add("retries", (task.retries > 0).then(|| task.retries.to_string()));
     add("next try", task.retry_at.map(|at| format!("{at} (in {})", show_micros(at.micros_since(now())))));

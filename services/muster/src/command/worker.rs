@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use muster_events::id::WorkerId;
 use muster_events::spec::{PORTS_DEFAULT, PortRange};
@@ -16,6 +17,8 @@ use crate::interrupt;
 use crate::listen::SecurityArgs;
 use crate::parts::{Parts, alone};
 use crate::units;
+
+mod modules;
 
 /// Arguments of `worker`.
 #[derive(Debug, clap::Args)]
@@ -68,11 +71,26 @@ pub(crate) struct Settings {
     /// The ports of its host that it may give to tasks; workers on one host may name the same
     #[arg(long, default_value_t = PORTS_DEFAULT, value_name = "FROM-TO")]
     ports: PortRange,
+    /// A word of its own for constraints on `tags` (may be repeated)
+    #[arg(long = "tag", value_name = "WORD")]
+    tags: Vec<String>,
+    /// A program that is installed here, for constraints on `tools` (may be repeated)
+    #[arg(long = "tool", value_name = "NAME")]
+    tools: Vec<String>,
+    /// The program that executes modules of a type, run by `sh -c` (may be repeated)
+    #[arg(long = "module", value_parser = pair, value_name = "TYPE=COMMAND")]
+    modules: Vec<(String, String)>,
+    /// The same from a file, YAML or JSON: a type's name to a list of words, or to a text for `sh -c`
+    #[arg(long = "modules", value_name = "FILE")]
+    modules_file: Option<PathBuf>,
+    /// How long an HTTP worker that cannot be reached is asked again before the task fails
+    #[arg(long, value_parser = units::duration, value_name = "TIME", default_value = "90s")]
+    remote_patience: Duration,
     /// Docker's socket [default: DOCKER_HOST, else /var/run/docker.sock]
     #[arg(long, value_name = "PATH")]
     docker_socket: Option<String>,
-    /// What it runs; absent: processes, and containers where Docker answers (may be repeated)
-    #[arg(long = "offer", value_parser = runtime, value_name = "docker|process")]
+    /// What it runs; absent: processes, calls of HTTP workers, and containers where Docker answers (may be repeated)
+    #[arg(long = "offer", value_parser = runtime, value_name = "docker|process|remote")]
     runtimes: Vec<muster_events::spec::Runtime>,
     /// End containers with the worker; otherwise they run on and its next start takes them over. Processes always end
     #[arg(long)]
@@ -81,17 +99,21 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// For worker `id` that lives in `folder`.
-    pub(crate) fn of(&self, id: WorkerId, folder: PathBuf) -> WorkerConfig {
-        WorkerConfig {
+    pub(crate) fn of(&self, id: WorkerId, folder: PathBuf) -> Result<WorkerConfig, Failure> {
+        Ok(WorkerConfig {
             zone: self.zone.clone(),
             labels: self.labels.iter().cloned().collect(),
             ports: Some(self.ports),
+            tags: self.tags.iter().cloned().collect(),
+            tools: self.tools.iter().cloned().collect(),
+            modules: modules::of(&self.modules, self.modules_file.as_deref())?,
+            remote_patience: self.remote_patience,
             capacity: CapacityOverrides { slots: Some(self.slots), ..CapacityOverrides::default() },
             runtimes: (!self.runtimes.is_empty()).then(|| self.runtimes.iter().copied().collect()),
             docker_socket: self.docker_socket.clone(),
             stop_containers_on_exit: self.stop_containers,
             ..WorkerConfig::new(id, folder)
-        }
+        })
     }
 }
 
@@ -107,7 +129,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     let shutdown = interrupt::shutdown()?;
     let nats = args.nats.config(&format!("worker-{id}"), Streams::Expect, true)?;
     let Some(bus) = connect::open(nats, &shutdown.asked).await? else { return Ok(exit::OK) };
-    let mut config = args.settings.of(id.clone(), args.data);
+    let mut config = args.settings.of(id.clone(), args.data)?;
     config.http = http;
     config.capacity.cpu_milli = args.cpu.map(thousandths).transpose()?;
     config.capacity.memory = args.memory;

@@ -24,6 +24,7 @@ use crate::runtime::{Instance, NotStarted, Runtime};
 
 mod adopt;
 mod find;
+mod handed;
 mod inside;
 mod instance;
 mod kernel_log;
@@ -205,6 +206,10 @@ impl Docker {
                 return Err(failed("the container cannot be created", &e));
             }
         };
+        if let Err(e) = handed::hand(&self.client, &created.id, assignment).await {
+            remove(&self.client, &created.id).await;
+            return Err(failed("what its program is handed cannot be put into the container", &e));
+        }
         if let Err(e) = self.client.start_container(&created.id, None::<StartContainerOptions>).await {
             remove(&self.client, &created.id).await;
             return Err(failed("the container cannot be started", &e));
@@ -217,7 +222,10 @@ impl Docker {
     fn body(&self, assignment: &Assignment) -> ContainerCreateBody {
         let spec = &assignment.spec;
         let own = spec.env.iter().map(|(name, value)| format!("{name}={value}"));
-        let env = own.chain(self.environment.of(assignment).map(|(name, value)| format!("{name}={value}")));
+        let told = self.environment.of(assignment).map(|(name, value)| format!("{name}={value}"));
+        let handed =
+            handed::environment(assignment).into_iter().map(|(name, value)| format!("{name}={value}"));
+        let env = own.chain(told).chain(handed);
         let limit = |value: u64| i64::try_from(value).ok().filter(|value| *value > 0);
         let memory = limit(spec.resources.memory);
         ContainerCreateBody {

@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use crate::agent::Assignment;
 use crate::clock;
 use crate::environment::Environment;
+use crate::files::{AttemptFiles, Files};
 use crate::output::{Patience, Piece, Source};
 use crate::runtime::lanes::Lanes;
 use crate::runtime::limits;
@@ -45,33 +46,38 @@ pub(crate) struct Processes {
     lanes: Vec<Handle>,
     next: AtomicUsize,
     environment: Environment,
+    files: Files,
     /// The muster binary, for `exec-limited`.
     program: PathBuf,
 }
 
 impl Processes {
-    /// A runtime that gives its processes `environment` and runs those with limits through `program`.
-    pub(crate) fn new(lanes: &Lanes, environment: Environment, program: PathBuf) -> Self {
-        Self { lanes: lanes.handles(), next: AtomicUsize::new(0), environment, program }
+    /// A runtime that gives its processes `environment` and `files`, and runs those with limits through `program`.
+    pub(crate) fn new(lanes: &Lanes, environment: Environment, files: Files, program: PathBuf) -> Self {
+        Self { lanes: lanes.handles(), next: AtomicUsize::new(0), environment, files, program }
     }
 
-    fn command(&self, assignment: &Assignment) -> Result<Command, NotStarted> {
+    fn command(&self, assignment: &Assignment, files: &AttemptFiles) -> Result<Command, NotStarted> {
         let spec = &assignment.spec;
-        if spec.limits.is_empty() {
-            return bare(&spec.command, &self.environment, assignment);
-        }
-        let (name, args) = named(&spec.command)?;
-        let program = find(name, self.environment.path_of(spec))?;
-        let mut command = Command::new(&self.program);
-        command.args(limits::arguments(&spec.limits)).arg(&program).arg(name).args(args);
-        furnish(&mut command, &self.environment, assignment);
+        let mut command = if spec.limits.is_empty() {
+            bare(&spec.command, &self.environment, assignment)?
+        } else {
+            let (name, args) = named(&spec.command)?;
+            let program = find(name, self.environment.path_of(spec))?;
+            let mut command = Command::new(&self.program);
+            command.args(limits::arguments(&spec.limits)).arg(&program).arg(name).args(args);
+            furnish(&mut command, &self.environment, assignment);
+            command
+        };
+        command.envs(files.environment(assignment));
         Ok(command)
     }
 
-    fn instance(&self, mut process: Process, assignment: &Arc<Assignment>) -> Box<dyn Instance> {
+    fn instance(&self, mut process: Process, assignment: &Arc<Assignment>, files: Laid) -> Box<dyn Instance> {
         process.beside = assignment.spec.health.is_some().then(|| {
             Arc::new(Beside { environment: self.environment.clone(), assignment: Arc::clone(assignment) })
         });
+        process.files = Some(files);
         Box::new(process)
     }
 }
@@ -127,18 +133,23 @@ impl Runtime for Processes {
         assignment: &'a Arc<Assignment>,
     ) -> BoxFuture<'a, Result<Box<dyn Instance>, NotStarted>> {
         async move {
-            let mut command = self.command(assignment)?;
+            let files = self.files.lay(assignment).map_err(|e| {
+                NotStarted(format!("what its program is handed cannot be written to its folder: {e}"))
+            })?;
+            // Dropped with whatever comes next, and with it the files.
+            let files = Laid(files);
+            let mut command = self.command(assignment, &files.0)?;
             let mut pause = PAUSE_FIRST;
             for _ in 1..TRIES_MAX {
                 match Process::spawn(&mut command) {
                     Err(e) if is_shortage(&e) => tokio::time::sleep(pause).await,
                     Err(e) => return Err(explain(assignment, &e)),
-                    Ok(process) => return Ok(self.instance(process, assignment)),
+                    Ok(process) => return Ok(self.instance(process, assignment, files)),
                 }
                 pause *= 2;
             }
             Process::spawn(&mut command)
-                .map(|process| self.instance(process, assignment))
+                .map(|process| self.instance(process, assignment, files))
                 .map_err(|e| explain(assignment, &e))
         }
         .boxed()
@@ -197,6 +208,17 @@ struct Process {
     beside: Option<Arc<Beside>>,
     /// The process has been waited for: its id means nothing any more.
     reaped: bool,
+    /// Gone with it.
+    files: Option<Laid>,
+}
+
+/// The files of an attempt, removed when dropped.
+struct Laid(AttemptFiles);
+
+impl Drop for Laid {
+    fn drop(&mut self) {
+        self.0.clear();
+    }
 }
 
 impl Process {
@@ -204,7 +226,7 @@ impl Process {
         let mut child = command.spawn()?;
         match Self::attend(&mut child) {
             Ok((pid, end, output)) => {
-                Ok(Self { child, pid, end, output: Some(output), beside: None, reaped: false })
+                Ok(Self { child, pid, end, output: Some(output), beside: None, reaped: false, files: None })
             }
             Err(e) => {
                 // Without a way to notice its end it must not run.
@@ -277,6 +299,11 @@ impl Instance for Process {
             );
         }
         std::future::ready(()).boxed()
+    }
+
+    fn result(&mut self) -> BoxFuture<'_, Result<Option<String>, String>> {
+        let result = self.files.as_ref().map_or(Ok(None), |files| files.0.result());
+        std::future::ready(result).boxed()
     }
 
     fn remains(self: Box<Self>) -> Option<BoxFuture<'static, ()>> {

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use muster_events::output::OutputStream;
 use muster_events::report::Ending;
-use muster_events::spec::{Runtime, StopSignal, TaskDefinition};
+use muster_events::spec::{Module, Runtime, StopSignal, TaskDefinition};
 use muster_worker::WorkerConfig;
 
 use crate::driver::Driver;
@@ -222,5 +222,34 @@ async fn a_container_is_measured() {
     driver.heartbeat(|h| h.tasks.iter().any(fits)).await;
     driver.stop(attempt, false).await;
     driver.ended(attempt).await;
+    life.end().await;
+}
+
+#[tokio::test]
+async fn a_container_is_handed_its_module_and_hands_on_its_result() {
+    if !engine() {
+        return;
+    }
+    let mut driver = Driver::new(None).await;
+    let life = driver.start(config(&driver)).await;
+    let inputs = [("Restore, App".to_owned(), "restored".to_owned())].into();
+    let module = Some(Module { kind: "Build, App".into(), serialized: "{}".into(), inputs });
+    let script = "cat $MUSTER_MODULE_FILE \"$MUSTER_INPUTS/Restore, App\" \"$MUSTER_INPUTS/given\" > $MUSTER_RESULT_FILE; \
+                  echo $MUSTER_MODULE_TYPE";
+    let definition = TaskDefinition { module: module.clone(), ..container(script) };
+    let attempt = driver.order_with(&definition, None, &[("given", "!")]).await;
+    let well = Ending::Exited { code: 0 };
+    assert_eq!(driver.handed_on(attempt).await, (well.clone(), Some("{}restored!".to_owned())));
+    assert_eq!(driver.output(attempt, OutputStream::Stdout).await, "Build, App\n");
+    // Without a result of its own a module's is its last line; what is no module has none.
+    let definition = TaskDefinition { module, ..container("echo one; echo two") };
+    let attempt = driver.order_with(&definition, None, &[]).await;
+    assert_eq!(driver.handed_on(attempt).await, (well.clone(), Some("two".to_owned())));
+    let attempt = driver.order(&container("echo one")).await;
+    assert_eq!(driver.handed_on(attempt).await, (well, None));
+    let large = container("head -c 65537 /dev/zero | tr '\\0' x > $MUSTER_RESULT_FILE");
+    let attempt = driver.order(&large).await;
+    let (ending, _) = driver.handed_on(attempt).await;
+    assert!(matches!(&ending, Ending::Failed { message } if message.contains("65536")), "{ending:?}");
     life.end().await;
 }

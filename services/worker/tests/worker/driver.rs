@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use muster_events::codec::{self, Encoding};
 use muster_events::command::{Command, Opened};
+use muster_events::endpoint::Target;
 use muster_events::id::{AttemptRef, CommandId, TaskId, WorkerId};
 use muster_events::order::{Order, Orders};
 use muster_events::outcome::{Outcome, Problem};
@@ -66,6 +67,11 @@ pub(crate) fn process(command: &[&str]) -> TaskDefinition {
         command: command.iter().map(|&w| w.to_owned()).collect(),
         ..TaskDefinition::default()
     }
+}
+
+fn start(attempt: AttemptRef, ports: BTreeMap<String, u16>, target: Option<Target>) -> Order {
+    let inputs = [].into();
+    Order::Start { attempt, spec: 0, index: 0, job: "-".into(), ports, value: None, target, inputs }
 }
 
 pub(crate) fn sh(script: &str) -> TaskDefinition {
@@ -164,16 +170,25 @@ impl Driver {
     /// Orders these attempts.
     pub(crate) async fn order_again(&self, definition: &TaskDefinition, attempts: &[AttemptRef]) {
         let spec: Arc<TaskSpec> = Arc::new(definition.check().unwrap());
-        let job = || "-".to_owned();
-        let start = |a: &AttemptRef| Order::Start {
-            attempt: *a,
-            spec: 0,
-            index: 0,
-            job: job(),
-            ports: self.ports.clone(),
-            value: None,
-        };
+        let start = |a: &AttemptRef| start(*a, self.ports.clone(), None);
         self.send(vec![spec], attempts.iter().map(start).collect()).await;
+    }
+
+    /// Orders a call of an HTTP worker, or an attempt here, with what it depends on.
+    pub(crate) async fn order_with(
+        &mut self,
+        definition: &TaskDefinition,
+        target: Option<&Target>,
+        given: &[(&str, &str)],
+    ) -> AttemptRef {
+        let attempt = self.attempt();
+        let spec: Arc<TaskSpec> = Arc::new(definition.check().unwrap());
+        let mut order = start(attempt, [].into(), target.cloned());
+        if let Order::Start { inputs, .. } = &mut order {
+            inputs.extend(given.iter().map(|(name, result)| ((*name).to_owned(), (*result).to_owned())));
+        }
+        self.send(vec![spec], vec![order]).await;
+        attempt
     }
 
     pub(crate) async fn order(&mut self, definition: &TaskDefinition) -> AttemptRef {
@@ -181,7 +196,7 @@ impl Driver {
     }
 
     pub(crate) async fn stop(&self, attempt: AttemptRef, stale: bool) {
-        self.send(Vec::new(), vec![Order::Stop { attempt, stale }]).await;
+        self.send(Vec::new(), vec![Order::Stop { attempt, stale, target: None }]).await;
     }
 
     pub(crate) async fn send(&self, specs: Vec<Arc<TaskSpec>>, orders: Vec<Order>) {
@@ -194,11 +209,15 @@ impl Driver {
         within(self.reports.recv()).await.unwrap()
     }
 
-    /// The next report about this attempt.
+    /// What the next report about this attempt says.
     pub(crate) async fn report(&mut self, attempt: AttemptRef) -> What {
+        self.whole_report(attempt).await.what
+    }
+
+    async fn whole_report(&mut self, attempt: AttemptRef) -> Report {
         loop {
             if let Some(heard) = self.heard.get_mut(&attempt).filter(|h| !h.is_empty()) {
-                return heard.remove(0).what;
+                return heard.remove(0);
             }
             let report = self.any_report().await;
             self.heard.entry(report.attempt).or_default().push(report);
@@ -215,9 +234,14 @@ impl Driver {
 
     /// Waits until it has ended.
     pub(crate) async fn ended(&mut self, attempt: AttemptRef) -> Ending {
+        self.handed_on(attempt).await.0
+    }
+
+    /// Waits until it has ended; how, and what it hands on.
+    pub(crate) async fn handed_on(&mut self, attempt: AttemptRef) -> (Ending, Option<String>) {
         loop {
-            if let What::Ended(ending) = self.report(attempt).await {
-                return ending;
+            if let Report { what: What::Ended(ending), result, .. } = self.whole_report(attempt).await {
+                return (ending, result);
             }
         }
     }

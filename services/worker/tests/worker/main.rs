@@ -6,5 +6,7 @@ mod docker;
 mod driver;
 mod health;
 mod http;
+mod http_worker;
 mod lifecycle;
 mod process;
+mod remote;

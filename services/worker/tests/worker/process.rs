@@ -6,7 +6,7 @@ use std::sync::Arc;
 use muster_events::order::Order;
 use muster_events::output::OutputStream;
 use muster_events::report::Ending;
-use muster_events::spec::{StopSignal, TaskDefinition};
+use muster_events::spec::{Module, StopSignal, TaskDefinition};
 use muster_worker::{OutputLimits, WorkerConfig};
 
 use crate::driver::{Driver, process, sh, within};
@@ -42,9 +42,9 @@ async fn a_task_of_an_array_finds_its_value() {
     let spec = Arc::new(sh("echo $MUSTER_ARRAY_INDEX: $MUSTER_ARRAY_VALUE").check().unwrap());
     let attempt = driver.attempt();
     let (job, value) = ("-".to_owned(), Some("eu west".to_owned()));
-    driver
-        .send(vec![spec], vec![Order::Start { attempt, spec: 0, index: 4, job, ports: [].into(), value }])
-        .await;
+    let (ports, inputs) = ([].into(), [].into());
+    let order = Order::Start { attempt, spec: 0, index: 4, job, ports, value, target: None, inputs };
+    driver.send(vec![spec], vec![order]).await;
     assert_eq!(driver.ended(attempt).await, Ending::Exited { code: 0 });
     assert_eq!(driver.output(attempt, OutputStream::Stdout).await, "4: eu west\n");
     life.end().await;
@@ -224,5 +224,62 @@ async fn a_running_task_is_measured() {
     assert!(beat.host.memory_used > 0 && beat.host.memory_total >= beat.host.memory_used);
     driver.stop(attempt, false).await;
     driver.ended(attempt).await;
+    life.end().await;
+}
+
+/// A module that a program executes.
+fn module(script: &str) -> TaskDefinition {
+    let inputs = [("Restore, App".to_owned(), "restored".to_owned())].into();
+    let module = Module { kind: "Build, App".into(), serialized: "{\"n\":1}".into(), inputs };
+    TaskDefinition { module: Some(module), ..sh(script) }
+}
+
+#[tokio::test]
+async fn a_module_and_what_it_depends_on_are_files() {
+    let mut driver = Driver::new(None).await;
+    let life = driver.start(driver.config()).await;
+    let script = "cat \"$MUSTER_MODULE_FILE\"; echo; echo \"$MUSTER_MODULE_TYPE\"; cd \"$MUSTER_INPUTS\"; \
+                  for f in *; do echo \"$f=$(cat \"$f\")\"; done; printf handed-on > \"$MUSTER_RESULT_FILE\"";
+    let given = [("Test, App", "tested")];
+    let attempt = driver.order_with(&module(script), None, &given).await;
+    let ended = driver.handed_on(attempt).await;
+    assert_eq!(ended, (Ending::Exited { code: 0 }, Some("handed-on".to_owned())));
+    let printed = driver.output(attempt, OutputStream::Stdout).await;
+    assert_eq!(printed, "{\"n\":1}\nBuild, App\nRestore, App=restored\nTest, App=tested\n");
+    // Nothing of it stays.
+    let folder = driver.folder.path().join("attempts");
+    within(async {
+        while std::fs::read_dir(&folder).unwrap().count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    life.end().await;
+}
+
+#[tokio::test]
+async fn a_module_without_a_result_file_hands_on_its_last_line() {
+    let mut driver = Driver::new(None).await;
+    let life = driver.start(driver.config()).await;
+    let run = async |driver: &mut Driver, definition: TaskDefinition| {
+        let attempt = driver.order_with(&definition, None, &[]).await;
+        driver.handed_on(attempt).await
+    };
+    let well = Ending::Exited { code: 0 };
+    let ended = run(&mut driver, module("echo noise; echo 'built 42'; echo; echo no >&2")).await;
+    assert_eq!(ended, (well.clone(), Some("built 42".to_owned())));
+    assert_eq!(run(&mut driver, module("true")).await, (well.clone(), None));
+    // What is no module hands on what it writes, and only that.
+    assert_eq!(run(&mut driver, sh("echo line")).await, (well.clone(), None));
+    let ended = run(&mut driver, sh("printf '{}' > $MUSTER_RESULT_FILE")).await;
+    assert_eq!(ended, (well, Some("{}".to_owned())));
+    // A failure hands on nothing.
+    let ended = run(&mut driver, module("echo line; printf x > $MUSTER_RESULT_FILE; exit 3")).await;
+    assert_eq!(ended, (Ending::Exited { code: 3 }, None));
+    // What cannot be kept fails the task rather than being cut.
+    let ended = run(&mut driver, sh("head -c 65537 /dev/zero | tr '\\0' x > $MUSTER_RESULT_FILE")).await;
+    assert!(matches!(&ended.0, Ending::Failed { message } if message.contains("65536")), "{ended:?}");
+    let ended = run(&mut driver, sh("mkfifo $MUSTER_RESULT_FILE")).await;
+    assert!(matches!(&ended.0, Ending::Failed { message } if message.contains("plain file")), "{ended:?}");
     life.end().await;
 }

@@ -103,7 +103,11 @@ pub(super) fn task(number: u128) -> TaskId {
 /// Orders told apart by the fence of their one attempt.
 pub(super) fn orders(name: &str, fence: u64) -> Orders {
     let attempt = AttemptRef { task: task(7), number: 1, fence };
-    Orders { worker: worker(name), specs: Vec::new(), orders: vec![Order::Stop { attempt, stale: true }] }
+    Orders {
+        worker: worker(name),
+        specs: Vec::new(),
+        orders: vec![Order::Stop { attempt, stale: true, target: None }],
+    }
 }
 
 pub(super) fn fence(orders: &Orders) -> u64 {

@@ -183,7 +183,6 @@ fn direct(cell: &Cell) -> Vec<Attack> {
         (User::Nameless, "cmd.w1.worker.register"),
         (User::Nameless, "cmd.w1.worker.heartbeat"),
         (User::Nameless, "hb.w1"),
-        (User::Api, "hb.w1"),
         (User::Nameless, "out.-.t.1.stdout"),
         (User::Api, "out.-.t.1.stdout"),
     ] {
@@ -323,6 +322,7 @@ fn replies(cell: &Cell) -> Vec<Attack> {
             json!({ "seq": 1 }).to_string(),
         ),
         (User::Api, format!("{cell}.cmd.alice.task.submit"), "x".to_owned()),
+        (User::Api, format!("{cell}.hb.h1"), "x".to_owned()),
         (User::Api, "$JS.API.INFO".to_owned(), String::new()),
         (User::Api, format!("$JS.API.DIRECT.GET.{events}"), json!({ "seq": 1 }).to_string()),
         (User::Api, format!("$JS.API.STREAM.MSG.GET.{events}"), json!({ "seq": 1 }).to_string()),

@@ -7,8 +7,8 @@ use super::*;
 use crate::placement::place;
 use crate::placement::tests::{constrained, constraint, sized};
 use crate::testing::{
-    World, cancel, definition, drain, exited, given, id, register, reports, retried, running, started,
-    submit, submit_all,
+    World, cancel, definition, drain, exited, given, id, register, register_agent, register_http, reports,
+    retried, running, started, submit, submit_all, submit_remote,
 };
 
 /// What task `name` waits for, and in which words.
@@ -48,7 +48,10 @@ fn each_cause_is_told_apart() {
     let mut process_only = crate::testing::registration("w");
     process_only.info.runtimes = [Runtime::Process].into();
     let process_only = Command::WorkerRegister(process_only);
+    let http = || register_http("h", 1);
     for (world, cause) in [
+        (given([register("w"), http(), submit_remote("t")]), "carrier"),
+        (given([register_agent("w"), submit_remote("t")]), "runtime"),
         (given([submit("t")]), "no_workers"),
         (given([sized("w", 4, 16), big()]), "too_small"),
         (given([process_only, remote()]), "runtime"),

@@ -62,7 +62,7 @@ fn victims_stop_wait_again_and_are_placed_again_while_their_room_is_held() {
     let world = world.happened(&events);
     let told = orders::of(&world.state, (first..).zip(&events));
     assert!(
-        matches!(told[0].orders[..], [Order::Stop { attempt, stale: false }] if attempt == world.attempt("b"))
+        matches!(told[0].orders[..], [Order::Stop { attempt, stale: false, target: None }] if attempt == world.attempt("b"))
     );
     assert_eq!(world.task("b").attempt.as_ref().unwrap().stop, Some(StopCause::Preempt));
     assert_eq!(place(&world.state, 0), []);

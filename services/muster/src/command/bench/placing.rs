@@ -1,6 +1,5 @@
 //! Placement alone: a worker that can hold everything and runs nothing.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -34,12 +33,8 @@ impl Standin {
         let incarnation = Incarnation::new(uuid::Uuid::new_v4());
         let info = WorkerInfo {
             hostname: "bench".into(),
-            address: String::new(),
-            zone: "default".into(),
-            labels: BTreeMap::new(),
             runtimes: [Runtime::Process].into(),
             capacity: Resources { cpu_milli: 0, memory: 0, disk: 0, slots: 10_000_000 },
-            version: String::new(),
             started_at: now(),
             ..WorkerInfo::default()
         };

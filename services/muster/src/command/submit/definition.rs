@@ -50,6 +50,7 @@ pub(super) fn of(args: Args) -> Result<TaskDefinition, Failure> {
         stop_signal: options.failing.stop_signal(),
         health: options.failing.health(),
         gang,
+        module: None,
         count: options.count,
         needs: Vec::new(),
     })
@@ -106,10 +107,10 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
 
 /// A runtime by its name.
 pub(crate) fn runtime(text: &str) -> Result<Runtime, String> {
-    [Runtime::Auto, Runtime::Docker, Runtime::Process]
+    [Runtime::Auto, Runtime::Docker, Runtime::Process, Runtime::Remote]
         .into_iter()
         .find(|r| r.as_str() == text)
-        .ok_or_else(|| format!("`{text}` is none of auto, docker, process"))
+        .ok_or_else(|| format!("`{text}` is none of auto, docker, process, remote"))
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ impl Cluster {
     async fn worker(&mut self, args: &Args, index: u16, server: &Access) -> Result<Starting, Failure> {
         let id = WorkerId::new(&format!("w-{:02}", index + 1)).map_err(|e| Failure::failed(e.to_string()))?;
         let bus = open(server, User::Worker, id.as_str()).await?;
-        let mut config = args.worker.of(id.clone(), args.data.join("workers").join(id.as_str()));
+        let mut config = args.worker.of(id.clone(), args.data.join("workers").join(id.as_str()))?;
         config.capacity.share = NonZero::new(u64::from(args.workers));
         config.http = Some(args.security.listener(following(args.http, index)?)?);
         let (sender, ready) = oneshot::channel();

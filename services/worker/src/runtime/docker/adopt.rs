@@ -139,6 +139,8 @@ mod tests {
             job: "-".into(),
             ports: [].into(),
             value: None,
+            target: None,
+            inputs: [].into(),
         };
         let (cell, installation) = (Cell::default(), Installation::new(Uuid::from_u128(1)));
         let environment = Environment::new(&cell, &WorkerId::new("w").unwrap(), installation);

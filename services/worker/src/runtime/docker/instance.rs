@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::inside::Within;
 use super::logs::Logs;
-use super::{kernel_log, remove, words};
+use super::{handed, kernel_log, remove, words};
 use crate::output::{Patience, Source};
 use crate::runtime::{Exit, Inside, Instance, Signal};
 
@@ -161,6 +161,10 @@ impl Instance for Container {
             }
         }
         .boxed()
+    }
+
+    fn result(&mut self) -> BoxFuture<'_, Result<Option<String>, String>> {
+        handed::result(&self.client, &self.id).boxed()
     }
 
     fn remains(self: Box<Self>) -> Option<BoxFuture<'static, ()>> {

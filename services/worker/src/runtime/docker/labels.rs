@@ -33,7 +33,12 @@ pub(super) fn of(
     assignment: &Assignment,
 ) -> HashMap<String, String> {
     let AttemptRef { task, number, fence } = assignment.attempt;
-    let spec = serde_json::to_string(&*assignment.spec).unwrap_or_default();
+    // What a module is made of lies in the container already, and may be large.
+    let mut spec = (*assignment.spec).clone();
+    if let Some(module) = &mut spec.module {
+        (module.serialized, module.inputs) = (String::new(), BTreeMap::new());
+    }
+    let spec = serde_json::to_string(&spec).unwrap_or_default();
     let ports = serde_json::to_string(&assignment.ports).ok().filter(|_| !assignment.ports.is_empty());
     let always = [
         (CELL, cell.to_string()),
@@ -67,6 +72,8 @@ pub(super) fn read(labels: &HashMap<String, String>) -> Option<Assignment> {
         // Absent where it has none.
         ports: text(PORTS).map_or(Some(BTreeMap::new()), |ports| serde_json::from_str(ports).ok())?,
         value: text(VALUE).cloned(),
+        target: None,
+        inputs: BTreeMap::new(),
     })
 }
 
@@ -88,6 +95,8 @@ mod tests {
             job: "-".into(),
             ports: [("web".to_owned(), 20_000)].into(),
             value: Some("eu".into()),
+            target: None,
+            inputs: BTreeMap::new(),
         };
         let (cell, installation) = (Cell::default(), Installation::new(Uuid::from_u128(1)));
         let environment = Environment::new(&cell, &WorkerId::new("w").unwrap(), installation);

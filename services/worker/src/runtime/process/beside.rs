@@ -84,6 +84,7 @@ async fn to_end(process: &mut Process) -> Result<(), String> {
         Exit::Signal(signal) => Err(said(&format!("signal {signal}"), &printed)),
         Exit::Oom => Err("out of memory".to_owned()),
         Exit::Gone(message) => Err(message),
+        Exit::Said(ending) => Err(ending.reason()),
     }
 }
 
