@@ -108,7 +108,8 @@ async fn a_pipeline_runs_its_steps_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_modules_run_on_two_http_workers_and_hand_on_their_results() {
-    let cluster = Cluster::start(Setup::default()).await;
+    let offers = ["--offer", "process", "--offer", "remote"];
+    let cluster = Cluster::start(Setup::default().only("worker", &offers)).await;
     let http = [HttpWorker::start(&cluster, "h1").await, HttpWorker::start(&cluster, "h2").await];
     let out = run(&cluster, "modules.yaml").await;
     assert!(out.contains("job release completed: 10 completed"), "{out}");

@@ -218,12 +218,12 @@ async fn a_live_feed_ends_with_the_api() {
 #[tokio::test]
 async fn every_type_of_event_can_be_asked_for_and_no_other() {
     let harness = Harness::new().await;
-    for kind in ["leader.elected", "task.submitted", "worker.registered", "worker.occupied"] {
+    for kind in ["leader.elected", "task.submitted", "worker.registered", "job.failed", "worker.occupied"] {
         harness.ok(&format!("/events?type={kind}")).await;
     }
     let (status, body, _) = done(harness.get("/events?type=worker.odd")).await;
     assert_eq!(status, 400);
     let message = body["message"].as_str().unwrap();
-    assert!(message.contains("leader.elected") && message.contains("worker.occupied"), "{message}");
+    assert!(message.contains("type must be one of leader.elected, command.rejected"), "{message}");
     harness.end().await;
 }
