@@ -4,6 +4,7 @@
 //! so a damaged or foreign log is named, not followed.
 
 mod job;
+mod update;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -108,6 +109,15 @@ pub fn entry(state: &mut State, entry: &Entry, at: Timestamp) -> Result<(), Ille
 
 /// Applies one event, which gets the next `seq`.
 pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Illegal> {
+    apply(state, event, at)?;
+    if let Some(task) = event.task() {
+        update::track(state, task, event, at);
+    }
+    state.next_seq += 1;
+    Ok(())
+}
+
+fn apply(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Illegal> {
     let seq = state.next_seq;
     let mut step = Step { state, seq, at, kind: event.kind() };
     match event {
@@ -180,12 +190,18 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
         | Event::JobRetried(_)
         | Event::JobSkipped(_)
         | Event::JobMissed(_)
+        | Event::JobProgressed(_)
+        | Event::JobPromoted(_)
+        | Event::JobPaused(_)
+        | Event::JobResumed(_)
+        | Event::JobUpdated(_)
+        | Event::JobUpdateFailed(_)
+        | Event::JobReverted(_)
         | Event::JobCompleted(_)
         | Event::JobFailed(_) => step.job_event(event)?,
         // A refusal changes nothing but the record.
         Event::CommandRejected(_) | Event::ReportRefused(_) => {}
     }
-    state.next_seq += 1;
     Ok(())
 }
 

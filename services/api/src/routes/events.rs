@@ -24,7 +24,7 @@ const LAST_EVENT_ID: &str = "last-event-id";
 const PAGE_DEFAULT: u64 = 100;
 const PAGE_MAX: u64 = 1000;
 /// Every type of event there is.
-const TYPES: [&str; 35] = [
+const TYPES: [&str; 42] = [
     "leader.elected",
     "command.rejected",
     "task.submitted",
@@ -58,6 +58,13 @@ const TYPES: [&str; 35] = [
     "job.retried",
     "job.skipped",
     "job.missed",
+    "job.progressed",
+    "job.promoted",
+    "job.paused",
+    "job.resumed",
+    "job.updated",
+    "job.update_failed",
+    "job.reverted",
     "job.completed",
     "job.failed",
 ];

@@ -50,8 +50,20 @@ impl Dirty {
             | Event::JobRetried(_)
             | Event::JobSkipped(_)
             | Event::JobMissed(_)
+            | Event::JobProgressed(_)
+            | Event::JobPromoted(_)
+            | Event::JobPaused(_)
+            | Event::JobResumed(_)
+            | Event::JobUpdated(_)
+            | Event::JobUpdateFailed(_)
+            | Event::JobReverted(_)
             | Event::JobCompleted(_)
             | Event::JobFailed(_) => event.job(),
+            // To an update it matters what is up, and what has failed.
+            Event::TaskStarted(_) | Event::TaskHealthy(_) | Event::TaskRetrying(_) => {
+                let job = event.task().and_then(|task| maker(state, task));
+                job.filter(|job| state.jobs.updating.contains(job))
+            }
             // Which workers there are is what a system job goes by.
             Event::WorkerRegistered(_) | Event::WorkerActivated(_) | Event::WorkerUnregistered(_) => {
                 let systems = state.jobs.in_order(0).filter(|(_, j)| j.spec().work.kind() == JobKind::System);
@@ -62,11 +74,8 @@ impl Dirty {
             Event::TaskSubmitted(_)
             | Event::TaskWaiting(_)
             | Event::TaskAssigned(_)
-            | Event::TaskStarted(_)
-            | Event::TaskHealthy(_)
             | Event::TaskUnhealthy(_)
             // One that waits for its next try has its place as before.
-            | Event::TaskRetrying(_)
             | Event::TaskReady(_)
             | Event::TaskPreempting(_)
             | Event::TaskStopping(_)
