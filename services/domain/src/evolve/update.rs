@@ -78,8 +78,7 @@ impl Step<'_> {
         let at = self.at;
         self.updating(e.job, e.version, |update| {
             update.since = at;
-            let new = e.places.iter().filter(|place| update.up.contains_key(place));
-            let known = new.filter(|place| update.well.insert(**place)).count();
+            let known = e.places.iter().filter(|place| update.becomes_well(**place)).count();
             known == e.places.len() && !e.places.is_empty()
         })
     }
@@ -98,11 +97,20 @@ impl Step<'_> {
             let places =
                 run.into_iter().flat_map(|run| run.open.iter().filter(|(p, _)| !run.stale.contains(p)));
             let is_up = |id: &TaskId| tasks.get(id).is_some_and(is_up);
-            let up: BTreeMap<u32, Timestamp> =
-                places.filter(|(_, id)| is_up(id)).map(|(place, _)| (*place, at)).collect();
-            let well: BTreeSet<u32> = up.keys().copied().collect();
-            let (promoted, paused, failed, failures) = (canary == 0, false, None, 0);
-            Update { spec, canary, promoted, paused, failed, back, since: at, up, well, failures }
+            Update {
+                spec,
+                canary,
+                promoted: canary == 0,
+                paused: false,
+                failed: None,
+                back,
+                since: at,
+                up: BTreeMap::new(),
+                // What runs and is as it shall be has nothing to show.
+                well: places.filter(|(_, id)| is_up(id)).map(|(place, _)| *place).collect(),
+                coming: BTreeSet::new(),
+                failures: 0,
+            }
         });
         self.state.jobs.retime(id);
     }
@@ -151,10 +159,9 @@ pub(super) fn track(state: &mut State, id: TaskId, event: &Event, at: Timestamp)
     let place = task.index;
     let holder = run.open.get(&place).filter(|_| !run.stale.contains(&place));
     if holder.and_then(|id| state.tasks.get(id)).is_some_and(is_up) {
-        update.up.entry(place).or_insert(at);
+        update.comes_up(place, at);
     } else {
-        update.up.remove(&place);
-        update.well.remove(&place);
+        update.goes_down(place);
     }
     if has_failed(event) && is_of(&run.spec.work, task) {
         update.failures = update.failures.saturating_add(1);

@@ -76,11 +76,13 @@ fn check_update(state: &State, id: JobId, job: &Job, update: &Update, found: &mu
     };
     let up: BTreeSet<u32> =
         open.filter(ours).filter(|(_, task)| healthy(task)).map(|(place, _)| *place).collect();
-    found.unless(update.up.keys().copied().eq(up.iter().copied()), || {
-        format!("the update of job {id} has {:?} as up, but {up:?} are", update.up)
+    let known: BTreeSet<u32> = update.up.keys().chain(&update.well).copied().collect();
+    found.unless(known == up && known.len() == update.up.len() + update.well.len(), || {
+        format!("the update of job {id} has {:?} as up, {:?} as well, but {up:?} are", update.up, update.well)
     });
-    found.unless(update.well.is_subset(&up), || {
-        format!("the update of job {id} has {:?} as well, but {up:?} are up", update.well)
+    let by_time: BTreeSet<_> = update.up.iter().map(|(place, since)| (*since, *place)).collect();
+    found.unless(by_time == update.coming, || {
+        format!("the update of job {id} has {:?} in order, but {by_time:?} are up", update.coming)
     });
     found.unless(update.promoted || update.canary > 0, || {
         format!("the update of job {id} waits for canaries that there are none of")

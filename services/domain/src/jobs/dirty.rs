@@ -41,6 +41,8 @@ impl Dirty {
             | Event::TaskFailed(_)
             | Event::TaskCancelled(_)
             | Event::TaskRescheduled(_)
+            // It waits again, and may have to be cancelled for that another has failed.
+            | Event::TaskRetrying(_)
             | Event::TaskRestarted(_) => event.task().and_then(|task| maker(state, task)),
             Event::JobSubmitted(_)
             | Event::JobScaled(_)
@@ -59,8 +61,8 @@ impl Dirty {
             | Event::JobReverted(_)
             | Event::JobCompleted(_)
             | Event::JobFailed(_) => event.job(),
-            // To an update it matters what is up, and what has failed.
-            Event::TaskStarted(_) | Event::TaskHealthy(_) | Event::TaskRetrying(_) => {
+            // To an update it matters what is up.
+            Event::TaskStarted(_) | Event::TaskHealthy(_) => {
                 let job = event.task().and_then(|task| maker(state, task));
                 job.filter(|job| state.jobs.updating.contains(job))
             }
@@ -75,7 +77,6 @@ impl Dirty {
             | Event::TaskWaiting(_)
             | Event::TaskAssigned(_)
             | Event::TaskUnhealthy(_)
-            // One that waits for its next try has its place as before.
             | Event::TaskReady(_)
             | Event::TaskPreempting(_)
             | Event::TaskStopping(_)

@@ -14,8 +14,8 @@ use crate::state::{Task, TaskState};
 
 /// When time brings something about for an update: a task has been up for long enough, or its deadline.
 pub(super) fn due(update: &Update, work: &Service) -> Option<Timestamp> {
-    let well = update.up.keys().filter_map(|place| update.well_at(*place));
-    well.chain(update.deadline(work.count)).min()
+    let well = update.well_soon().next().map(|(at, _)| at);
+    well.into_iter().chain(update.deadline(work.count)).min()
 }
 
 /// The event by which a job goes back to an earlier version, with the count that it has now.
@@ -49,7 +49,7 @@ impl Turn<'_> {
             let promotes = old.is_empty() && update.spec.auto_promote && update.canaries_are_well(work.count);
             return if promotes { vec![Event::JobPromoted(self.updating())] } else { old };
         }
-        if self.run.stale.is_empty() && update.well.range(..work.count).count() >= work.count as usize {
+        if self.run.stale.is_empty() && update.well_of(work.count) >= work.count as usize {
             return vec![Event::JobUpdated(self.updating())];
         }
         self.replace(work, update)
@@ -60,8 +60,8 @@ impl Turn<'_> {
     }
 
     fn progress(&self, update: &Update) -> Vec<Event> {
-        let is_well = |place: &u32| update.well_at(*place).is_some_and(|at| at <= self.now);
-        let places: Vec<u32> = update.up.keys().copied().filter(is_well).take(self.limit).collect();
+        let now_well = update.well_soon().take_while(|(at, _)| *at <= self.now).map(|(_, place)| place);
+        let places: Vec<u32> = now_well.take(self.limit).collect();
         if places.is_empty() {
             return Vec::new();
         }
@@ -102,6 +102,9 @@ impl Turn<'_> {
     /// Stops old tasks, as many as may be missing.
     fn replace(&self, work: &Service, update: &Update) -> Vec<Event> {
         let run = self.run;
+        if run.stale.is_empty() {
+            return Vec::new();
+        }
         let places = work.count.saturating_add(update.canary);
         let runs = |place: &u32| {
             let task = run.open.get(place).and_then(|id| self.state.tasks.get(id));
@@ -109,11 +112,11 @@ impl Turn<'_> {
         };
         let (old_up, old_down): (Vec<u32>, Vec<u32>) = run.stale.iter().copied().partition(runs);
         // What is neither old nor well is on its way, as is what was stopped and what has ended.
-        let new_well = update.well.range(..work.count).count();
+        let new_well = update.well_of(work.count);
         let old = run.stale.range(..work.count).count();
         let under_way = (work.count as usize).saturating_sub(new_well + old);
         let room = (update.spec.max_parallel as usize).saturating_sub(under_way);
-        let well = update.well.range(..places).count() + old_up.len();
+        let well = update.well_of(places) + old_up.len();
         let most = (places as usize).saturating_sub(1);
         let least = match update.spec.min_healthy {
             Some(least) => (least as usize).min(most),

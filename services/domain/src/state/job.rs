@@ -292,6 +292,7 @@ impl Jobs {
             for run in job.runs.values_mut().filter(|run| run.spec == job.current.spec) {
                 run.spec = Arc::clone(&job.current.spec);
             }
+            job.update.iter_mut().for_each(Update::rebuild);
             self.ended.extend(job.ended_seq.map(|seq| (seq, id)));
             self.insert(id, job);
             self.retime(id);

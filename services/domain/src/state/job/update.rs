@@ -25,19 +25,56 @@ pub struct Update {
     pub back: Option<Box<Version>>,
     /// When the newest progress was made: from here its deadline counts.
     pub since: Timestamp,
-    /// The places whose task is of this version and up, with the moment since which it is.
+    /// The places whose task is of this version and up, but not yet for long enough, with the moment since which it is.
     pub up: BTreeMap<u32, Timestamp>,
-    /// Those of `up` that have been for long enough.
+    /// The places whose task is of this version and has been up for long enough.
     pub well: BTreeSet<u32>,
+    /// `up` by time. Derived.
+    #[serde(skip)]
+    pub(crate) coming: BTreeSet<(Timestamp, u32)>,
     /// How many attempts of this version have failed.
     pub failures: u32,
 }
 
 impl Update {
-    /// When the task at `place` has been up for long enough, if it has not yet.
-    pub(crate) fn well_at(&self, place: u32) -> Option<Timestamp> {
-        let up = self.up.get(&place).filter(|_| !self.well.contains(&place))?;
-        Some(up.plus_micros(micros(self.spec.healthy_after_ms)))
+    /// Those that are up, with the moment at which each has been for long enough, the first to be so first.
+    pub(crate) fn well_soon(&self) -> impl Iterator<Item = (Timestamp, u32)> {
+        let after = micros(self.spec.healthy_after_ms);
+        self.coming.iter().map(move |(since, place)| (since.plus_micros(after), *place))
+    }
+
+    /// The task at `place` is up, unless that is known.
+    pub(crate) fn comes_up(&mut self, place: u32, at: Timestamp) {
+        if !self.well.contains(&place) && !self.up.contains_key(&place) {
+            self.up.insert(place, at);
+            self.coming.insert((at, place));
+        }
+    }
+
+    /// The task at `place` is no longer up.
+    pub(crate) fn goes_down(&mut self, place: u32) {
+        self.well.remove(&place);
+        if let Some(since) = self.up.remove(&place) {
+            self.coming.remove(&(since, place));
+        }
+    }
+
+    /// The task at `place` has been up for long enough; false where it is not up, or well already.
+    pub(crate) fn becomes_well(&mut self, place: u32) -> bool {
+        let was_up = self.up.contains_key(&place);
+        self.goes_down(place);
+        was_up && self.well.insert(place)
+    }
+
+    /// How many are well in the places of a service with this count.
+    pub(crate) fn well_of(&self, count: u32) -> usize {
+        // Canaries are few.
+        self.well.len() - self.well.range(count..).count()
+    }
+
+    /// Makes the derived part again.
+    pub(crate) fn rebuild(&mut self) {
+        self.coming = self.up.iter().map(|(place, since)| (*since, *place)).collect();
     }
 
     /// When it has failed if nothing more is well by then; never while it waits for somebody.
