@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use muster_events::commit::{Commit, Entry};
 use muster_events::event::{
-    Event, StopCause, TaskAssigned, TaskPreempting, TaskStarted, TaskStopping, TaskSubmitted,
+    Event, StopCause, TaskAssigned, TaskPreempting, TaskStarted, TaskStopping, TaskSubmitted, TaskWaiting,
     WorkerRegistered,
 };
 use muster_events::id::{AttemptRef, JobId, TaskId, WorkerId};
@@ -123,15 +123,7 @@ fn apply(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Illegal>
     match event {
         Event::LeaderElected(e) => step.state.leader = Some(e.clone()),
         Event::TaskSubmitted(e) => step.submitted(e)?,
-        Event::TaskWaiting(e) => {
-            let task = step.task(e.task)?;
-            if task.state != TaskState::Pending || task.retry_at.is_some() {
-                return Err(step.misfit(e.task, standing(task)));
-            }
-            let class = task.class();
-            let blocked = Blocked { reason: e.reason.as_str().into(), why: e.why.clone(), seq, since: at };
-            step.state.blocked.insert(class, blocked);
-        }
+        Event::TaskWaiting(e) => step.waiting(e)?,
         Event::TaskAssigned(e) => step.assigned(e)?,
         Event::TaskStarted(e) => step.started(e)?,
         Event::TaskHealthy(e) => step.health(e.attempt, true)?,
@@ -329,6 +321,18 @@ impl Step<'_> {
         self.state.gangs.note(e.task, &task);
         self.state.tasks.insert(e.task, task);
         job::moved(self.state, e.task, None, TaskState::Pending);
+        Ok(())
+    }
+
+    fn waiting(self, e: &TaskWaiting) -> Result<(), Illegal> {
+        let task = self.task(e.task)?;
+        if task.state != TaskState::Pending || task.retry_at.is_some() {
+            return Err(self.misfit(e.task, standing(task)));
+        }
+        let class = task.class();
+        let (seq, since) = (self.seq, self.at);
+        let blocked = Blocked { reason: e.reason.as_str().into(), why: e.why.clone(), seq, since };
+        self.state.blocked.insert(class, blocked);
         Ok(())
     }
 
