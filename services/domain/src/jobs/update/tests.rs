@@ -1,7 +1,7 @@
 use muster_events::command::{Command, JobUpdate};
 use muster_events::event::Event;
 use muster_events::job::{JobDefinition, UpdateAction, UpdateDefinition};
-use muster_events::spec::{HealthDefinition, TcpCheck};
+use muster_events::spec::{HealthDefinition, HealthPort, TcpCheck};
 
 use crate::jobs::next;
 use crate::state::job::Update;
@@ -142,7 +142,7 @@ fn where_all_may_go_at_once_they_do() {
 fn with_a_health_check_a_task_is_up_when_it_is_healthy() {
     let checked = |name: &str| {
         let mut definition = version(name, |u| u.healthy_after_s = Some(0.0));
-        let tcp = Some(TcpCheck { port: 80 });
+        let tcp = Some(TcpCheck { port: HealthPort::Number(80) });
         definition.task.as_mut().unwrap().health =
             Some(HealthDefinition { tcp, ..HealthDefinition::default() });
         definition
