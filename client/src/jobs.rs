@@ -1,6 +1,6 @@
 //! The manager's API: jobs. A job is meant by its id, its name, or `namespace/name`.
 
-use muster_events::job::JobDefinition;
+use muster_events::job::{JobDefinition, UpdateAction};
 use reqwest::Method;
 
 use crate::error::Result;
@@ -96,6 +96,23 @@ impl ManagerClient {
     /// Runs those tasks of a job's newest run again that failed or were cancelled.
     pub async fn retry_job(&self, job: &str) -> Result<Written<Job>> {
         self.http.write(Method::POST, &path(job, Some("retry")), &[], NO_BODY).await
+    }
+
+    /// Has the update of a service go on, wait, or go back: to this version, or to the one that was good before.
+    pub async fn update_job(
+        &self,
+        job: &str,
+        action: UpdateAction,
+        version: Option<u32>,
+    ) -> Result<Written<Job>> {
+        #[derive(serde::Serialize)]
+        struct Body {
+            action: UpdateAction,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            version: Option<u32>,
+        }
+        let body = Body { action, version };
+        self.http.write(Method::POST, &path(job, Some("update")), &[], Some(&body)).await
     }
 
     /// The versions of a job before version `before` (all, where absent), the newest first.

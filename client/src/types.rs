@@ -13,7 +13,7 @@ mod worker;
 pub use cluster::{ClusterStatus, TaskCounts, WorkerCounts};
 pub use event::{EventPage, EventRecord};
 pub use explanation::{Candidate, Decision, Explanation, Look, Verdict, Why};
-pub use job::{Job, JobPage, JobRun, JobState, JobStep, JobTasks, JobVersion, JobVersions};
+pub use job::{Job, JobPage, JobRun, JobState, JobStep, JobTasks, JobUpdateStatus, JobVersion, JobVersions};
 pub use namespace::{NamespacePage, NamespaceUse};
 pub use plan::{JobExplanation, Plan, PlanPart, Preempted, Waits};
 pub use task::{Retried, Submitted, Task, TaskPage, TaskState};

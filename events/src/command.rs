@@ -5,7 +5,7 @@ mod job;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::job::{JobName, JobScale, JobStop};
+pub use self::job::{JobName, JobScale, JobStop, JobUpdate};
 use crate::codec::{self, Encoding};
 use crate::hash::Digest;
 use crate::id::{Actor, CommandId, JobId, TaskId, WorkerId};
@@ -67,10 +67,13 @@ pub enum Command {
     /// Those tasks of a job's newest run that failed or were cancelled run again.
     #[serde(rename = "job.retry")]
     JobRetry(JobName),
+    /// The update of a service shall go on, wait, or go back.
+    #[serde(rename = "job.update")]
+    JobUpdate(JobUpdate),
 }
 
 /// The verbs there are, as `<entity>.<verb>`; [`GROUP_VERB`] apart.
-pub const VERBS: [&str; 16] = [
+pub const VERBS: [&str; 17] = [
     "task.submit",
     "task.cancel",
     "task.start",
@@ -87,6 +90,7 @@ pub const VERBS: [&str; 16] = [
     "job.scale",
     "job.start",
     "job.retry",
+    "job.update",
 ];
 
 /// The verb of a message that holds a list of commands: a [`Group`].
@@ -271,6 +275,7 @@ impl Command {
             Self::JobScale(_) => "job.scale",
             Self::JobStart(_) => "job.start",
             Self::JobRetry(_) => "job.retry",
+            Self::JobUpdate(_) => "job.update",
         }
     }
 
@@ -306,6 +311,7 @@ impl Command {
             "job.scale" => Self::JobScale(codec::decode_request(encoding, payload)?),
             "job.start" => Self::JobStart(codec::decode_request(encoding, payload)?),
             "job.retry" => Self::JobRetry(codec::decode_request(encoding, payload)?),
+            "job.update" => Self::JobUpdate(codec::decode_request(encoding, payload)?),
             other => {
                 return Err(Problem::new(
                     404,
@@ -335,6 +341,7 @@ impl Command {
             Self::JobStop(v) => codec::encode(encoding, v),
             Self::JobScale(v) => codec::encode(encoding, v),
             Self::JobStart(v) | Self::JobRetry(v) => codec::encode(encoding, v),
+            Self::JobUpdate(v) => codec::encode(encoding, v),
         }
     }
 
@@ -348,6 +355,7 @@ impl Command {
             Self::JobSubmit(job) => job.check().map(drop).map_err(Problem::invalid),
             Self::JobStop(stop) => check_reason(stop.reason.as_deref()),
             Self::JobScale(scale) => scale.check(),
+            Self::JobUpdate(update) => update.check(),
             Self::WorkerRegister(register) => register.check().map_err(Problem::invalid),
             Self::WorkerDrain(drain) => match drain.deadline_s {
                 Some(s) if !s.is_finite() || !(0.0..=limit::TIMEOUT_S).contains(&s) => {

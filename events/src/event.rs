@@ -12,7 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::job::{
-    JobEnded, JobMissed, JobRetried, JobScaled, JobSkipped, JobStarted, JobStopped, JobStopping, JobSubmitted,
+    JobEnded, JobMissed, JobProgressed, JobRetried, JobReverted, JobScaled, JobSkipped, JobStarted,
+    JobStopped, JobStopping, JobSubmitted, JobUpdateFailed, JobUpdating,
 };
 use crate::id::{AttemptRef, Incarnation, Installation, JobId, NodeName, TaskId, WorkerId};
 use crate::outcome::Problem;
@@ -124,6 +125,27 @@ pub enum Event {
     /// Runs of a job by the clock were due, and nobody was there to start them in time.
     #[serde(rename = "job.missed")]
     JobMissed(JobMissed),
+    /// Tasks of an update have become well.
+    #[serde(rename = "job.progressed")]
+    JobProgressed(JobProgressed),
+    /// The canaries of an update are good: the others follow.
+    #[serde(rename = "job.promoted")]
+    JobPromoted(JobUpdating),
+    /// An update waits until somebody has it go on.
+    #[serde(rename = "job.paused")]
+    JobPaused(JobUpdating),
+    /// An update goes on.
+    #[serde(rename = "job.resumed")]
+    JobResumed(JobUpdating),
+    /// All that a version changes has been replaced and is well.
+    #[serde(rename = "job.updated")]
+    JobUpdated(JobUpdating),
+    /// An update has failed: nothing more is replaced until somebody says how to go on.
+    #[serde(rename = "job.update_failed")]
+    JobUpdateFailed(JobUpdateFailed),
+    /// A job shall be again as it was in an earlier version.
+    #[serde(rename = "job.reverted")]
+    JobReverted(JobReverted),
     /// All tasks of a run have completed.
     #[serde(rename = "job.completed")]
     JobCompleted(JobEnded),
@@ -566,6 +588,13 @@ impl Event {
             Self::JobRetried(_) => "job.retried",
             Self::JobSkipped(_) => "job.skipped",
             Self::JobMissed(_) => "job.missed",
+            Self::JobProgressed(_) => "job.progressed",
+            Self::JobPromoted(_) => "job.promoted",
+            Self::JobPaused(_) => "job.paused",
+            Self::JobResumed(_) => "job.resumed",
+            Self::JobUpdated(_) => "job.updated",
+            Self::JobUpdateFailed(_) => "job.update_failed",
+            Self::JobReverted(_) => "job.reverted",
             Self::JobCompleted(_) => "job.completed",
             Self::JobFailed(_) => "job.failed",
             Self::WorkerOccupied(_) => "worker.occupied",
@@ -606,6 +635,13 @@ impl Event {
             | Self::JobRetried(_)
             | Self::JobSkipped(_)
             | Self::JobMissed(_)
+            | Self::JobProgressed(_)
+            | Self::JobPromoted(_)
+            | Self::JobPaused(_)
+            | Self::JobResumed(_)
+            | Self::JobUpdated(_)
+            | Self::JobUpdateFailed(_)
+            | Self::JobReverted(_)
             | Self::JobCompleted(_)
             | Self::JobFailed(_)
             | Self::WorkerOccupied(_) => None,
@@ -623,6 +659,12 @@ impl Event {
             Self::JobRetried(e) => Some(e.job),
             Self::JobSkipped(e) => Some(e.job),
             Self::JobMissed(e) => Some(e.job),
+            Self::JobProgressed(e) => Some(e.job),
+            Self::JobPromoted(e) | Self::JobPaused(e) | Self::JobResumed(e) | Self::JobUpdated(e) => {
+                Some(e.job)
+            }
+            Self::JobUpdateFailed(e) => Some(e.job),
+            Self::JobReverted(e) => Some(e.job),
             Self::JobCompleted(e) | Self::JobFailed(e) => Some(e.job),
             Self::LeaderElected(_)
             | Self::CommandRejected(_)
@@ -690,6 +732,13 @@ impl Event {
             | Self::JobRetried(_)
             | Self::JobSkipped(_)
             | Self::JobMissed(_)
+            | Self::JobProgressed(_)
+            | Self::JobPromoted(_)
+            | Self::JobPaused(_)
+            | Self::JobResumed(_)
+            | Self::JobUpdated(_)
+            | Self::JobUpdateFailed(_)
+            | Self::JobReverted(_)
             | Self::JobCompleted(_)
             | Self::JobFailed(_) => None,
         }

@@ -9,6 +9,7 @@ mod cron;
 pub mod diff;
 mod reference;
 mod schedule;
+mod update;
 mod work;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ pub use self::array::{Array, Range};
 pub use self::cron::{Concurrency, Cron, CronDefinition, Each};
 pub use self::reference::{BadJobRef, JobRef};
 pub use self::schedule::{BadSchedule, Schedule};
+pub use self::update::{UpdateAction, UpdateDefinition, UpdateSpec};
 pub use self::work::{Batch, Copies, Pipeline, Service, Step, System, Work};
 use crate::id::{JobName, Namespace};
 use crate::spec::TaskDefinition;
@@ -89,7 +91,10 @@ pub struct JobDefinition {
     /// When it runs (cron). What it runs is told like that of a batch, by `task`, or like that of a pipeline, by `tasks`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cron: Option<CronDefinition>,
-    /// Copies of the task; 1 when absent (batch, service).
+    /// How it comes from one version to the next; all tasks that a version changes at once when absent (service).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<UpdateDefinition>,
+    /// Copies of the task; 1 when absent (batch, service, cron).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
     /// One task for each of these values, which it finds as `MUSTER_ARRAY_VALUE` (batch).
@@ -135,6 +140,7 @@ impl JobDefinition {
             namespace: None,
             labels: BTreeMap::new(),
             cron: None,
+            update: None,
             count: None,
             array: None,
             max_parallel: None,

@@ -130,6 +130,12 @@ impl Serialize for EventData<'_> {
             Event::JobRetried(e) => e.serialize(s),
             Event::JobSkipped(e) => e.serialize(s),
             Event::JobMissed(e) => e.serialize(s),
+            Event::JobProgressed(e) => e.serialize(s),
+            Event::JobPromoted(e) | Event::JobPaused(e) | Event::JobResumed(e) | Event::JobUpdated(e) => {
+                e.serialize(s)
+            }
+            Event::JobUpdateFailed(e) => e.serialize(s),
+            Event::JobReverted(e) => e.serialize(s),
             Event::JobCompleted(e) | Event::JobFailed(e) => e.serialize(s),
             Event::WorkerOccupied(e) => e.serialize(s),
         }

@@ -113,6 +113,9 @@ pub struct Job {
     /// How many of them are not as the present version wants them, and will be replaced.
     #[serde(default)]
     pub stale: u64,
+    /// Its update, while one is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<JobUpdateStatus>,
     /// Why it stopped or failed, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -140,6 +143,26 @@ pub struct Job {
     /// The steps of a pipeline in its newest run, where one job was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<JobStep>,
+}
+
+/// How far a service is on its way to its present version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JobUpdateStatus {
+    /// `canary`, `waiting`, `rolling`, `paused`, `failed`.
+    pub state: String,
+    /// How many tasks of the present version are well.
+    pub well: u32,
+    /// How many canaries run beside the others.
+    pub canary: u32,
+    /// How many attempts of the present version have failed.
+    pub failures: u32,
+    /// Why it has failed.
+    pub reason: Option<String>,
+    /// The version that it can go back to.
+    pub back: Option<u32>,
+    /// When it has failed unless a further task is well by then.
+    pub deadline_at: Option<Timestamp>,
 }
 
 /// A step of a pipeline.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::job::JobRef;
+use crate::job::{JobRef, UpdateAction};
 use crate::outcome::{FieldError, Problem};
 use crate::spec::limit;
 
@@ -34,6 +34,31 @@ pub struct JobScale {
 pub struct JobName {
     /// The job.
     pub job: JobRef,
+}
+
+/// Payload of `job.update`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobUpdate {
+    /// The job.
+    pub job: JobRef,
+    /// What to do about the update that is under way.
+    pub action: UpdateAction,
+    /// The version to go back to; the one that was good before when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+}
+
+impl JobUpdate {
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        match self.version {
+            Some(version) if self.action != UpdateAction::Revert => {
+                let message = "is for `revert` alone";
+                Err(Problem::invalid(vec![FieldError::new("version", &version.to_string(), message)]))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl JobScale {

@@ -103,6 +103,54 @@ pub struct JobRetried {
     pub run: u32,
 }
 
+/// Data of `job.progressed`: tasks of an update have become well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JobProgressed {
+    /// The job.
+    pub job: JobId,
+    /// The version that is rolled out.
+    pub version: u32,
+    /// The places whose tasks are well now and were not before.
+    pub places: Vec<u32>,
+    /// How many are well with these.
+    pub well: u32,
+}
+
+/// Data of `job.promoted`, `job.paused`, `job.resumed` and `job.updated`, about the update to a version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JobUpdating {
+    /// The job.
+    pub job: JobId,
+    /// The version that is rolled out.
+    pub version: u32,
+}
+
+/// Data of `job.update_failed`: nothing more is replaced until somebody says how to go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JobUpdateFailed {
+    /// The job.
+    pub job: JobId,
+    /// The version that was to be rolled out.
+    pub version: u32,
+    /// Why.
+    pub reason: String,
+}
+
+/// Data of `job.reverted`: a new version that is like an earlier one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JobReverted {
+    /// The job.
+    pub job: JobId,
+    /// The version that this makes.
+    pub version: u32,
+    /// The earlier version that it is like, but for the count.
+    pub like: u32,
+    /// What it shall be.
+    pub spec: Arc<JobSpec>,
+    /// Why.
+    pub reason: String,
+}
+
 /// Data of `job.completed` and `job.failed`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobEnded {

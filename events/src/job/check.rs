@@ -31,7 +31,9 @@ impl JobDefinition {
             JobKind::Cron => self.cron(task, &mut wrong).map(Work::Cron),
             JobKind::System => task.map(|task| Work::System(System { task })),
             JobKind::Service => {
-                task.map(|task| Work::Service(Service { task, count: self.count.unwrap_or(1) }))
+                let count = self.count.unwrap_or(1);
+                let update = self.update.as_ref().map(|update| update.check(count, &mut wrong.0));
+                task.map(|task| Work::Service(Service { task, count, update }))
             }
         };
         match work {
@@ -48,7 +50,8 @@ impl JobDefinition {
     /// Refuses what the kind cannot have and asks for what it needs.
     fn check_fields(&self, wrong: &mut Wrong) {
         use JobKind::{Batch, Cron, Pipeline, Service, System};
-        let takes: [(&str, bool, &[JobKind]); 7] = [
+        let takes: [(&str, bool, &[JobKind]); 8] = [
+            ("update", self.update.is_some(), &[Service]),
             ("cron", self.cron.is_some(), &[Cron]),
             ("count", self.count.is_some(), &[Batch, Service, Cron]),
             ("array", self.array.is_some(), &[Batch, Cron]),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Cron, Each, JobKind, OnFailure, Range};
+use super::{Cron, Each, JobKind, OnFailure, Range, UpdateSpec};
 use crate::id::WorkerId;
 use crate::spec::{Constraint, Operator, TaskSpec};
 
@@ -60,6 +60,9 @@ pub struct Service {
     pub task: Arc<TaskSpec>,
     /// How many to keep up.
     pub count: u32,
+    /// How it comes from one version to the next; absent: all at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<UpdateSpec>,
 }
 
 /// The work of a system job.
@@ -188,6 +191,14 @@ impl Work {
             Self::Batch(_) | Self::Service(_) | Self::System(_) | Self::Cron(_) => 1,
         };
         (0..count).filter_map(|index| self.task(index))
+    }
+
+    /// How many copies a service keeps up; none of any other kind.
+    pub const fn count(&self) -> u32 {
+        match self {
+            Self::Service(service) => service.count,
+            Self::Batch(_) | Self::System(_) | Self::Pipeline(_) | Self::Cron(_) => 0,
+        }
     }
 
     /// How many tasks a run of it has from beginning to end; none where it has no end.

@@ -67,6 +67,7 @@ pub fn decide(state: &State, request: &Request<'_>, now: Timestamp) -> Result<Ve
         Command::JobScale(c) => job::scale::decide(state, c),
         Command::JobStart(c) => job::start::decide(state, c),
         Command::JobRetry(c) => job::retry::decide(state, c),
+        Command::JobUpdate(c) => job::update::decide(state, c),
     }
 }
 

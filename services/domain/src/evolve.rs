@@ -4,6 +4,7 @@
 //! so a damaged or foreign log is named, not followed.
 
 mod job;
+mod update;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use muster_events::commit::{Commit, Entry};
 use muster_events::event::{
     Event, StopCause, TaskAssigned, TaskEnded, TaskPreempting, TaskStarted, TaskStopping, TaskSubmitted,
-    WorkerRegistered,
+    TaskWaiting, WorkerRegistered,
 };
 use muster_events::id::{AttemptRef, JobId, TaskId, WorkerId};
 use muster_events::report::Ending;
@@ -109,20 +110,21 @@ pub fn entry(state: &mut State, entry: &Entry, at: Timestamp) -> Result<(), Ille
 
 /// Applies one event, which gets the next `seq`.
 pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Illegal> {
+    apply(state, event, at)?;
+    if let Some(task) = event.task() {
+        update::track(state, task, event, at);
+    }
+    state.next_seq += 1;
+    Ok(())
+}
+
+fn apply(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Illegal> {
     let seq = state.next_seq;
     let mut step = Step { state, seq, at, kind: event.kind() };
     match event {
         Event::LeaderElected(e) => step.state.leader = Some(e.clone()),
         Event::TaskSubmitted(e) => step.submitted(e)?,
-        Event::TaskWaiting(e) => {
-            let task = step.task(e.task)?;
-            if task.state != TaskState::Pending || task.retry_at.is_some() {
-                return Err(step.misfit(e.task, standing(task)));
-            }
-            let class = task.class();
-            let blocked = Blocked { reason: e.reason.as_str().into(), why: e.why.clone(), seq, since: at };
-            step.state.blocked.insert(class, blocked);
-        }
+        Event::TaskWaiting(e) => step.waiting(e)?,
         Event::TaskAssigned(e) => step.assigned(e)?,
         Event::TaskStarted(e) => step.started(e)?,
         Event::TaskHealthy(e) => step.health(e.attempt, true)?,
@@ -169,6 +171,13 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
         | Event::JobRetried(_)
         | Event::JobSkipped(_)
         | Event::JobMissed(_)
+        | Event::JobProgressed(_)
+        | Event::JobPromoted(_)
+        | Event::JobPaused(_)
+        | Event::JobResumed(_)
+        | Event::JobUpdated(_)
+        | Event::JobUpdateFailed(_)
+        | Event::JobReverted(_)
         | Event::JobCompleted(_)
         | Event::JobFailed(_) => step.job_event(event)?,
         Event::WorkerOccupied(e) => {
@@ -178,7 +187,6 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
         // A refusal changes nothing but the record.
         Event::CommandRejected(_) | Event::ReportRefused(_) => {}
     }
-    state.next_seq += 1;
     Ok(())
 }
 
@@ -306,6 +314,18 @@ impl Step<'_> {
         self.state.gangs.note(e.task, &task);
         self.state.tasks.insert(e.task, task);
         job::moved(self.state, e.task, None, TaskState::Pending);
+        Ok(())
+    }
+
+    fn waiting(self, e: &TaskWaiting) -> Result<(), Illegal> {
+        let task = self.task(e.task)?;
+        if task.state != TaskState::Pending || task.retry_at.is_some() {
+            return Err(self.misfit(e.task, standing(task)));
+        }
+        let class = task.class();
+        let (seq, since) = (self.seq, self.at);
+        let blocked = Blocked { reason: e.reason.as_str().into(), why: e.why.clone(), seq, since };
+        self.state.blocked.insert(class, blocked);
         Ok(())
     }
 

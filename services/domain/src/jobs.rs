@@ -12,6 +12,7 @@ mod inputs;
 mod pipeline;
 mod service;
 mod system;
+mod update;
 
 use muster_events::event::{
     Event, JobEnded, JobStarted, JobStopped, JobStopping, TaskRestarted, TaskSubmitted,
@@ -24,6 +25,7 @@ use muster_events::time::Timestamp;
 pub use self::cron::RUNS_LIVE_MAX;
 pub use self::dirty::Dirty;
 pub(crate) use self::inputs::{inputs, size as input_size};
+pub(crate) use self::update::{back, is_up};
 use crate::decide::cancel;
 use crate::state::job::{Ended, Job, Run};
 use crate::state::{State, Task, TaskState};
@@ -33,7 +35,7 @@ use crate::state::{State, Task, TaskState};
 pub fn reconcile(state: &State, id: JobId, now: Timestamp, limit: usize) -> Vec<Event> {
     let Some(job) = state.jobs.get(id) else { return Vec::new() };
     for (number, run) in job.live_runs() {
-        let events = Turn { state, limit, id, job, number, run }.events();
+        let events = Turn { state, now, limit, id, job, number, run }.events();
         if !events.is_empty() {
             return events;
         }
@@ -55,7 +57,8 @@ pub fn reconcile(state: &State, id: JobId, now: Timestamp, limit: usize) -> Vec<
 pub(crate) fn due(job: &Job) -> Option<Timestamp> {
     match &job.spec().work {
         Work::Cron(cron) => cron::due(job, cron),
-        Work::Batch(_) | Work::Service(_) | Work::System(_) | Work::Pipeline(_) => None,
+        Work::Service(service) => job.update.as_ref().and_then(|update| update::due(update, service)),
+        Work::Batch(_) | Work::System(_) | Work::Pipeline(_) => None,
     }
 }
 
@@ -120,6 +123,7 @@ fn has_place(run: &Run, id: TaskId, task: &Task) -> bool {
 /// One look at one run.
 struct Turn<'a> {
     state: &'a State,
+    now: Timestamp,
     limit: usize,
     id: JobId,
     job: &'a Job,
@@ -207,8 +211,11 @@ impl Turn<'_> {
 
     /// Ends the tasks that are not as the present version wants them.
     fn end_stale(&self) -> Vec<Event> {
-        let reason = format!("replaced by version {} of its job", self.run.version);
-        self.end(self.run.stale.iter().filter_map(|index| self.run.open.get(index)), &reason)
+        self.end(self.run.stale.iter().filter_map(|index| self.run.open.get(index)), &self.replaced_by())
+    }
+
+    fn replaced_by(&self) -> String {
+        format!("replaced by version {} of its job", self.run.version)
     }
 
     /// Fills a place: with the task that had it, if somebody asks for that; with a new one where the one that had it was

@@ -90,6 +90,13 @@ pub fn of<'a>(state: &State, events: impl Iterator<Item = (u64, &'a Event)>) -> 
             | Event::JobRetried(_)
             | Event::JobSkipped(_)
             | Event::JobMissed(_)
+            | Event::JobProgressed(_)
+            | Event::JobPromoted(_)
+            | Event::JobPaused(_)
+            | Event::JobResumed(_)
+            | Event::JobUpdated(_)
+            | Event::JobUpdateFailed(_)
+            | Event::JobReverted(_)
             | Event::JobCompleted(_)
             | Event::JobFailed(_)
             | Event::WorkerOccupied(_) => {}

@@ -298,7 +298,13 @@ fn unmade(state: &State, run: &Run) -> Vec<(String, Waits)> {
             };
             steps.map(one).collect()
         }
-        Work::Service(_) | Work::System(_) | Work::Cron(_) => Vec::new(),
+        Work::Service(service) => {
+            let left = u32::try_from(run.stale.len()).unwrap_or(u32::MAX);
+            let text = format!("run as before until the update to version {} comes to them", run.version);
+            let some = (left > 0).then(|| (service.task.name.clone(), waits(left, Cause::Update, text)));
+            some.into_iter().collect()
+        }
+        Work::System(_) | Work::Cron(_) => Vec::new(),
     }
 }
 

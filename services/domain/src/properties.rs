@@ -4,6 +4,7 @@
 
 mod sim;
 
+use muster_events::job::UpdateAction;
 use muster_events::report::Ending;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -58,6 +59,7 @@ enum Step {
     JobScale(u8, u32),
     JobStart(u8),
     JobRetry(u8),
+    JobUpdate(u8, UpdateAction),
     /// So many minutes pass without a leader.
     NobodyLeads(u8),
     /// Jobs are brought to what is wanted, in so many turns with so much room.
@@ -114,6 +116,11 @@ fn job_wish() -> impl Strategy<Value = JobWish> {
     )
 }
 
+fn update_action() -> impl Strategy<Value = UpdateAction> {
+    use UpdateAction::{Pause, Promote, Resume, Revert};
+    proptest::sample::select(&[Promote, Promote, Pause, Resume, Revert][..])
+}
+
 fn job_step() -> impl Strategy<Value = Step> {
     let job = || 0..7_u8;
     prop_oneof![
@@ -122,6 +129,7 @@ fn job_step() -> impl Strategy<Value = Step> {
         1 => (job(), 0..5_u32).prop_map(|(job, count)| Step::JobScale(job, count)),
         1 => job().prop_map(Step::JobStart),
         1 => job().prop_map(Step::JobRetry),
+        2 => (2..4_u8, update_action()).prop_map(|(job, action)| Step::JobUpdate(job, action)),
         1 => (1..9_u8).prop_map(Step::NobodyLeads),
         6 => (1..20_u8, 1..5_u8).prop_map(|(turns, room)| Step::Reconcile { turns, room }),
     ]
@@ -242,6 +250,7 @@ fn play(sim: &mut Sim, step: &Step) {
         Step::JobScale(job, count) => sim.job_scale(*job, *count),
         Step::JobStart(job) => sim.job_start(*job),
         Step::JobRetry(job) => sim.job_retry(*job),
+        Step::JobUpdate(job, action) => sim.job_update(*job, *action),
         Step::NobodyLeads(minutes) => sim.nobody_leads(*minutes),
         Step::Reconcile { turns, room } => sim.reconcile(usize::from(*turns), usize::from(*room)),
         Step::Flush => sim.flush(),

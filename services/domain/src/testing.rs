@@ -9,14 +9,14 @@
 
 use muster_events::codec::{self, Encoding};
 use muster_events::command::{
-    Command, JobName as NamedJob, JobScale, JobStop, Submission, TaskCancel, TaskStart, WorkerDrain,
-    WorkerName,
+    Command, JobName as NamedJob, JobScale, JobStop, JobUpdate, Submission, TaskCancel, TaskStart,
+    WorkerDrain, WorkerName,
 };
 use muster_events::event::{Event, StopCause, TaskStopping, WorkerGone};
 use muster_events::id::{
     Actor, AttemptRef, CommandId, Incarnation, Installation, JobId, JobName, TaskId, WorkerId,
 };
-use muster_events::job::{CronDefinition, JobDefinition, JobKind};
+use muster_events::job::{CronDefinition, JobDefinition, JobKind, UpdateAction};
 use muster_events::outcome::Problem;
 use muster_events::report::{Ending, Report, Reports, What};
 use muster_events::resources::Resources;
@@ -371,6 +371,10 @@ pub(crate) fn job_start(name: &str) -> Command {
 
 pub(crate) fn job_retry(name: &str) -> Command {
     Command::JobRetry(NamedJob { job: name.parse().unwrap() })
+}
+
+pub(crate) fn job_update(name: &str, action: UpdateAction) -> Command {
+    Command::JobUpdate(JobUpdate { job: name.parse().unwrap(), action, version: None })
 }
 
 /// Four cores, 16 GiB, 100 GiB of disk, ten slots, processes only.

@@ -342,6 +342,13 @@ const fn changes_room_or_line(event: &Event) -> bool {
         | Event::JobRetried(_)
         | Event::JobSkipped(_)
         | Event::JobMissed(_)
+        | Event::JobProgressed(_)
+        | Event::JobPromoted(_)
+        | Event::JobPaused(_)
+        | Event::JobResumed(_)
+        | Event::JobUpdated(_)
+        | Event::JobUpdateFailed(_)
+        | Event::JobReverted(_)
         | Event::JobCompleted(_)
         | Event::JobFailed(_) => false,
     }

@@ -76,7 +76,7 @@ pub(crate) enum Command {
     Start(command::start::Args),
     /// Try tasks that have failed again: these, or all of them
     Retry(command::retry::Args),
-    /// Jobs: run, list, show, scale, stop, start, retry, diff, history
+    /// Jobs: run, list, show, scale, stop, start, retry, promote, pause, resume, revert, diff, history
     Job(command::job::Args),
     /// List workers
     Workers(command::workers::Args),

@@ -51,6 +51,15 @@ pub(crate) fn tell(event: &EventRecord) -> String {
             join(&[&run, &due.unwrap_or_default()])
         }
         "job.skipped" => join(&[&format!("due {}", text("/due")), text("/reason")]),
+        "job.progressed" => format!("{} of version {} are well", number("/well"), number("/version")),
+        "job.promoted" | "job.paused" | "job.resumed" | "job.updated" => {
+            format!("version {}", number("/version"))
+        }
+        "job.update_failed" => join(&[&format!("version {}", number("/version")), text("/reason")]),
+        "job.reverted" => {
+            let versions = format!("version {} is like {}", number("/version"), number("/like"));
+            join(&[&versions, text("/reason")])
+        }
         "job.missed" => {
             let times = data.pointer("/times").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
             let ends = [times.first(), times.last()].map(|t| t.and_then(Value::as_str).unwrap_or("?"));

@@ -119,8 +119,14 @@ async fn bad_commands_are_refused_by_name_and_on_the_record() {
     publisher.refused("worker.drain", Encoding::Json, broken, 400).await;
 
     // Each is an event with who and why, and its payload is bounded.
-    let refused = cluster.events("type=command.rejected&actor=mallory").await;
-    assert_eq!(refused.len(), publisher.refused.load(Ordering::Relaxed));
+    let expected = publisher.refused.load(Ordering::Relaxed);
+    // The last was heard over NATS, maybe before the API has read of it.
+    let refused = until("all refusals are there", async || {
+        let refused = cluster.events("type=command.rejected&actor=mallory").await;
+        (refused.len() >= expected).then_some(refused)
+    })
+    .await;
+    assert_eq!(refused.len(), expected);
     for event in &refused {
         assert!(event["data"]["problem"]["message"].as_str().is_some_and(|m| !m.is_empty()), "{event}");
         assert!(event["data"]["payload"].as_str().unwrap_or_default().len() <= 1100, "{event}");

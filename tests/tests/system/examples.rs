@@ -165,6 +165,53 @@ async fn a_job_by_the_clock_says_when_it_runs_and_runs_when_asked_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_service_comes_from_one_version_to_the_next_copy_by_copy() {
+    let cluster = Cluster::start(Setup::default()).await;
+    let out = run(&cluster, "rolling.yaml").await;
+    assert!(out.contains("job greeter running: 3 running of 3"), "{out}");
+    let text = fs::read_to_string(folder().join("rolling.yaml")).unwrap();
+
+    // The next version is good: a canary first, then one after the other.
+    let file = cluster.dir().join("rolling.yaml").display().to_string();
+    fs::write(&file, text.replace("echo hello", "echo good day")).unwrap();
+    let (code, out, err) = cluster.cli(&["job", "run", &file]).await;
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("job greeter running: 3 running of 3"), "{out}");
+    let events = cluster.events("job=greeter").await;
+    let stops = events.iter().filter(|e| e["type"] == "task.stopping").count();
+    assert_eq!(stops, 4, "three of the old, and the canary at the end");
+    let at = |kind: &str| events.iter().rposition(|e| e["type"] == kind).unwrap();
+    let first_stop = events.iter().position(|e| e["type"] == "task.stopping").unwrap();
+    assert!(at("job.promoted") < first_stop && first_stop < at("job.updated"));
+
+    // The one after it is bad: its canary fails, and it goes back by itself, with nothing else touched.
+    let before = running(&cluster, "greeter").await;
+    fs::write(&file, text.replace("while echo hello; do sleep 1; done", "exit 3")).unwrap();
+    let (code, out, err) = cluster.cli(&["job", "run", &file]).await;
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(err.contains("it has version 4, not 3"), "{err}");
+    assert_eq!(running(&cluster, "greeter").await, before);
+    let history = job(&cluster, &["history", "greeter"]).await;
+    assert!(history.contains("job.reverted"), "{history}");
+    let told = cluster.cli(&["events", "--job", "greeter", "--type", "job.reverted"]).await.1;
+    assert!(told.contains("version 4 is like 2") && told.contains("1 attempt of version 3 failed"), "{told}");
+    assert!(cluster.get("/api/v1/jobs/greeter").await["update"].is_null());
+
+    // And by hand.
+    let (code, out, err) = cluster.cli(&["job", "revert", "greeter", "1"]).await;
+    assert_eq!(code, 0, "{out}{err}");
+    let spec = &cluster.get("/api/v1/jobs/greeter").await["spec"]["work"]["service"]["task"]["command"][2];
+    assert_eq!(spec, "while echo hello; do sleep 1; done");
+}
+
+/// The tasks of a job that run, with their attempts.
+async fn running(cluster: &Cluster, job: &str) -> BTreeSet<(String, u64)> {
+    let page = cluster.get(&format!("/api/v1/manager/tasks?job={job}&state=running")).await;
+    let tasks = page["tasks"].as_array().unwrap().iter();
+    tasks.map(|t| (t["id"].as_str().unwrap().to_owned(), t["attempt"].as_u64().unwrap())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_is_kept_up_scaled_and_stopped() {
     let cluster = Cluster::start(Setup::default()).await;
     let out = run(&cluster, "service.yaml").await;
@@ -186,6 +233,9 @@ async fn a_service_is_kept_up_scaled_and_stopped() {
 
     let history = job(&cluster, &["history", "clock"]).await;
     assert!(history.contains("job.scaled") && history.contains("service.count: 2 → 3"), "{history}");
+    let (code, out, err) = cluster.cli(&["job", "diff", "clock", "1", "2"]).await;
+    assert_eq!(code, 1, "{err}");
+    assert_eq!(out, "job clock: version 1 → version 2\n- work.service.count: 2\n+ work.service.count: 3\n");
     let file = folder().join("service.yaml").display().to_string();
     let (code, out, _) = cluster.cli(&["job", "diff", &file]).await;
     assert_eq!(code, 1);

@@ -174,7 +174,8 @@ async fn a_publisher_with_a_user_of_its_own_is_tied_to_its_name() {
     for subject in ["_INBOX.>", "_INBOX.bob.>", "_INBOX.*.1", "muster.evt", "muster.cmd.>"] {
         assert!(!alice.may_listen(subject).await, "{subject}");
     }
-    let verbs = ["task.submit", "job.submit", "job.stop", "job.scale", "job.start", "job.retry"];
+    let verbs =
+        ["task.submit", "job.submit", "job.stop", "job.scale", "job.start", "job.retry", "job.update"];
     let carriers: BTreeSet<String> = verbs.iter().map(|verb| format!("muster.cmd.alice.{verb}")).collect();
     for subject in &carriers {
         assert!(alice.ask(subject, "{}").await.is_done(), "{subject}");

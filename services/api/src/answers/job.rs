@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use muster_domain::jobs::next_run;
-use muster_domain::state::job::{Ended, Job, Run};
+use muster_domain::state::job::{Ended, Job, Run, Update};
 use muster_domain::state::{State, TaskState, WorkerStatus};
 use muster_events::event::Event;
 use muster_events::id::{Actor, JobId, JobName, Namespace, TaskId, WorkerId};
@@ -45,6 +45,8 @@ pub(crate) struct JobAnswer<'a> {
     stopping: u64,
     /// How many of them are not as the present version wants them, and will be replaced.
     stale: u64,
+    /// Its update, while one is under way.
+    update: Option<UpdateAnswer<'a>>,
     /// In words, why it stopped or failed.
     reason: Option<&'a str>,
     /// When it was submitted first.
@@ -66,6 +68,49 @@ pub(crate) struct JobAnswer<'a> {
     /// The steps of a pipeline in its newest run; only where one job is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     steps: Option<Vec<StepAnswer<'a>>>,
+}
+
+/// How far a service is on its way to its present version.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "JobUpdateStatus")]
+pub(crate) struct UpdateAnswer<'a> {
+    /// `canary` (they run and are looked at), `waiting` (they are well, and somebody has to promote them), `rolling`, `paused`,
+    /// `failed`.
+    state: &'static str,
+    /// How many tasks of the present version are well.
+    well: u32,
+    /// How many canaries run beside the others.
+    canary: u32,
+    /// How many attempts of the present version have failed.
+    failures: u32,
+    /// Why it has failed.
+    reason: Option<&'a str>,
+    /// The version that it can go back to.
+    back: Option<u32>,
+    /// When it has failed unless a further task is well by then; null while it waits for somebody.
+    deadline_at: Option<Timestamp>,
+}
+
+impl<'a> UpdateAnswer<'a> {
+    fn new(job: &Job, update: &'a Update) -> Self {
+        let count = job.spec().work.count();
+        let state = match update {
+            Update { failed: Some(_), .. } => "failed",
+            Update { paused: true, .. } => "paused",
+            Update { promoted: true, .. } => "rolling",
+            _ if update.waits_for_promotion(count) => "waiting",
+            _ => "canary",
+        };
+        Self {
+            state,
+            well: u32::try_from(update.well.len()).unwrap_or(u32::MAX),
+            canary: update.canary,
+            failures: update.failures,
+            reason: update.failed.as_deref(),
+            back: update.back.as_ref().map(|version| version.number),
+            deadline_at: update.deadline(count),
+        }
+    }
 }
 
 /// A step of a pipeline.
@@ -152,8 +197,16 @@ pub(crate) struct RunAnswer<'a> {
 }
 
 impl Tally {
-    fn of(run: &Run) -> Self {
-        let of = |state| run.counts.of(state);
+    /// A place of a service that is no longer wanted counts no more once its task has ended.
+    fn of(state: &State, run: &Run) -> Self {
+        let unwanted = match &run.spec.work {
+            Work::Service(service) => Some(run.over.range(service.count..)),
+            Work::Batch(_) | Work::System(_) | Work::Pipeline(_) | Work::Cron(_) => None,
+        };
+        let unwanted: Vec<_> =
+            unwanted.into_iter().flatten().filter_map(|(_, id)| state.tasks.get(id)).collect();
+        let left_out = |state| unwanted.iter().filter(|task| task.state == state).count() as u64;
+        let of = |state| run.counts.of(state).saturating_sub(left_out(state));
         Self {
             pending: of(TaskState::Pending),
             scheduled: of(TaskState::Scheduled),
@@ -178,8 +231,8 @@ fn reason(run: &Run) -> Option<&str> {
 }
 
 impl<'a> RunAnswer<'a> {
-    fn new(number: u32, run: &'a Run) -> Self {
-        let state = match (&run.end, &run.stop) {
+    fn new(state: &State, number: u32, run: &'a Run) -> Self {
+        let shown = match (&run.end, &run.stop) {
             (Some(end), _) => match end.how {
                 Ended::Completed => "completed",
                 Ended::Failed => "failed",
@@ -191,8 +244,8 @@ impl<'a> RunAnswer<'a> {
         Self {
             run: number,
             version: run.version,
-            state,
-            tasks: Tally::of(run),
+            state: shown,
+            tasks: Tally::of(state, run),
             reason: reason(run),
             due_at: run.due,
             started_at: run.started_at,
@@ -232,9 +285,10 @@ impl<'a> JobAnswer<'a> {
             count,
             max_parallel,
             run: newest.map(|(number, _)| number),
-            tasks: newest.map(|(_, run)| Tally::of(run)).unwrap_or_default(),
+            tasks: newest.map(|(_, run)| Tally::of(state, run)).unwrap_or_default(),
             stopping: newest.map_or(0, |(_, run)| run.ending.len() as u64),
             stale: newest.map_or(0, |(_, run)| run.stale.len() as u64),
+            update: job.update.as_ref().map(|update| UpdateAnswer::new(job, update)),
             reason: reason_of_job(job),
             created_at: job.created_at,
             changed_at: job.current.at,
@@ -249,7 +303,7 @@ impl<'a> JobAnswer<'a> {
 
     /// A job with what it shall be and its runs.
     pub(crate) fn whole(state: &State, id: JobId, job: &'a Job) -> Self {
-        let runs = job.runs.iter().rev().map(|(number, run)| RunAnswer::new(*number, run)).collect();
+        let runs = job.runs.iter().rev().map(|(number, run)| RunAnswer::new(state, *number, run)).collect();
         let steps = job.newest_run().and_then(|(_, run)| match &run.spec.work {
             Work::Pipeline(pipeline) => Some(StepAnswer::all(state, run, pipeline)),
             Work::Batch(_) | Work::Service(_) | Work::System(_) | Work::Cron(_) => None,
@@ -282,7 +336,7 @@ pub(crate) struct VersionAnswer<'a> {
     at: Timestamp,
     /// Who asked for it.
     actor: &'a Actor,
-    /// `job.submitted`, or `job.scaled` where only the count was changed.
+    /// `job.submitted`, `job.scaled` where only the count was changed, or `job.reverted`.
     event: &'static str,
     /// What the job should be, in canonical form.
     spec: &'a JobSpec,
@@ -294,6 +348,7 @@ impl<'a> VersionAnswer<'a> {
         let (version, spec) = match event {
             Event::JobSubmitted(e) => (e.version, &*e.spec),
             Event::JobScaled(e) => (e.version, &*e.spec),
+            Event::JobReverted(e) => (e.version, &*e.spec),
             _ => return None,
         };
         Some(Self { version, seq, at, actor, event: event.kind(), spec })

@@ -99,7 +99,8 @@ pub(crate) struct PartAnswer {
 struct WaitsAnswer {
     /// How many.
     count: u32,
-    /// For what, in a word, as in an explanation of a task; or `dependency` (a step they need), `max_parallel`.
+    /// For what, in a word, as in an explanation of a task; or `dependency` (a step they need), `max_parallel`, or `update`
+    /// (which has not come to them).
     cause: &'static str,
     /// In words.
     reason: String,

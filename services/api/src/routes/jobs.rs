@@ -4,9 +4,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use muster_domain::state::job::{Job, JobState};
-use muster_events::command::{Command, JobName, JobScale, JobStop};
+use muster_events::command::{Command, JobName, JobScale, JobStop, JobUpdate};
 use muster_events::id::{JobId, Namespace};
-use muster_events::job::{JobDefinition, JobKind, JobRef};
+use muster_events::job::{JobDefinition, JobKind, JobRef, UpdateAction};
 use muster_events::outcome::Problem;
 use muster_http::query::bad_parameter;
 use muster_http::{ApiError, ApiResult, Payload, Query};
@@ -70,6 +70,10 @@ pub(super) fn table() -> Vec<Op> {
         Op::post("/api/v1/jobs/{id}/retry", retry)
             .about("jobs", "Run those tasks of the newest run again that failed or were cancelled")
             .gives::<JobAnswer<'static>>(200),
+        Op::post("/api/v1/jobs/{id}/update", update)
+            .about("jobs", "Have the update of a service go on, wait, or go back")
+            .body::<UpdateBody>()
+            .gives::<JobAnswer<'static>>(200),
         Op::get("/api/v1/jobs/{id}/versions", versions)
             .about("jobs", "What the job has been, the newest version first")
             .takes(&VERSIONS)
@@ -83,6 +87,17 @@ pub(super) fn table() -> Vec<Op> {
 struct ScaleBody {
     /// How many there shall be.
     count: u32,
+}
+
+/// What shall become of an update.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct UpdateBody {
+    /// `promote`, `pause`, `resume` or `revert`.
+    action: UpdateAction,
+    /// The version to go back to; the one that was good before when absent.
+    #[serde(default)]
+    version: Option<u32>,
 }
 
 fn refuse(problem: Problem) -> Response {
@@ -213,6 +228,17 @@ async fn start(State(api): State<Api>, Id(id): Id, caller: Caller, _: NoBody) ->
 async fn retry(State(api): State<Api>, Id(id): Id, caller: Caller, _: NoBody) -> Result<Response, Response> {
     let job = reference(&id).map_err(refuse)?;
     let accepted = caller.ask(Command::JobRetry(JobName { job: job.clone() })).await?;
+    Ok(show(&api, &accepted, StatusCode::OK, &job))
+}
+
+async fn update(
+    State(api): State<Api>,
+    Id(id): Id,
+    caller: Caller,
+    Payload(UpdateBody { action, version }): Payload<UpdateBody>,
+) -> Result<Response, Response> {
+    let job = reference(&id).map_err(refuse)?;
+    let accepted = caller.ask(Command::JobUpdate(JobUpdate { job: job.clone(), action, version })).await?;
     Ok(show(&api, &accepted, StatusCode::OK, &job))
 }
 

@@ -1,5 +1,6 @@
 //! Jobs over HTTP.
 
+use muster_domain::state::job::VERSIONS_KEPT;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -59,6 +60,22 @@ async fn a_batch_through_its_life() {
     // A task's own event tells what it runs, though the log has that only once.
     let submitted = &harness.ok("/events?job=b&type=task.submitted").await["events"][1];
     assert_eq!(submitted["data"]["spec"]["command"], json!(["true"]));
+    harness.end().await;
+}
+
+#[tokio::test]
+async fn versions_that_are_no_longer_in_memory_are_read_from_the_log() {
+    let harness = Harness::new().await;
+    let all = u32::try_from(VERSIONS_KEPT).unwrap() + 4;
+    for count in 1..=all {
+        assert!(done(harness.post(PATH, &service("web", count))).await.0 < 300);
+    }
+    let page = harness.ok(&format!("{PATH}/web/versions")).await;
+    let versions = page["versions"].as_array().unwrap();
+    let counts = versions.iter().map(|v| v["spec"]["work"]["service"]["count"].clone());
+    assert_eq!(counts.collect::<Vec<_>>(), (1..=all).rev().map(Value::from).collect::<Vec<_>>());
+    let first = harness.ok(&format!("{PATH}/web/versions?version=1")).await;
+    assert_eq!((&first["versions"][0]["version"], &first["total"]), (&json!(1), &json!(all)));
     harness.end().await;
 }
 

@@ -155,7 +155,7 @@ impl EventIndex {
     ) -> (Vec<u64>, (u64, Option<u32>)) {
         let Some(of_job) = self.by_job.get(&job) else { return (Vec::new(), (0, None)) };
         let mut made = RoaringTreemap::new();
-        for kind in ["job.submitted", "job.scaled"] {
+        for kind in ["job.submitted", "job.scaled", "job.reverted"] {
             made |= self.by_type.get(kind).map(|set| set & of_job).unwrap_or_default();
         }
         // Versions have no gaps: version n is the n-th of these events.

@@ -5,6 +5,7 @@ pub(super) mod scale;
 pub(super) mod start;
 pub(super) mod stop;
 pub(super) mod submit;
+pub(super) mod update;
 
 use muster_events::id::JobId;
 use muster_events::job::JobRef;

@@ -9,6 +9,7 @@ use muster_events::job::{JobKind, JobSpec, Work};
 use muster_events::spec::TaskSpec;
 use muster_events::time::Timestamp;
 
+use super::update::After;
 use super::{Illegal, Step};
 use crate::state::job::{End, Ended, Job, RUNS_KEPT, Run, Stop, VERSIONS_KEPT, Version};
 use crate::state::{Counts, State, Task, TaskState, Worker};
@@ -17,8 +18,9 @@ impl Step<'_> {
     /// Applies an event about a job; one about anything else is none of its business.
     pub(super) fn job_event(self, event: &Event) -> Result<(), Illegal> {
         match event {
-            Event::JobSubmitted(e) => self.job_submitted(e.job, e.version, &e.spec),
-            Event::JobScaled(e) => self.job_submitted(e.job, e.version, &e.spec),
+            Event::JobSubmitted(e) => self.job_submitted(e.job, e.version, &e.spec, false),
+            Event::JobScaled(e) => self.job_submitted(e.job, e.version, &e.spec, false),
+            Event::JobReverted(e) => self.job_submitted(e.job, e.version, &e.spec, true),
             Event::JobStarted(e) => self.job_started(e),
             Event::JobStopping(e) => self.job_stopping(e),
             Event::JobStopped(e) => self.job_stopped(e),
@@ -27,17 +29,23 @@ impl Step<'_> {
             Event::JobMissed(e) => self.clock_passed(e.job, e.times.last().copied()),
             Event::JobCompleted(e) => self.job_ended(e, Ended::Completed),
             Event::JobFailed(e) => self.job_ended(e, Ended::Failed),
-            _ => Ok(()),
+            _ => self.update_event(event),
         }
     }
 
-    fn job(&mut self, id: JobId) -> Result<&mut Job, Illegal> {
+    pub(super) fn job(&mut self, id: JobId) -> Result<&mut Job, Illegal> {
         let (seq, kind) = (self.seq, self.kind);
         self.state.jobs.by_id.get_mut(&id).ok_or(Illegal::NoJob { seq, kind, job: id })
     }
 
     /// A first or a further version.
-    fn job_submitted(mut self, id: JobId, number: u32, spec: &Arc<JobSpec>) -> Result<(), Illegal> {
+    fn job_submitted(
+        mut self,
+        id: JobId,
+        number: u32,
+        spec: &Arc<JobSpec>,
+        goes_back: bool,
+    ) -> Result<(), Illegal> {
         let version = Version { number, spec: Arc::clone(spec), seq: self.seq, at: self.at };
         if self.state.jobs.get(id).is_none() {
             let taken = self.state.jobs.named(&spec.namespace, &spec.name).is_some();
@@ -54,6 +62,8 @@ impl Step<'_> {
                 next_task: 0,
                 stop: None,
                 clock: matches!(spec.work, Work::Cron(_)).then_some(self.at),
+                update: None,
+                good: None,
                 ended_seq: None,
             };
             self.state.jobs.insert(id, job);
@@ -83,6 +93,9 @@ impl Step<'_> {
             self.state.jobs.set_ended(id, None);
         }
         self.find_stale(id);
+        if adopted {
+            self.follow(id, old, goes_back);
+        }
         self.state.jobs.retime(id);
         Ok(())
     }
@@ -123,6 +136,7 @@ impl Step<'_> {
             job.runs.remove(number);
         }
         self.state.jobs.set_ended(e.job, None);
+        self.begin_update(e.job, After::Nothing);
         self.state.jobs.retime(e.job);
         Ok(())
     }
@@ -144,6 +158,7 @@ impl Step<'_> {
         match e.run {
             None => {
                 job.stop = Some(stop.clone());
+                job.update = None;
                 for run in job.runs.values_mut().filter(|run| run.end.is_none()) {
                     run.stop.get_or_insert_with(|| stop.clone());
                 }

@@ -7,7 +7,7 @@ use muster_events::job::{JobRef, Work};
 
 use super::Found;
 use crate::jobs::RUNS_LIVE_MAX;
-use crate::state::job::{Job, Run, VERSIONS_KEPT};
+use crate::state::job::{Job, Run, Update, VERSIONS_KEPT};
 use crate::state::{Counts, State, Task, TaskState};
 
 /// The tasks that a job made, by run.
@@ -54,9 +54,40 @@ fn check_job(state: &State, id: JobId, job: &Job, found: &mut Found) {
     let most = if job.clock.is_some() { RUNS_LIVE_MAX } else { 1 };
     found.unless(live <= most, || format!("{live} runs of job {id} live"));
     found.unless(job.ended_seq.is_none() || live == 0, || format!("job {id} is over, but a run of it lives"));
+    if let Some(update) = &job.update {
+        check_update(state, id, job, update, found);
+    }
     found.unless(job.stop.is_none() || job.live_runs().all(|(_, run)| run.stop.is_some()), || {
         format!("job {id} shall stop, but not all its runs")
     });
+}
+
+/// What an update says of its tasks is what they say themselves.
+fn check_update(state: &State, id: JobId, job: &Job, update: &Update, found: &mut Found) {
+    let Some((_, run)) = job.live_runs().last() else {
+        return found.unless(false, || format!("job {id} is being updated, but no run of it lives"));
+    };
+    let ours =
+        |(_, task): &(&u32, &Task)| task.state == TaskState::Running && run.spec.work.has(0, &task.spec);
+    let open = run.open.iter().filter_map(|(place, task)| Some((place, state.tasks.get(task)?)));
+    let healthy = |task: &Task| {
+        let said = task.attempt.as_ref().and_then(|a| a.healthy);
+        said == Some(true) || (said.is_none() && task.spec.health.is_none())
+    };
+    let up: BTreeSet<u32> =
+        open.filter(ours).filter(|(_, task)| healthy(task)).map(|(place, _)| *place).collect();
+    let known: BTreeSet<u32> = update.up.keys().chain(&update.well).copied().collect();
+    found.unless(known == up && known.len() == update.up.len() + update.well.len(), || {
+        format!("the update of job {id} has {:?} as up, {:?} as well, but {up:?} are", update.up, update.well)
+    });
+    let by_time: BTreeSet<_> = update.up.iter().map(|(place, since)| (*since, *place)).collect();
+    found.unless(by_time == update.coming, || {
+        format!("the update of job {id} has {:?} in order, but {by_time:?} are up", update.coming)
+    });
+    found.unless(update.promoted || update.canary > 0, || {
+        format!("the update of job {id} waits for canaries that there are none of")
+    });
+    found.unless(state.jobs.updating.contains(&id), || format!("job {id} is not known to be updated"));
 }
 
 fn check_run(name: &str, run: &Run, tasks: &[(TaskId, &Task)], found: &mut Found) {

@@ -41,6 +41,8 @@ impl Dirty {
             | Event::TaskFailed(_)
             | Event::TaskCancelled(_)
             | Event::TaskRescheduled(_)
+            // It waits again, and may have to be cancelled for that another has failed.
+            | Event::TaskRetrying(_)
             | Event::TaskRestarted(_) => event.task().and_then(|task| maker(state, task)),
             Event::JobSubmitted(_)
             | Event::JobScaled(_)
@@ -50,8 +52,20 @@ impl Dirty {
             | Event::JobRetried(_)
             | Event::JobSkipped(_)
             | Event::JobMissed(_)
+            | Event::JobProgressed(_)
+            | Event::JobPromoted(_)
+            | Event::JobPaused(_)
+            | Event::JobResumed(_)
+            | Event::JobUpdated(_)
+            | Event::JobUpdateFailed(_)
+            | Event::JobReverted(_)
             | Event::JobCompleted(_)
             | Event::JobFailed(_) => event.job(),
+            // To an update it matters what is up.
+            Event::TaskStarted(_) | Event::TaskHealthy(_) => {
+                let job = event.task().and_then(|task| maker(state, task));
+                job.filter(|job| state.jobs.updating.contains(job))
+            }
             // Which workers there are is what a system job goes by.
             Event::WorkerRegistered(_) | Event::WorkerActivated(_) | Event::WorkerUnregistered(_) => {
                 let systems = state.jobs.in_order(0).filter(|(_, j)| j.spec().work.kind() == JobKind::System);
@@ -62,11 +76,7 @@ impl Dirty {
             Event::TaskSubmitted(_)
             | Event::TaskWaiting(_)
             | Event::TaskAssigned(_)
-            | Event::TaskStarted(_)
-            | Event::TaskHealthy(_)
             | Event::TaskUnhealthy(_)
-            // One that waits for its next try has its place as before.
-            | Event::TaskRetrying(_)
             | Event::TaskReady(_)
             | Event::TaskPreempting(_)
             | Event::TaskStopping(_)

@@ -8,17 +8,23 @@ use super::Turn;
 impl Turn<'_> {
     pub(super) fn service(&self, work: &Service) -> Vec<Event> {
         let run = self.run;
-        let surplus = self.end(run.open.range(work.count..).map(|(_, id)| id), "the service was scaled down");
+        // Canaries have places after those of the others, until all of them are as the canaries.
+        let update = self.job.update.as_ref();
+        let places = work.count.saturating_add(update.map_or(0, |update| update.canary));
+        let surplus = self.end(run.open.range(places..).map(|(_, id)| id), "the service was scaled down");
         if !surplus.is_empty() {
             return surplus;
         }
-        let stale = self.end_stale();
-        if !stale.is_empty() {
-            return stale;
+        let replaced = match update {
+            Some(update) => self.update(work, update),
+            None => self.end_stale(),
+        };
+        if !replaced.is_empty() {
+            return replaced;
         }
-        let free = run.again.range(..work.count).chain(run.over.range(..work.count)).map(|(index, _)| *index);
+        let free = run.again.range(..places).chain(run.over.range(..places)).map(|(index, _)| *index);
         let mut ordinal = self.job.next_task;
         let fill = |index| self.fill(index, &mut ordinal, None);
-        free.chain(run.made..work.count).filter_map(fill).take(self.limit).collect()
+        free.chain(run.made..places).filter_map(fill).take(self.limit).collect()
     }
 }

@@ -102,6 +102,26 @@ fn a_failure_may_end_what_has_not_been_placed() {
 }
 
 #[test]
+fn what_would_be_tried_again_after_another_has_failed_is_cancelled_too() {
+    let mut definition = batch("b", 2);
+    definition.on_failure = Some(OnFailure::Stop);
+    let once = RestartDefinition { max: Some(1), ..RestartDefinition::default() };
+    definition.task.as_mut().unwrap().restart = Some(once);
+    let world = given([register("w1"), job_submit(definition)]).reconciled().placed();
+    // The first fails for good, which leaves the second alone: it runs.
+    let mut world = world.one_ends("b", 0, 1).reconciled().later(2.0).due().placed().one_ends("b", 0, 1);
+    world = world.reconciled();
+    assert_eq!(world.job("b").1.runs[&1].open.len(), 1);
+    // Its own failure is noted as it happens, whoever looks only at what has been noted.
+    let mut dirty = Dirty::default();
+    let before = world.log.len();
+    let world = world.one_ends("b", 1, 1);
+    world.log[before..].iter().for_each(|event| dirty.note(&world.state, event));
+    let follows = dirty.turn(&world.state, world.now, 9);
+    assert_eq!(follows.iter().map(Event::kind).collect::<Vec<_>>(), ["task.cancelled"]);
+}
+
+#[test]
 fn a_task_that_is_cancelled_alone_keeps_a_batch_from_completing() {
     let world = given([register("w1"), job_submit(batch("b", 2))]).reconciled();
     let task = world.tasks_of("b").next().unwrap().0;

@@ -47,13 +47,15 @@ pub enum Cause {
     Dependency,
     /// No more tasks of its job may run at a time.
     MaxParallel,
+    /// The update of its job goes step by step, and has not come to it.
+    Update,
     /// Nothing: it is about to be placed.
     Turn,
 }
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NoWorkers,
         Self::Runtime,
         Self::Constraint,
@@ -68,6 +70,7 @@ impl Cause {
         Self::Backoff,
         Self::Dependency,
         Self::MaxParallel,
+        Self::Update,
         Self::Turn,
     ];
 
@@ -88,6 +91,7 @@ impl Cause {
             Self::Backoff => "backoff",
             Self::Dependency => "dependency",
             Self::MaxParallel => "max_parallel",
+            Self::Update => "update",
             Self::Turn => "turn",
         }
     }

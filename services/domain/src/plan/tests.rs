@@ -101,6 +101,13 @@ fn a_change_shows_what_stops_and_where_what_follows_goes() {
     assert_eq!(plan.stopped.len(), 2);
     assert_eq!((plan.parts["web"].made, plan.parts["web"].kept), (3, 0));
     assert_eq!(outcome(&plan).0, [("w1".to_owned(), 3)]);
+    // One by one: the other waits for the first to be well.
+    job.count = Some(2);
+    job.update = Some(muster_events::job::UpdateDefinition { max_parallel: Some(1), ..Default::default() });
+    let stepwise = planned(&world, &job);
+    let part = &stepwise.parts["web"];
+    let waiting: Vec<_> = part.waiting.iter().map(|w| (w.count, w.cause.as_str())).collect();
+    assert_eq!((part.made, part.kept, waiting), (1, 1, vec![(1, "update")]));
     // Scaled down: nothing new.
     let plan = planned(&world, &service("web", 1));
     assert_eq!((plan.stopped.len(), plan.parts["web"].made, plan.parts["web"].kept), (1, 0, 1));

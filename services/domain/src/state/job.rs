@@ -9,6 +9,9 @@ use muster_events::spec::TaskSpec;
 use muster_events::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+mod update;
+
+pub use self::update::Update;
 use super::Counts;
 use crate::jobs;
 
@@ -40,6 +43,9 @@ pub struct Jobs {
     /// The same by job.
     #[serde(skip)]
     due: BTreeMap<JobId, Timestamp>,
+    /// The jobs with an update under way.
+    #[serde(skip)]
+    pub(crate) updating: BTreeSet<JobId>,
 }
 
 /// A job: a wish that stands until it is stopped or done.
@@ -64,6 +70,12 @@ pub struct Job {
     /// Of a job by the clock: the times up to this moment have been dealt with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<Timestamp>,
+    /// The update of a service that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<Update>,
+    /// The version of a service that was wholly rolled out last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub good: Option<Version>,
     /// The `seq` of the event that ended it, while it is over.
     pub ended_seq: Option<u64>,
 }
@@ -243,6 +255,7 @@ impl Jobs {
             self.names.remove(&(job.spec().namespace.clone(), job.spec().name.clone()));
             self.order.remove(&job.seq);
             self.set_due(oldest, None);
+            self.updating.remove(&oldest);
         }
     }
 
@@ -251,9 +264,15 @@ impl Jobs {
         self.by_id.values().flat_map(|job| job.spec().work.tasks())
     }
 
-    /// Takes note of when something falls due for a job.
+    /// Takes note of when something falls due for a job, and whether it is being updated.
     pub(crate) fn retime(&mut self, id: JobId) {
-        let due = self.by_id.get(&id).and_then(jobs::due);
+        let job = self.by_id.get(&id);
+        let due = job.and_then(jobs::due);
+        if job.is_some_and(|job| job.update.is_some()) {
+            self.updating.insert(id);
+        } else {
+            self.updating.remove(&id);
+        }
         self.set_due(id, due);
     }
 
@@ -273,6 +292,7 @@ impl Jobs {
             for run in job.runs.values_mut().filter(|run| run.spec == job.current.spec) {
                 run.spec = Arc::clone(&job.current.spec);
             }
+            job.update.iter_mut().for_each(Update::rebuild);
             self.ended.extend(job.ended_seq.map(|seq| (seq, id)));
             self.insert(id, job);
             self.retime(id);

@@ -9,10 +9,12 @@ mod scale;
 mod show;
 mod start;
 mod stop;
+mod update;
 mod wait;
 
-use muster_client::types::JobTasks;
+use muster_client::types::{JobTasks, JobUpdateStatus};
 use muster_client::{Job, JobState};
+use muster_events::job::UpdateAction;
 
 use super::{Context, Outcome};
 use crate::units::grouped;
@@ -41,6 +43,14 @@ enum Verb {
     Start(start::Args),
     /// Run those tasks again that failed or were cancelled
     Retry(retry::Args),
+    /// The canaries of an update are good: replace the others
+    Promote(update::Args),
+    /// Replace nothing more for now
+    Pause(update::Args),
+    /// Go on with an update that was paused or has failed
+    Resume(update::Args),
+    /// Go back to an earlier version
+    Revert(update::RevertArgs),
     /// Show what differs: a file from the job, or two versions of it; ends with 1 where something does
     Diff(diff::Args),
     /// Show the versions of a job
@@ -56,6 +66,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         Verb::Stop(args) => stop::run(args, context).await,
         Verb::Start(args) => start::run(args, context).await,
         Verb::Retry(args) => retry::run(args, context).await,
+        Verb::Promote(args) => update::run(args, UpdateAction::Promote, context).await,
+        Verb::Pause(args) => update::run(args, UpdateAction::Pause, context).await,
+        Verb::Resume(args) => update::run(args, UpdateAction::Resume, context).await,
+        Verb::Revert(args) => update::revert(args, context).await,
         Verb::Diff(args) => diff::run(args, context).await,
         Verb::History(args) => history::run(args, context).await,
     }
@@ -67,6 +81,22 @@ fn name(job: &Job) -> String {
         job.name.clone()
     } else {
         format!("{}/{}", job.namespace, job.name)
+    }
+}
+
+/// How far an update is.
+fn told(job: &Job, update: &JobUpdateStatus) -> String {
+    let version = job.version;
+    match update.state.as_str() {
+        "canary" => format!("{} canaries of version {version} are looked at", update.canary),
+        "waiting" => {
+            format!("canaries of version {version} are well and wait for `muster job promote {}`", name(job))
+        }
+        "rolling" => format!("{} of version {version} are well", update.well),
+        "failed" => {
+            format!("its update to version {version} has failed: {}", update.reason.as_deref().unwrap_or("?"))
+        }
+        state => format!("its update to version {version} is {state}"),
     }
 }
 
@@ -93,5 +123,6 @@ fn line(job: &Job) -> String {
         return format!("job {} {}: next run {next}", name(job), job.state);
     }
     let reason = job.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
-    format!("job {} {}{of}{reason}", name(job), job.state)
+    let update = job.update.as_ref().map_or_else(String::new, |update| format!("; {}", told(job, update)));
+    format!("job {} {}{of}{reason}{update}", name(job), job.state)
 }

@@ -44,7 +44,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
 
 /// Whether something has to change for such tasks to run, other than that those before them run to their end.
 fn is_in_the_way(waits: &Waits) -> bool {
-    !matches!(waits.cause.as_str(), "dependency" | "max_parallel" | "turn")
+    !matches!(waits.cause.as_str(), "dependency" | "max_parallel" | "update" | "turn")
 }
 
 fn show(out: Output, plan: &Plan) -> std::io::Result<()> {

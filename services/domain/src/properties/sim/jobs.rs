@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_events::command::{Command, JobName as NamedJob, JobScale, JobStop};
+use muster_events::command::{Command, JobName as NamedJob, JobScale, JobStop, JobUpdate};
 use muster_events::commit::{Cause, SCHEDULER};
 use muster_events::event::Event;
 use muster_events::id::{Actor, JobId, JobName, TaskId};
 use muster_events::job::{
-    Array, Concurrency, CronDefinition, JobDefinition, JobKind, JobRef, OnFailure, Range, System, Work,
+    Array, Concurrency, CronDefinition, JobDefinition, JobKind, JobRef, OnFailure, Range, System,
+    UpdateAction, UpdateDefinition, Work,
 };
 use muster_events::spec::{Constraint, Operator, RestartDefinition, TaskDefinition};
 use muster_events::time::Timestamp;
@@ -128,6 +129,7 @@ impl Sim {
         }));
         let definition = JobDefinition {
             cron,
+            update: service.then(|| self.update_of(wish)).flatten(),
             count: (array.is_none() && (batch || service)).then_some(count),
             array,
             max_parallel: wish.max_parallel.filter(|_| batch || pipeline),
@@ -156,6 +158,26 @@ impl Sim {
         self.command("alice", &Command::JobSubmit(Box::new(definition)));
     }
 
+    /// How a service is updated; some are not.
+    fn update_of(&self, wish: &JobWish) -> Option<UpdateDefinition> {
+        let max_parallel = Some(wish.max_parallel?);
+        let canary = u32::from(wish.array);
+        Some(UpdateDefinition {
+            max_parallel,
+            min_healthy: wish.retried.then_some(0).filter(|_| canary > 0),
+            canary,
+            auto_promote: canary > 0 && wish.stops_at_failure,
+            auto_revert: wish.stops_at_failure,
+            max_failures: u32::from(wish.retried),
+            healthy_after_s: Some(3.0),
+            deadline_s: Some(20.0),
+        })
+    }
+
+    pub(in super::super) fn job_update(&mut self, job: u8, action: UpdateAction) {
+        self.command("alice", &Command::JobUpdate(JobUpdate { job: reference(job), action, version: None }));
+    }
+
     pub(in super::super) fn job_stop(&mut self, job: u8) {
         self.command("alice", &Command::JobStop(JobStop { job: reference(job), reason: None }));
     }
@@ -172,8 +194,11 @@ impl Sim {
         self.command("alice", &Command::JobRetry(NamedJob { job: reference(job) }));
     }
 
-    /// Each start of a job by the clock is a run of its own.
+    /// Each start of a job by the clock is a run of its own, and from where one has gone back there is another way back.
     pub(super) fn runs_anew(&self, command: &Command) -> bool {
+        if matches!(command, Command::JobUpdate(update) if update.action == UpdateAction::Revert) {
+            return true;
+        }
         let Command::JobStart(start) = command else { return false };
         self.state.jobs.find(&start.job).is_some_and(|(_, job)| job.clock.is_some())
     }
@@ -189,6 +214,7 @@ impl Sim {
                 return;
             }
             self.check_room(&events);
+            self.check_missing(&events);
             let cause = Cause { command: None, actor: Actor::new(SCHEDULER).unwrap(), trace: None };
             self.commit(cause, events);
         }
@@ -208,7 +234,10 @@ impl Sim {
             for (_, run) in job.live_runs().filter(|(_, run)| run.stop.is_none()) {
                 let alive = run.open.len() as u64;
                 match &run.spec.work {
-                    Work::Service(service) => assert!(alive <= u64::from(service.count), "{id}: {run:?}"),
+                    Work::Service(service) => {
+                        let canaries = job.update.as_ref().map_or(0, |update| update.canary);
+                        assert!(alive <= u64::from(service.count + canaries), "{id}: {run:?}");
+                    }
                     Work::System(system) => self.check_places(run, system),
                     Work::Cron(_) => panic!("a run of {id} is by the clock itself"),
                     Work::Batch(_) | Work::Pipeline(_) => {
@@ -262,6 +291,24 @@ impl Sim {
                 run.over.get(&task.index).or(run.again.get(&task.index)) == Some(&id)
             }
         })
+    }
+
+    /// An update has no more places without a task that is well than may be, for all that it stops.
+    fn check_missing(&self, events: &[Event]) {
+        let stops = events.iter().filter_map(|event| match event {
+            Event::TaskStopping(e) => Some(e.attempt.task),
+            _ => None,
+        });
+        let stops: BTreeSet<TaskId> = stops.collect();
+        let Some((id, number)) = stops.first().and_then(|task| run_of(&self.state, *task)) else { return };
+        let Some(job) = self.state.jobs.get(id) else { return };
+        let (Some(update), Some(run)) = (&job.update, job.runs.get(&number)) else { return };
+        let count = job.spec().work.count();
+        let old = run.stale.range(..count).filter(|place| !stops.contains(&run.open[place])).count();
+        let missing = count as usize - old - update.well.range(..count).count();
+        let surplus = stops.iter().all(|task| self.state.tasks[task].index >= count);
+        let most = update.spec.max_parallel as usize;
+        assert!(surplus || missing <= most, "{missing} of {id} missing at a time, but {most} may be");
     }
 
     /// No step begins before those it needs have completed.

@@ -73,6 +73,7 @@ fn details(out: Output, job: &Job) -> std::io::Result<()> {
         ("kind", Some(job.kind.clone())),
         ("state", Some(job.state.to_string())),
         ("reason", job.reason.clone()),
+        ("update", job.update.as_ref().map(|update| super::told(job, update))),
         ("version", Some(job.version.to_string())),
         ("count", Some(grouped(job.count.into()))),
         ("at a time", job.max_parallel.map(|n| grouped(n.into()))),

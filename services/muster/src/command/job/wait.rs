@@ -85,11 +85,21 @@ pub(super) async fn for_count(manager: &ManagerClient, written: &Written<Job>, c
     let up = |job: &Job| job.state.is_over() || is_up(job);
     let Some(job) = until(manager, written, context, up).await? else { return Ok(exit::INTERRUPTED) };
     tell(&job, context)?;
-    Ok(if job.state.is_over() { exit::FAILED } else { exit::OK })
+    let failed = job.update.as_ref().is_some_and(|update| update.state == "failed");
+    // It has gone back by itself, or somebody else wants something else.
+    let is_other = job.version != written.value.version;
+    if is_other {
+        let (wanted, is) = (written.value.version, job.version);
+        eprintln!("it has version {is}, not {wanted}; `muster job history {}` says why", super::name(&job));
+    }
+    Ok(if job.state.is_over() || failed || is_other { exit::FAILED } else { exit::OK })
 }
 
-/// Whether as many run as there shall be, all as the present version wants them.
+/// Whether as many run as there shall be, all as the present version wants them; or its update waits for somebody.
 fn is_up(job: &Job) -> bool {
+    if let Some(update) = &job.update {
+        return matches!(update.state.as_str(), "waiting" | "paused" | "failed");
+    }
     job.tasks.running >= u64::from(job.count) && job.stopping == 0 && job.stale == 0
 }
 
