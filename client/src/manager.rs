@@ -150,14 +150,23 @@ impl ManagerClient {
         self.http.get(&["api", "v1", "manager", "workers", id], &[]).await
     }
 
-    /// Places nothing new on a worker; what still runs there after `deadline_s` seconds is placed elsewhere.
-    pub async fn drain(&self, id: &str, deadline_s: Option<f64>) -> Result<Written<DrainAnswer>> {
+    /// Places nothing new on a worker; what still runs there after `deadline_s` seconds is placed elsewhere. The tasks of
+    /// system jobs are the last to go, or stay.
+    pub async fn drain(
+        &self,
+        id: &str,
+        deadline_s: Option<f64>,
+        ignore_system: bool,
+    ) -> Result<Written<DrainAnswer>> {
         #[derive(serde::Serialize)]
         struct Body {
-            deadline_s: f64,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            deadline_s: Option<f64>,
+            #[serde(skip_serializing_if = "std::ops::Not::not")]
+            ignore_system: bool,
         }
-        let body = deadline_s.map(|deadline_s| Body { deadline_s });
-        self.http.write(Method::POST, &["api", "v1", "workers", id, "drain"], &[], body.as_ref()).await
+        let body = Some(&Body { deadline_s, ignore_system });
+        self.http.write(Method::POST, &["api", "v1", "workers", id, "drain"], &[], body).await
     }
 
     /// Places on a drained worker again.

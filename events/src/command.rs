@@ -223,6 +223,10 @@ pub struct WorkerDrain {
     /// Seconds its tasks may still run; then they are stopped and placed elsewhere. Absent: until they end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_s: Option<f64>,
+    /// Whether the tasks of system jobs stay: the worker is drained when nothing else is left on it. Else they are the
+    /// last to go.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_system: bool,
 }
 
 /// Many commands in one message, each with its own id and outcome. A gateway may name the caller of each.

@@ -204,6 +204,9 @@ pub struct TaskSubmitted {
     /// The worker it is for, where the job wants one on each: its spec is the job's, bound to this worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<WorkerId>,
+    /// The task whose place it takes as soon as it is up: that one is to leave its worker, and runs until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<TaskId>,
     /// What to run; absent when `like` names a task with the same spec, or `version` says which version of the job has
     /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -216,7 +219,18 @@ pub struct TaskSubmitted {
 impl TaskSubmitted {
     /// A task that says nothing of itself yet.
     pub const fn new(task: TaskId) -> Self {
-        Self { task, job: None, index: 0, run: 0, version: 0, value: None, on: None, spec: None, like: None }
+        Self {
+            task,
+            job: None,
+            index: 0,
+            run: 0,
+            version: 0,
+            value: None,
+            on: None,
+            replaces: None,
+            spec: None,
+            like: None,
+        }
     }
 }
 
@@ -533,6 +547,9 @@ pub struct WorkerDraining {
     /// When what still runs is stopped and placed elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
+    /// Whether the tasks of system jobs stay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_system: bool,
 }
 
 /// Data of `worker.drained`, `worker.activated` and `worker.unregistered`.

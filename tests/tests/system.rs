@@ -28,6 +28,8 @@ mod kill;
 mod layers;
 #[path = "system/log_contract.rs"]
 mod log_contract;
+#[path = "system/moving.rs"]
+mod moving;
 #[path = "system/permissions.rs"]
 mod permissions;
 #[path = "system/placing.rs"]

@@ -145,6 +145,8 @@ pub struct Worker {
     pub uptime: String,
     /// Whether it is heard.
     pub is_healthy: bool,
+    /// Whether all that was to leave it has left: it may be taken away.
+    pub drained: bool,
 }
 
 /// All of them.

@@ -10,7 +10,8 @@ use muster_events::event::{Event, StopCause, TaskReady, TaskStopping, WorkerOffl
 use muster_events::id::{AttemptRef, Incarnation, TaskId, WorkerId};
 use muster_events::time::Timestamp;
 
-use crate::decide::release::{Release, is_drained};
+use crate::decide::release::{Over, Release, is_drained};
+use crate::jobs::is_system;
 use crate::state::{State, Task, Worker};
 
 /// The most tasks that one call of [`due`] puts in line, so that a commit does not wait for a hundred thousand.
@@ -76,7 +77,7 @@ pub fn next(state: &State, liveness: &Liveness) -> Option<Timestamp> {
 }
 
 fn next_of(state: &State, liveness: &Liveness, id: &WorkerId, worker: &Worker) -> Option<Timestamp> {
-    if is_drained(worker, 0) {
+    if is_drained(state, worker, Over::default()) {
         // A leader died before it could say so.
         return Some(worker.registered_at);
     }
@@ -126,10 +127,13 @@ fn offline<'a>(liveness: &Liveness, id: &WorkerId, worker: &'a Worker, release: 
     release.give_up_all(worker, |_, _, _| false, &why);
 }
 
-/// The live attempts on a worker, or carried by it, that have not been told to stop.
+/// The live attempts on a worker, or carried by it, that have not been told to stop; but for those of system jobs on it,
+/// which go last ([`crate::jobs`]).
 fn unstopped<'a>(state: &'a State, worker: &'a Worker) -> impl Iterator<Item = (TaskId, &'a Task)> {
     let tasks = worker.all_tasks().filter_map(|id| state.tasks.get(id).map(|task| (*id, task)));
-    tasks.filter(|(_, task)| task.live_attempt().is_some_and(|a| a.stop.is_none()))
+    let stays = |id: &TaskId, task: &Task| worker.tasks.contains(id) && is_system(state, task);
+    let told = |task: &Task| task.live_attempt().is_none_or(|a| a.stop.is_some());
+    tasks.filter(move |(id, task)| !told(task) && !stays(id, task))
 }
 
 fn stopping(worker: &WorkerId, id: TaskId, task: &Task) -> Option<Event> {

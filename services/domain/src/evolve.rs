@@ -19,6 +19,7 @@ use muster_events::report::Ending;
 use muster_events::time::Timestamp;
 
 use crate::claims::{self, Held};
+use crate::jobs::systems_on;
 use crate::placement::is_carrier;
 use crate::restart;
 use crate::state::{Attempt, Blocked, Class, Drain, Recorded, State, Task, TaskState, Worker, WorkerStatus};
@@ -155,7 +156,7 @@ fn apply(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Illegal>
         Event::WorkerRegistered(e) => step.registered(e),
         Event::WorkerOffline(e) => step.standing(&e.worker, |w| w.online = false)?,
         Event::WorkerDraining(e) => {
-            let drain = Some(Drain { deadline: e.deadline, drained: false });
+            let drain = Some(Drain { deadline: e.deadline, ignore_system: e.ignore_system, drained: false });
             step.standing(&e.worker, |w| w.drain = drain)?;
         }
         Event::WorkerDrained(e) => step.drained(&e.worker)?,
@@ -543,9 +544,11 @@ impl Step<'_> {
 
 impl Step<'_> {
     fn drained(&mut self, id: &WorkerId) -> Result<(), Illegal> {
+        let staying = self.state.workers.get(id).map_or(0, |worker| systems_on(self.state, worker));
         let worker = self.worker(id)?;
+        let burden = worker.burden();
         match &mut worker.drain {
-            Some(drain) if worker.tasks.is_empty() && worker.carries.is_empty() => drain.drained = true,
+            Some(drain) if burden == if drain.ignore_system { staying } else { 0 } => drain.drained = true,
             Some(_) => return Err(self.misfit(id, "still has tasks")),
             None => return Err(self.misfit(id, "not draining")),
         }

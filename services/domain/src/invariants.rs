@@ -14,6 +14,7 @@ use muster_events::time::Timestamp;
 
 use crate::claims::Tenants;
 use crate::gangs::GangId;
+use crate::jobs::is_system;
 use crate::state::{Attempt, Class, State, Task, TaskState, Worker};
 
 /// Something that must never be so, in words that name the task or worker and both sides of the contradiction.
@@ -220,7 +221,10 @@ fn check_worker(state: &State, id: &WorkerId, worker: &Worker, held: &Held, foun
     });
     let drained = worker.drain.is_some_and(|d| d.drained);
     let all: Vec<_> = held.tasks.union(&held.carries).collect();
-    found.unless(!drained || all.is_empty(), || {
+    let may_stay = worker.drain.is_some_and(|d| d.ignore_system);
+    let staying =
+        all.iter().filter(|id| may_stay && state.tasks.get(id).is_some_and(|t| is_system(state, t)));
+    found.unless(!drained || all.len() == staying.count(), || {
         format!("worker {id} is drained, but {all:?} are placed on it")
     });
 }
@@ -420,7 +424,10 @@ mod tests {
         );
         broken(|s| s.workers.get_mut(&w).unwrap().registered_seq = 999, "registered with event 999");
         broken(
-            |s| s.workers.get_mut(&w).unwrap().drain = Some(Drain { deadline: None, drained: true }),
+            |s| {
+                s.workers.get_mut(&w).unwrap().drain =
+                    Some(Drain { deadline: None, ignore_system: false, drained: true })
+            },
             "is drained, but",
         );
         broken(|s| s.counts = Counts::default(), "0 are counted");

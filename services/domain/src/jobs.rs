@@ -8,6 +8,7 @@
 mod batch;
 mod cron;
 mod dirty;
+mod drain;
 mod inputs;
 mod pipeline;
 mod service;
@@ -24,6 +25,7 @@ use muster_events::time::Timestamp;
 
 pub use self::cron::RUNS_LIVE_MAX;
 pub use self::dirty::Dirty;
+pub(crate) use self::drain::{is_system, systems_on};
 pub(crate) use self::inputs::{inputs, size as input_size};
 pub(crate) use self::update::{back, is_up};
 use crate::decide::cancel;
@@ -46,7 +48,7 @@ pub fn reconcile(state: &State, id: JobId, now: Timestamp, limit: usize) -> Vec<
         return over.then_some(Event::JobStopped(JobStopped { job: id, run: None })).into_iter().collect();
     }
     if let Work::Cron(cron) = &job.spec().work {
-        return cron::events(id, job, cron, now);
+        return cron::events(id, job, cron, now).into_iter().take(limit).collect();
     }
     let (run, version) = (job.last_run + 1, job.current.number);
     let begins = wants_run(job).then_some(Event::JobStarted(JobStarted { job: id, run, version, due: None }));
@@ -136,7 +138,7 @@ impl Turn<'_> {
         if let Some(stop) = &self.run.stop {
             let reason =
                 stop.reason.as_deref().map_or_else(|| "its job was stopped".to_owned(), str::to_owned);
-            let ending = self.end(self.run.open.values(), &reason);
+            let ending = self.end(self.run.open.values().chain(self.run.moving.values()), &reason);
             // A stopped job ends all at once, with all its runs.
             let over = ending.is_empty() && !self.run.is_busy() && self.job.stop.is_none();
             let stopped = JobStopped { job: self.id, run: Some(self.number) };

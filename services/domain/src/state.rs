@@ -251,6 +251,9 @@ pub struct Worker {
 pub struct Drain {
     /// When what still runs is stopped and placed elsewhere.
     pub deadline: Option<Timestamp>,
+    /// Whether the tasks of system jobs stay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_system: bool,
     /// Whether `worker.drained` has been said.
     pub drained: bool,
 }

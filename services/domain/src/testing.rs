@@ -440,7 +440,7 @@ pub(crate) fn unregister(name: &str) -> Command {
 }
 
 pub(crate) fn drain(name: &str, deadline_s: Option<f64>) -> Command {
-    Command::WorkerDrain(WorkerDrain { worker_id: worker_id(name), deadline_s })
+    Command::WorkerDrain(WorkerDrain { worker_id: worker_id(name), deadline_s, ignore_system: false })
 }
 
 pub(crate) fn activate(name: &str) -> Command {

@@ -211,6 +211,8 @@ pub(crate) struct WorkerAnswer<'a> {
     uptime: String,
     /// Whether it was heard within the last 60 s.
     is_healthy: bool,
+    /// Whether it drains and all that was to leave it has left.
+    drained: bool,
 }
 
 /// The word for a status.
@@ -251,6 +253,7 @@ impl<'a> WorkerAnswer<'a> {
             last_seen: host.last_seen,
             uptime: go_duration(uptime_us(worker, host, now)),
             is_healthy: host.is_healthy(worker, now),
+            drained: worker.drain.is_some_and(|drain| drain.drained),
         }
     }
 }

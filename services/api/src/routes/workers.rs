@@ -142,13 +142,15 @@ async fn unregister(Id(id): Id, caller: Caller, _: NoBody) -> Result<Response, R
 struct DrainBody {
     /// Seconds its tasks may still run; then they are stopped and placed elsewhere. Absent: until they end.
     deadline_s: Option<f64>,
+    /// Whether the tasks of system jobs stay; else they are the last to go.
+    ignore_system: bool,
 }
 
 async fn drain(Id(id): Id, caller: Caller, body: Raw) -> Result<Response, Response> {
     let body = if body.bytes.is_empty() { Ok(DrainBody::default()) } else { body.decode::<DrainBody>() };
-    let DrainBody { deadline_s } = body.map_err(IntoResponse::into_response)?;
+    let DrainBody { deadline_s, ignore_system } = body.map_err(IntoResponse::into_response)?;
     let message = "Worker marked as draining. It will stop accepting new tasks.";
-    let command = |worker_id| Command::WorkerDrain(WorkerDrain { worker_id, deadline_s });
+    let command = |worker_id| Command::WorkerDrain(WorkerDrain { worker_id, deadline_s, ignore_system });
     change(caller, &id, command, "draining", message).await
 }
 

@@ -5,7 +5,8 @@ use muster_events::event::{Event, WorkerDraining, WorkerGone};
 use muster_events::outcome::Problem;
 use muster_events::time::Timestamp;
 
-use crate::state::State;
+use crate::jobs::systems_on;
+use crate::state::{Drain, State};
 
 /// A worker that holds nothing is drained at once. Draining again sets the deadline anew (or takes it away); with the
 /// same deadline, or on a worker that is drained already, it changes nothing.
@@ -14,10 +15,15 @@ pub(super) fn decide(state: &State, drain: &WorkerDrain, now: Timestamp) -> Resu
     let worker = super::worker(state, id)?;
     let deadline = drain.deadline_s.map(|s| now.plus_seconds(s));
     let mut events = Vec::new();
-    if worker.drain.is_none_or(|d| !d.drained && d.deadline != deadline) {
-        events.push(Event::WorkerDraining(WorkerDraining { worker: id.clone(), deadline }));
+    let ignore_system = drain.ignore_system;
+    // One that is drained but for its system jobs' tasks may be told that these shall leave too.
+    let more = |d: Drain| (!d.drained && d.deadline != deadline) || d.ignore_system != ignore_system;
+    let anew = worker.drain.is_none_or(more);
+    if anew {
+        events.push(Event::WorkerDraining(WorkerDraining { worker: id.clone(), deadline, ignore_system }));
     }
-    if worker.burden() == 0 && worker.drain.is_none_or(|d| !d.drained) {
+    let staying = if ignore_system { systems_on(state, worker) } else { 0 };
+    if worker.burden() == staying && (anew || worker.drain.is_none_or(|d| !d.drained)) {
         events.push(Event::WorkerDrained(WorkerGone { worker: id.clone() }));
     }
     Ok(events)
@@ -33,7 +39,7 @@ mod tests {
 
     fn draining(deadline_s: Option<f64>) -> Event {
         let deadline = deadline_s.map(|s| START.plus_seconds(s));
-        Event::WorkerDraining(WorkerDraining { worker: worker_id("w1"), deadline })
+        Event::WorkerDraining(WorkerDraining { worker: worker_id("w1"), deadline, ignore_system: false })
     }
 
     #[test]

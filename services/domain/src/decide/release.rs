@@ -6,6 +6,7 @@ use muster_events::event::{Event, StopCause, TaskCancelled, TaskRescheduled, Wor
 use muster_events::id::{AttemptRef, TaskId, WorkerId};
 use muster_events::report::Ending;
 
+use crate::jobs::{is_system, systems_on};
 use crate::state::{Attempt, State, Task, Worker};
 
 /// The end of a live attempt that will not be brought to its own end on its worker: the task waits again, or is
@@ -41,14 +42,24 @@ pub(crate) fn cancelled(task: &Task, attempt: AttemptRef, ending: Option<&Ending
 
 /// How many attempts each worker loses in what is being decided: on it, or carried by it.
 #[derive(Default)]
-pub(crate) struct Freed<'a>(BTreeMap<&'a WorkerId, usize>);
+pub(crate) struct Freed<'a>(BTreeMap<&'a WorkerId, Over>);
+
+/// How many attempts are over.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Over {
+    all: usize,
+    /// Of them those of system jobs.
+    systems: usize,
+}
 
 impl<'a> Freed<'a> {
     /// An attempt is looked at; `over` when it ends by what is being decided. One that is known to be over counts too:
     /// whether its worker is drained may not have been said yet.
-    pub(crate) fn note(&mut self, attempt: &'a Attempt, over: bool) {
+    pub(crate) fn note(&mut self, state: &State, task: &Task, attempt: &'a Attempt, over: bool) {
         for worker in std::iter::once(&attempt.worker).chain(&attempt.carrier) {
-            *self.0.entry(worker).or_default() += usize::from(over);
+            let freed = self.0.entry(worker).or_default();
+            freed.all += usize::from(over);
+            freed.systems += usize::from(over && *worker == attempt.worker && is_system(state, task));
         }
     }
 
@@ -61,15 +72,20 @@ impl<'a> Freed<'a> {
     pub(crate) fn drained(&self, state: &State) -> Vec<Event> {
         let drained = self.0.iter().filter_map(|(id, freed)| {
             let worker = state.workers.get(*id)?;
-            is_drained(worker, *freed).then(|| Event::WorkerDrained(WorkerGone { worker: (*id).clone() }))
+            is_drained(state, worker, *freed)
+                .then(|| Event::WorkerDrained(WorkerGone { worker: (*id).clone() }))
         });
         drained.collect()
     }
 }
 
-/// Whether a worker drains, holds nothing once `freed` of its attempts are over, and that has not been said.
-pub(crate) fn is_drained(worker: &Worker, freed: usize) -> bool {
-    worker.drain.is_some_and(|d| !d.drained) && worker.burden() == freed
+/// Whether a worker drains, holds nothing that is to leave it once so many of its attempts are over, and that has not
+/// been said.
+pub(crate) fn is_drained(state: &State, worker: &Worker, over: Over) -> bool {
+    let Some(drain) = worker.drain.filter(|drain| !drain.drained) else { return false };
+    let staying =
+        if drain.ignore_system { systems_on(state, worker).saturating_sub(over.systems) } else { 0 };
+    worker.burden() == over.all + staying
 }
 
 /// Attempts being given up, of one worker or several, each once.
@@ -97,7 +113,7 @@ impl<'a> Release<'a> {
             let Some(attempt) = task.live_attempt() else { continue };
             let reference = AttemptRef { task: *id, number: attempt.number, fence: attempt.fence };
             if !keep(reference, task, attempt) && self.gone.insert(*id) {
-                self.freed.note(attempt, true);
+                self.freed.note(self.state, task, attempt, true);
                 self.events.push(give_up(*id, task, attempt, None, why.to_owned()));
             }
         }

@@ -72,7 +72,7 @@ impl<'a> Batch<'a> {
             Ok(found) => found,
             Err(why) => return self.refuse(report, why, runs(&report.what)),
         };
-        self.freed.note(attempt, false);
+        self.freed.note(self.state, task, attempt, false);
         match (&report.what, self.standing(report.attempt.task, task, attempt)) {
             (What::Started { handle }, Standing::Placed) => {
                 self.news.insert(report.attempt.task, Standing::Running);
@@ -84,7 +84,7 @@ impl<'a> Batch<'a> {
             }
             (What::Ended(ending), Standing::Placed | Standing::Running) => {
                 self.news.insert(report.attempt.task, Standing::Ended);
-                self.freed.note(attempt, true);
+                self.freed.note(self.state, task, attempt, true);
                 let event = ended(self, report, task, attempt, ending);
                 self.events.push(event);
             }

@@ -242,6 +242,16 @@ impl Step<'_> {
         let Some(run) = run else {
             return Err(self.misfit(job, format!("no live run {} of version {}", e.run, e.version)));
         };
+        let there = run.open.get(&e.index).copied();
+        if let Some(old) = e.replaces {
+            let may = matches!(run.spec.work, Work::Service(_)) && !run.moving.contains_key(&e.index);
+            if there != Some(old) || !may {
+                return Err(self.misfit(old, "has no place that another could take"));
+            }
+            run.moving.insert(e.index, old);
+        } else if there.is_some() {
+            return Err(self.misfit(job, format!("another task has place {}", e.index)));
+        }
         let spec = match (&run.spec.work, &e.on) {
             (Work::System(system), Some(worker)) => {
                 run.workers.insert(worker.clone(), e.index);
@@ -310,6 +320,7 @@ fn begun(version: u32, spec: Arc<JobSpec>, first: u64, at: Timestamp) -> Run {
         made: 0,
         open: BTreeMap::new(),
         ending: BTreeMap::new(),
+        moving: BTreeMap::new(),
         over: BTreeMap::new(),
         again: BTreeMap::new(),
         workers: BTreeMap::new(),
@@ -338,6 +349,11 @@ pub(super) fn moved(state: &mut State, id: TaskId, from: Option<TaskState>, to: 
             if kept_up {
                 job.next_task += 1;
             }
+            if let Some(other) = run.moving.get(&task.index).filter(|_| run.open.contains_key(&task.index))
+                && let Some(other) = state.tasks.get(other)
+            {
+                run.counts.leave(other.state);
+            }
             let before = run.over.remove(&task.index);
             if let Some(other) = before.or_else(|| run.again.remove(&task.index))
                 && let Some(other) = state.tasks.get(&other)
@@ -350,7 +366,12 @@ pub(super) fn moved(state: &mut State, id: TaskId, from: Option<TaskState>, to: 
         }
         Some(from) if !kept_up || has_place(run, id, task.index) => run.counts.leave(from),
         // Another has its place.
-        Some(_) => return,
+        Some(_) => {
+            if to.is_final() && run.moving.get(&task.index) == Some(&id) {
+                run.moving.remove(&task.index);
+            }
+            return;
+        }
     }
     run.counts.enter(to);
     take_place(run, id, task, from, to);

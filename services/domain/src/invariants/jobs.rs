@@ -95,14 +95,23 @@ fn check_run(name: &str, run: &Run, tasks: &[(TaskId, &Task)], found: &mut Found
     let told =
         |t: &Task| t.live_attempt().is_some_and(|a| a.stop == Some(muster_events::event::StopCause::Cancel));
     let by_index = |keep: &dyn Fn(&Task) -> bool| -> BTreeMap<u32, TaskId> {
-        tasks.iter().filter(|(_, t)| keep(t)).map(|(id, t)| (t.index, *id)).collect()
+        let kept = tasks.iter().filter(|(id, t)| run.moving.get(&t.index) != Some(id) && keep(t));
+        kept.map(|(id, t)| (t.index, *id)).collect()
     };
     let open = by_index(&|t| !t.state.is_final() && !told(t));
     let ending = by_index(&|t| !t.state.is_final() && told(t));
     found.unless(run.open == open, || format!("{name} has {:?} open, its tasks say {open:?}", run.open));
     found.unless(run.ending == ending, || format!("{name} ends {:?}, its tasks say {ending:?}", run.ending));
     let alive = tasks.iter().filter(|(_, t)| !t.state.is_final()).count();
-    found.unless(alive == open.len() + ending.len(), || format!("{name} has two live tasks in one place"));
+    let moves = run.moving.iter().all(|(index, id)| {
+        tasks.iter().any(|(other, t)| other == id && t.index == *index && !t.state.is_final())
+    });
+    found.unless(moves && (service || run.moving.is_empty()), || {
+        format!("{name} moves {:?}, which are not all there", run.moving)
+    });
+    found.unless(alive == open.len() + ending.len() + run.moving.len(), || {
+        format!("{name} has two live tasks in one place")
+    });
 
     let mut over = run.over.clone();
     over.extend(&run.again);

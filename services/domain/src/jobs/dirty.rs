@@ -7,7 +7,7 @@ use muster_events::id::{JobId, TaskId};
 use muster_events::job::JobKind;
 use muster_events::time::Timestamp;
 
-use super::reconcile;
+use super::{is_system, reconcile};
 use crate::state::State;
 
 /// The most events of one turn. Jobs take turns, so that a large one does not hold up the others.
@@ -43,7 +43,15 @@ impl Dirty {
             | Event::TaskRescheduled(_)
             // It waits again, and may have to be cancelled for that another has failed.
             | Event::TaskRetrying(_)
-            | Event::TaskRestarted(_) => event.task().and_then(|task| maker(state, task)),
+            | Event::TaskRestarted(_) => {
+                self.note_drain(state, event);
+                event.task().and_then(|task| maker(state, task))
+            }
+            Event::WorkerDraining(e) => {
+                let there = state.workers.get(&e.worker).into_iter().flat_map(|worker| &worker.tasks);
+                there.filter_map(|task| maker(state, *task)).for_each(|job| self.add(job));
+                None
+            }
             Event::JobSubmitted(_)
             | Event::JobScaled(_)
             | Event::JobStarted(_)
@@ -61,10 +69,10 @@ impl Dirty {
             | Event::JobReverted(_)
             | Event::JobCompleted(_)
             | Event::JobFailed(_) => event.job(),
-            // To an update it matters what is up.
+            // To an update it matters what is up, and to those whose places are taken.
             Event::TaskStarted(_) | Event::TaskHealthy(_) => {
                 let job = event.task().and_then(|task| maker(state, task));
-                job.filter(|job| state.jobs.updating.contains(job))
+                job.filter(|job| state.jobs.updating.contains(job) || is_moving(state, *job))
             }
             // Which workers there are is what a system job goes by.
             Event::WorkerRegistered(_) | Event::WorkerActivated(_) | Event::WorkerUnregistered(_) => {
@@ -85,12 +93,22 @@ impl Dirty {
             | Event::CommandRejected(_)
             | Event::ReportRefused(_)
             | Event::WorkerOffline(_)
-            | Event::WorkerDraining(_)
             | Event::WorkerDrained(_)
             | Event::WorkerOccupied(_) => None,
         };
         if let Some(job) = job {
             self.add(job);
+        }
+    }
+
+    /// With the last of the others on a worker that drains, it is time for the tasks of system jobs there.
+    fn note_drain(&mut self, state: &State, event: &Event) {
+        let attempt = event.task().and_then(|id| state.tasks.get(&id)?.attempt.as_ref());
+        for worker in attempt.into_iter().flat_map(|a| [Some(&a.worker), a.carrier.as_ref()]).flatten() {
+            let Some(worker) = state.workers.get(worker).filter(|w| w.drain.is_some()) else { continue };
+            let there = worker.tasks.iter().filter_map(|id| state.tasks.get(id));
+            let systems = there.filter(|task| is_system(state, task)).filter_map(|task| task.job);
+            systems.for_each(|job| self.add(job));
         }
     }
 
@@ -116,6 +134,12 @@ impl Dirty {
 }
 
 /// The job that made a task.
+/// Whether tasks of a job run until those that have their places are up.
+fn is_moving(state: &State, job: JobId) -> bool {
+    let job = state.jobs.get(job);
+    job.is_some_and(|job| job.live_runs().any(|(_, run)| !run.moving.is_empty()))
+}
+
 fn maker(state: &State, task: TaskId) -> Option<JobId> {
     if state.jobs.is_empty() {
         return None;

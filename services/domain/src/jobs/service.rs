@@ -15,6 +15,10 @@ impl Turn<'_> {
         if !surplus.is_empty() {
             return surplus;
         }
+        let moved = self.end_moved(places);
+        if !moved.is_empty() {
+            return moved;
+        }
         let replaced = match update {
             Some(update) => self.update(work, update),
             None => self.end_stale(),
@@ -25,6 +29,7 @@ impl Turn<'_> {
         let free = run.again.range(..places).chain(run.over.range(..places)).map(|(index, _)| *index);
         let mut ordinal = self.job.next_task;
         let fill = |index| self.fill(index, &mut ordinal, None);
-        free.chain(run.made..places).filter_map(fill).take(self.limit).collect()
+        let filled: Vec<Event> = free.chain(run.made..places).filter_map(fill).take(self.limit).collect();
+        if filled.is_empty() { self.move_off() } else { filled }
     }
 }

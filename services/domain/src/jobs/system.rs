@@ -5,6 +5,7 @@ use muster_events::id::WorkerId;
 use muster_events::job::System;
 
 use super::Turn;
+use super::drain::leaves_last;
 use crate::placement::suits;
 use crate::state::WorkerStatus;
 
@@ -17,6 +18,12 @@ impl Turn<'_> {
         let surplus = self.end(surplus, "its worker is gone, or is none that the job is for any more");
         if !surplus.is_empty() {
             return surplus;
+        }
+        let last = run.workers.iter().filter(|(id, _)| leaves_last(self.state, id));
+        let last = last.filter_map(|(_, index)| run.open.get(index));
+        let last = self.end(last, "its worker drains, and nothing else is left there");
+        if !last.is_empty() {
+            return last;
         }
         let stale = self.end_stale();
         if !stale.is_empty() {

@@ -219,7 +219,11 @@ impl Sim {
     }
 
     pub(super) fn drain(&mut self, worker: u8, seconds: Option<u8>) {
-        let drain = WorkerDrain { worker_id: name(worker), deadline_s: seconds.map(f64::from) };
+        let drain = WorkerDrain {
+            worker_id: name(worker),
+            deadline_s: seconds.map(f64::from),
+            ignore_system: worker == 2,
+        };
         self.command("alice", &Command::WorkerDrain(drain));
     }
 

@@ -124,6 +124,9 @@ pub struct Run {
     pub open: BTreeMap<u32, TaskId>,
     /// The tasks that have been told to stop for good.
     pub ending: BTreeMap<u32, TaskId>,
+    /// The tasks whose places others have taken, and that run until those are up: their workers drain.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub moving: BTreeMap<u32, TaskId>,
     /// The tasks that have ended and still count: of a batch those that did not complete, else all that hold a place.
     pub over: BTreeMap<u32, TaskId>,
     /// Those of `over` that shall run again as soon as they may.
@@ -337,6 +340,6 @@ impl Job {
 impl Run {
     /// Whether one of its tasks has not ended.
     pub fn is_busy(&self) -> bool {
-        !self.open.is_empty() || !self.ending.is_empty()
+        !self.open.is_empty() || !self.ending.is_empty() || !self.moving.is_empty()
     }
 }

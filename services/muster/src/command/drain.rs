@@ -15,9 +15,12 @@ use crate::units;
 pub(crate) struct Args {
     /// The worker's id
     id: String,
-    /// Wait until nothing runs there any more
+    /// Wait until all that is to leave it has left
     #[arg(long)]
     wait: bool,
+    /// Leave the tasks of system jobs where they are; else they are the last to go
+    #[arg(long)]
+    ignore_system: bool,
     /// What still runs then is stopped and placed elsewhere: 30s, 5m, 1h (absent: it may run to its end)
     #[arg(long, value_parser = units::duration, value_name = "TIME")]
     deadline: Option<Duration>,
@@ -25,13 +28,19 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     let manager = context.manager()?;
-    let written = manager.drain(&args.id, args.deadline.map(|d| d.as_secs_f64())).await?;
+    let deadline = args.deadline.map(|d| d.as_secs_f64());
+    let written = manager.drain(&args.id, deadline, args.ignore_system).await?;
     if args.wait {
         let worker = wait(&manager, &args.id, written.seq.unwrap_or(0), context).await?;
         if context.out.json {
             context.out.json(&worker)?;
         } else {
-            context.out.line(format!("{} {}: nothing runs there any more", worker.id, worker.status))?;
+            context.out.line(format!(
+                "{} {}: {}",
+                worker.id,
+                worker.status,
+                what_is_left(worker.vm_count)
+            ))?;
         }
         return Ok(exit::OK);
     }
@@ -44,13 +53,22 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     Ok(exit::OK)
 }
 
-/// Waits until the worker holds nothing; each event that may have to do with it is a reason to look.
+/// What runs on a worker that is drained.
+fn what_is_left(tasks: u64) -> String {
+    match tasks {
+        0 => "nothing runs there any more".to_owned(),
+        1 => "nothing runs there any more but 1 task of a system job".to_owned(),
+        more => format!("nothing runs there any more but {more} tasks of system jobs"),
+    }
+}
+
+/// Waits until the worker is drained; each event about it is a reason to look.
 async fn wait(manager: &ManagerClient, id: &str, after: u64, context: &Context) -> Result<Worker, Failure> {
     let mut progress = Progress::new(context.out);
     let mut events = manager.follow(&EventFilter { after: Some(after), ..EventFilter::default() });
     loop {
         let worker = manager.worker(id).await?;
-        if worker.vm_count == 0 {
+        if worker.drained {
             return Ok(worker);
         }
         if worker.status == "active" {
@@ -59,11 +77,7 @@ async fn wait(manager: &ManagerClient, id: &str, after: u64, context: &Context) 
         progress.show(format!("{} tasks still run on {id}", worker.vm_count));
         loop {
             let event = events.next().await.ok_or_else(|| Failure::failed("the live feed ended"))??;
-            let ends = matches!(
-                event.kind.as_str(),
-                "task.completed" | "task.failed" | "task.cancelled" | "task.rescheduled"
-            );
-            if ends || event.worker() == Some(id) {
+            if event.worker() == Some(id) {
                 break;
             }
         }

@@ -1,0 +1,76 @@
+//! What a drain means for tasks that are kept up. Those of a service have their places taken elsewhere before they stop
+//! where they are; those of a system job stay until nothing else is left on their worker.
+
+use muster_events::event::{Event, TaskSubmitted};
+use muster_events::id::{TaskId, WorkerId};
+use muster_events::job::JobKind;
+
+use super::Turn;
+use super::update::is_up;
+use crate::state::{State, Task, Worker};
+
+/// Whether a task is the one that a system job has on its worker.
+pub(crate) fn is_system(state: &State, task: &Task) -> bool {
+    let job = task.job.filter(|_| task.run > 0).and_then(|job| state.jobs.get(job));
+    job.is_some_and(|job| job.spec().work.kind() == JobKind::System)
+}
+
+/// How many tasks of system jobs there are on a worker.
+pub(crate) fn systems_on(state: &State, worker: &Worker) -> usize {
+    worker.tasks.iter().filter(|id| state.tasks.get(id).is_some_and(|task| is_system(state, task))).count()
+}
+
+/// Whether nothing is on a worker, or carried by it, but tasks of system jobs.
+fn only_systems(state: &State, worker: &Worker) -> bool {
+    worker.burden() == systems_on(state, worker)
+}
+
+/// Whether a system job's task is to leave its worker now.
+pub(super) fn leaves_last(state: &State, id: &WorkerId) -> bool {
+    let worker = state.workers.get(id);
+    worker.is_some_and(|w| w.drain.is_some_and(|d| !d.drained && !d.ignore_system) && only_systems(state, w))
+}
+
+impl Turn<'_> {
+    /// Ends the tasks whose successors are up, whose places there are no longer, or that are nowhere themselves.
+    pub(super) fn end_moved(&self, places: u32) -> Vec<Event> {
+        let known = |id: &TaskId| self.state.tasks.get(id);
+        let ended = self.run.moving.iter().filter_map(|(index, old)| {
+            let task = known(old)?;
+            let next = self.run.open.get(index).and_then(|id| Some((*id, known(id)?)));
+            let reason = match (task.live_attempt(), next) {
+                _ if *index >= places => "the service was scaled down".to_owned(),
+                (None, _) => "another has taken its place".to_owned(),
+                (Some(at), Some((id, next))) if is_up(next) => {
+                    format!("worker {} drains, and task {id} runs in its place", at.worker)
+                }
+                _ => return None,
+            };
+            crate::decide::cancel::end(*old, task, Some(reason))
+        });
+        ended.take(self.limit).collect()
+    }
+
+    /// Makes successors for the tasks on workers that drain.
+    pub(super) fn move_off(&self) -> Vec<Event> {
+        let (state, run) = (self.state, self.run);
+        // What an update is about to replace is not moved before that.
+        if state.fleet.draining() == 0 || self.job.update.is_some() {
+            return Vec::new();
+        }
+        let drains = |id: &TaskId| {
+            let attempt = state.tasks.get(id).and_then(Task::live_attempt).filter(|a| a.stop.is_none())?;
+            state.workers.get(&attempt.worker)?.drain
+        };
+        let leaving = run.open.iter().filter(|(index, id)| {
+            !run.moving.contains_key(index) && !run.stale.contains(index) && drains(id).is_some()
+        });
+        let successor = |(ordinal, (index, old)): (u64, (&u32, &TaskId))| {
+            Event::TaskSubmitted(TaskSubmitted { replaces: Some(*old), ..self.task(*index, ordinal) })
+        };
+        (self.job.next_task..).zip(leaving).map(successor).take(self.limit).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;
