@@ -49,7 +49,7 @@ impl ManagerClient {
     /// Submits a job: a new one (status 201), or a new version of the one that has its name (200, as when nothing is
     /// new).
     pub async fn submit_job(&self, job: &JobDefinition) -> Result<Written<Job>> {
-        self.http.write(Method::POST, &JOBS, &[], Some(job)).await
+        self.http.command(Method::POST, &JOBS, &[], Some(job)).await
     }
 
     /// A page of jobs.
@@ -64,7 +64,7 @@ impl ManagerClient {
 
     /// Stops a job: at once where nothing of it runs (status 200), else it is stopping (202).
     pub async fn stop_job(&self, job: &str) -> Result<Written<Job>> {
-        self.http.write(Method::DELETE, &path(job, None), &[], NO_BODY).await
+        self.http.command(Method::DELETE, &path(job, None), &[], NO_BODY).await
     }
 
     /// Gives a service another count.
@@ -73,17 +73,17 @@ impl ManagerClient {
         struct Body {
             count: u32,
         }
-        self.http.write(Method::POST, &path(job, Some("scale")), &[], Some(&Body { count })).await
+        self.http.command(Method::POST, &path(job, Some("scale")), &[], Some(&Body { count })).await
     }
 
     /// Runs a job again that has ended or was stopped.
     pub async fn start_job(&self, job: &str) -> Result<Written<Job>> {
-        self.http.write(Method::POST, &path(job, Some("start")), &[], NO_BODY).await
+        self.http.command(Method::POST, &path(job, Some("start")), &[], NO_BODY).await
     }
 
     /// Runs those tasks of a job's newest run again that failed or were cancelled.
     pub async fn retry_job(&self, job: &str) -> Result<Written<Job>> {
-        self.http.write(Method::POST, &path(job, Some("retry")), &[], NO_BODY).await
+        self.http.command(Method::POST, &path(job, Some("retry")), &[], NO_BODY).await
     }
 
     /// The versions of a job before version `before` (all, where absent), the newest first.

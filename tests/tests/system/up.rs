@@ -217,6 +217,48 @@ async fn the_first_day() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_submit_waits_for_its_own_tasks_and_tells_all_of_them() {
+    let mut up = Up::new().await;
+    let file = |name: &str, tasks: &str| {
+        let path = up.dir.path().join(name);
+        let job = "job: 6d757374-6572-4e53-a1c4-0f5e9b7d2c31\ntasks:\n";
+        fs::write(&path, format!("{job}{tasks}")).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    // One that fails, and one with an id of its own, which a later file of the same job names again.
+    let given = "- {name: given, command: [\"true\"], id: 9e45c146-6cc3-4ed8-949a-1b30583de377}\n";
+    let first = file("first.yaml", &format!("{given}- {{name: no, command: [\"false\"]}}\n"));
+    assert_eq!(up.cli(&["submit", &first]).await.0, 1);
+    let mark = up.dir.path().join("mark");
+    let command = format!("while [ ! -e {0} ]; do sleep 0.05; done", mark.display());
+    let waits =
+        format!("- {{name: waits, command: [sh, -c, '{command}']}}\n- {{name: yes, command: [\"true\"]}}\n");
+    let second = file("second.yaml", &format!("{given}{waits}"));
+    let arguments = ["submit", "--json", &second];
+    let (done, ()) = tokio::join!(up.ok(&arguments), async {
+        // Let go only once the other two have ended, which two tasks of the job had before.
+        until("the second file's quick task has ended", async || {
+            let tasks = up.ok(&["ps", "--all", "--name", "yes", "--json"]).await;
+            tasks.contains("completed").then_some(())
+        })
+        .await;
+        fs::write(&mark, "").unwrap();
+    });
+    let done: Value = serde_json::from_str(&done).unwrap();
+    assert_eq!((&done["total"], &done["completed"]), (&Value::from(3), &Value::from(3)), "{done}");
+
+    let ids = up.ok(&["submit", "--detach", "-n", "1500", "-c", "worker=nobody", "--", "true"]).await;
+    let ids: BTreeSet<&str> = ids.lines().collect();
+    assert_eq!(ids.len(), 1500);
+    let last: Vec<Value> =
+        serde_json::from_str(&up.ok(&["ps", "--all", "--limit", "2000", "--json"]).await).unwrap();
+    let waiting: BTreeSet<&str> =
+        last.iter().filter(|t| t["name"] == "true").map(|t| t["id"].as_str().unwrap()).collect();
+    assert_eq!(waiting, ids);
+    up.interrupt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_ran_runs_on_after_each_way_to_end() {
     let mut up = Up::new().await;
     let printed = up.ok(&["submit", "--detach", "--", "sleep", "600"]).await;
