@@ -13,7 +13,7 @@ cargo xtask tools             find a fit nats-server, or install the pinned one 
 cargo xtask up [--debug] [args]
                               build `muster` and run `muster up` with these arguments (`cargo xtask up --help`)
 cargo xtask test [--only STEP]
-                              everything CI checks; steps: fmt, clippy, test, contract
+                              everything CI checks; steps: fmt, clippy, deny, test, contract
 cargo xtask schemas [--check] write schemas/ from the types, or only say whether it is up to date
 ";
 
