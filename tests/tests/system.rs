@@ -20,6 +20,8 @@ mod failing;
 mod feed;
 #[path = "system/forged.rs"]
 mod forged;
+#[path = "system/full_disk.rs"]
+mod full_disk;
 #[path = "system/golden.rs"]
 mod golden;
 #[path = "system/kill.rs"]
