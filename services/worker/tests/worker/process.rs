@@ -153,9 +153,18 @@ async fn what_a_program_leaves_behind_is_ended() {
     // One that has left the group holds the pipe; it is not waited for.
     let (attempt, ending) = driver.run(&sh("setsid sleep 600 & echo $!; exit 3")).await;
     assert_eq!(ending, Ending::Exited { code: 3 });
-    let pid = driver.output(attempt, OutputStream::Stdout).await;
-    std::process::Command::new("kill").args(["-9", pid.trim()]).status().unwrap();
+    gone(driver.output(attempt, OutputStream::Stdout).await.trim()).await;
+    // One that holds nothing of it at all, and not one of a task that still runs.
+    let daemon = "setsid sleep 600 </dev/null >/dev/null 2>&1 & echo $!";
+    let stays = driver.order(&sh(&format!("{daemon}; exec sleep 600"))).await;
+    driver.printed(stays, "\n").await;
+    let (attempt, _) = driver.run(&sh(daemon)).await;
+    gone(driver.output(attempt, OutputStream::Stdout).await.trim()).await;
+    let pid = driver.output(stays, OutputStream::Stdout).await;
+    assert!(Path::new(&format!("/proc/{}", pid.trim())).exists(), "its task runs");
+    // The end of the worker is the end of all that it has started.
     life.end().await;
+    gone(pid.trim()).await;
 }
 
 #[tokio::test]
