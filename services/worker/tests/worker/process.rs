@@ -201,13 +201,17 @@ async fn output_is_bounded_and_says_so() {
     let mut driver = Driver::new(None).await;
     let output = OutputLimits { bytes_max: 100_000, bytes_per_second: 0 };
     let life = driver.start(WorkerConfig { output, ..driver.config() }).await;
-    let (attempt, ending) = driver.run(&sh("seq 1 200000; echo end >&2")).await;
+    let (attempt, ending) = driver.run(&sh("seq 1 200000; echo end")).await;
     assert_eq!(ending, Ending::Exited { code: 0 });
     let stdout = driver.output(attempt, OutputStream::Stdout).await;
-    assert_eq!(stdout.len(), 100_000);
-    assert!(stdout.starts_with("1\n2\n3\n"));
+    assert_eq!(stdout.len(), 125_000, "the head and the tail");
+    assert!(stdout.starts_with("1\n2\n3\n") && stdout.ends_with("\n200000\nend\n"), "its end is there");
     let notes = driver.output(attempt, OutputStream::Stderr).await;
-    assert!(notes.contains("output is cut") && notes.contains("100000"), "{notes}");
+    // The cut is within a line, so the note begins a new one.
+    assert!(notes.starts_with("\nmuster: output is cut") && notes.contains("100000"), "{notes}");
+    let printed: u64 = (1..=200_000_u64).map(|n| n.to_string().len() as u64 + 1).sum();
+    let missing = printed + 4 - 125_000;
+    assert!(notes.contains(&format!("\nmuster: {missing} bytes of output are missing here\n")), "{notes}");
     life.end().await;
 }
 
