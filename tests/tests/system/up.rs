@@ -259,6 +259,29 @@ async fn a_submit_waits_for_its_own_tasks_and_tells_all_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_asks_amiss_is_told() {
+    let mut up = Up::new().await;
+    let data = up.data();
+    let data = data.to_str().unwrap();
+    let (code, _, errors) = up.cli(&["replay", "--data", "/nonexistent/cluster"]).await;
+    assert_eq!(code, 2, "{errors}");
+    assert!(errors.contains("no cluster has run in /nonexistent/cluster"), "{errors}");
+    let (code, out, errors) = up.cli(&["replay", "--data", data, "--until", "99999"]).await;
+    assert_eq!(code, 0, "{errors}");
+    assert!(errors.contains("the log ends at event ") && errors.contains("before 99999"), "{errors}");
+    assert!(!out.contains("()"), "{out}");
+    // A part that is not told as whom to connect is a publisher, who may not ask for streams.
+    let nats = up.record["nats"].as_str().unwrap();
+    for part in ["manager", "worker", "api"] {
+        let (code, _, errors) = up.cli(&[part, "--nats", nats]).await;
+        assert_eq!(code, 2, "{part}: {errors}");
+        assert!(errors.contains("--nats-user"), "{part}: {errors}");
+        assert!(!errors.contains("trying again"), "told at the first try: {errors}");
+    }
+    up.interrupt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_ran_runs_on_after_each_way_to_end() {
     let mut up = Up::new().await;
     let printed = up.ok(&["submit", "--detach", "--", "sleep", "600"]).await;

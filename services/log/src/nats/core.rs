@@ -265,12 +265,20 @@ impl Core {
 
     /// What the server knows of a stream, if it is there. Asked once.
     pub(super) async fn stream(&self, name: &str) -> Result<Option<Info>> {
-        match self.context.get_stream(name).await {
+        let subject = format!("$JS.API.STREAM.INFO.{name}");
+        let mut refusals = self.refusals.watch();
+        let answer = tokio::select! {
+            biased;
+            answer = self.context.get_stream(name) => answer,
+            // To a question that may not be asked there is no answer.
+            refusal = refusals.about(&subject) => return Err(LogError::Refused(refusal)),
+        };
+        match answer {
             Ok(stream) => Ok(Some(stream.cached_info().clone())),
             Err(error) => match error.kind() {
                 GetStreamErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
                 GetStreamErrorKind::JetStream(e) => Err(self.api_error(&format!("stream {name}"), &e)),
-                _ => Err(self.no_answer(&format!("$JS.API.STREAM.INFO.{name}"), &error)),
+                _ => Err(self.no_answer(&subject, &error)),
             },
         }
     }
