@@ -278,6 +278,28 @@ async fn who_asks_amiss_is_told() {
         assert!(errors.contains("--nats-user"), "{part}: {errors}");
         assert!(!errors.contains("trying again"), "told at the first try: {errors}");
     }
+    let (code, _, errors) = up.cli(&["--json", "submit", "--memory", "lots", "--", "true"]).await;
+    let told: Value = serde_json::from_str(errors.trim()).unwrap_or_else(|e| panic!("{e}: {errors}"));
+    assert_eq!((code, &told["exit_code"]), (2, &Value::from(2)), "{told}");
+    assert!(told["error"].as_str().unwrap().contains("lots"), "{told}");
+    up.interrupt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_with_two_workers_is_measured_once() {
+    let mut up = Up::new().await;
+    let (api, http) = (up.record["api"].as_str().unwrap().to_owned(), http_client());
+    let get = async |path: &str| answer(http.get(format!("{api}{path}"))).await.map(|a| a.body);
+    let mut total = 0;
+    for worker in ["w-01", "w-02"] {
+        let path = format!("/api/v1/manager/workers/{worker}");
+        total = until("the worker has measured", async || {
+            get(&path).await?["metrics"]["memory_total"].as_u64().filter(|n| *n > 0)
+        })
+        .await;
+    }
+    let metrics = get("/api/v1/manager/metrics").await.unwrap();
+    assert_eq!(metrics["hosts"]["memory_total"], total, "{metrics}");
     up.interrupt().await;
 }
 

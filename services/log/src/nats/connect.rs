@@ -205,8 +205,8 @@ fn unreachable(config: &NatsConfig, error: &ConnectError) -> LogError {
     match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
             LogError::Refused(format!(
-                "the server at {at} does not accept {:?}: {error}; check user and password, token or credentials file",
-                config.credentials
+                "the server at {at} does not accept {}: {error}; check user and password, token or credentials file",
+                as_whom(&config.credentials)
             ))
         }
         ConnectErrorKind::ServerParse => {
@@ -218,6 +218,17 @@ fn unreachable(config: &NatsConfig, error: &ConnectError) -> LogError {
         _ => LogError::Unavailable(format!(
             "no server at {at} ({error}); start nats-server or correct the address"
         )),
+    }
+}
+
+/// In words, without a secret.
+fn as_whom(credentials: &Credentials) -> String {
+    match credentials {
+        Credentials::None => "anybody without a user".to_owned(),
+        Credentials::UserPassword { user, .. } => format!("user `{user}` with this password"),
+        Credentials::Token(_) => "this token".to_owned(),
+        Credentials::NKey(_) => "this NKey".to_owned(),
+        Credentials::File(path) => format!("the credentials in {}", path.display()),
     }
 }
 

@@ -60,7 +60,7 @@ struct TaskArgs {
     #[arg(long, value_parser = definition::runtime, default_value = "auto", value_name = "auto|docker|process")]
     runtime: muster_events::spec::Runtime,
     /// Cores to reserve (a container gets no more)
-    #[arg(long, default_value_t = 0.0, value_name = "CORES")]
+    #[arg(long, value_parser = units::cores, default_value = "0", value_name = "CORES")]
     cpu: f64,
     /// Memory to reserve (a container gets no more): 64MiB, 1g
     #[arg(long, value_parser = units::bytes, default_value = "0", value_name = "BYTES")]
