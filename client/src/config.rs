@@ -14,18 +14,22 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// How long an answer may take, from the first byte sent to the last received. Streams are not bound by it.
     pub timeout: Duration,
+    /// How long a change of the cluster is asked for again where its answer was lost or NATS was away (status 503). It
+    /// bears one `Idempotency-Key` all along, so it is not done twice.
+    pub repeat_for: Duration,
     /// Certificates (PEM) to trust besides the system's, for `https`.
     pub ca_pem: Option<Vec<u8>>,
 }
 
 impl Config {
-    /// The settings that do for most: 5 s to connect, 30 s to answer, no token.
+    /// The settings that do for most: 5 s to connect, 30 s to answer, 10 s of repeating, no token.
     pub fn new(base: impl Into<String>) -> Self {
         Self {
             base: base.into(),
             token: None,
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(30),
+            repeat_for: Duration::from_secs(10),
             ca_pem: None,
         }
     }
@@ -53,6 +57,7 @@ impl fmt::Debug for Config {
             .field("token", &self.token.as_ref().map(|_| "…"))
             .field("connect_timeout", &self.connect_timeout)
             .field("timeout", &self.timeout)
+            .field("repeat_for", &self.repeat_for)
             .finish_non_exhaustive()
     }
 }

@@ -1,12 +1,16 @@
 //! The one place that speaks HTTP: addresses, the token, time limits, positions, errors.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use muster_events::id::CommandId;
 use muster_events::outcome::Problem;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
 
 use crate::config::Config;
 use crate::error::{ApiError, Error, Result};
@@ -15,6 +19,11 @@ use crate::error::{ApiError, Error, Result};
 const SEQ_HEADER: &str = "Muster-Seq";
 /// The header that makes a read wait for a position.
 const MIN_SEQ_HEADER: &str = "Muster-Min-Seq";
+/// The header that names a change, so that it is done once however often it is asked for.
+const KEY_HEADER: &str = "Idempotency-Key";
+/// The first pause before a change is asked for again; it doubles, up to the longest.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+const PAUSE_LONGEST: Duration = Duration::from_secs(2);
 /// The most bytes of an answer that is no error body repeated in an error.
 const TEXT_CHARS_MAX: usize = 200;
 
@@ -27,6 +36,8 @@ pub struct Written<T> {
     pub seq: Option<u64>,
     /// The HTTP status: 201 made, 200 there already or done, 202 under way.
     pub status: u16,
+    /// The id of the command it was, from which the ids of the tasks it makes are derived; none where a worker was asked.
+    pub command: Option<CommandId>,
 }
 
 /// A connection pool to one address.
@@ -35,7 +46,8 @@ pub(crate) struct Http {
     client: reqwest::Client,
     base: Url,
     shown: String,
-    timeout: std::time::Duration,
+    timeout: Duration,
+    repeat_for: Duration,
     /// The highest position this client has written, so that it reads its own writes.
     written: AtomicU64,
 }
@@ -64,7 +76,14 @@ impl Http {
         }
         let client = builder.build().map_err(|e| config_error("address", &config.base, &e))?;
         let shown = config.base.trim_end_matches('/').to_owned();
-        Ok(Self { client, base, shown, timeout: config.timeout, written: AtomicU64::new(0) })
+        Ok(Self {
+            client,
+            base,
+            shown,
+            timeout: config.timeout,
+            repeat_for: config.repeat_for,
+            written: AtomicU64::new(0),
+        })
     }
 
     pub(crate) fn base(&self) -> &str {
@@ -90,6 +109,56 @@ impl Http {
         Ok(self.read(response).await?.value)
     }
 
+    /// A change of the cluster, under an id of its own. It is asked for again, under the same id, while NATS is away or
+    /// after an answer was lost; not where nobody has answered at all.
+    pub(crate) async fn command<B: Serialize + Sync, T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<&B>,
+    ) -> Result<Written<T>> {
+        // A UUID is a token, so this never fails; if it did, the API would give the id.
+        let command = CommandId::new(&Uuid::new_v4().to_string()).ok();
+        let ends = Instant::now() + self.repeat_for;
+        let (mut pause, mut asked) = (PAUSE_FIRST, false);
+        loop {
+            let mut request = self.request(method.clone(), path, query).timeout(self.timeout);
+            if let Some(command) = &command {
+                request = request.header(KEY_HEADER, command.to_string());
+            }
+            if let Some(body) = body {
+                request = request.json(body);
+            }
+            let (connected, error) = match self.attempt(request).await {
+                Ok(written) => return Ok(Written { command, ..written }),
+                Err(failed) => failed,
+            };
+            asked |= connected;
+            let again = command.is_some() && asked && is_repeated(&error) && Instant::now() + pause < ends;
+            if !again {
+                return Err(error);
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_LONGEST);
+        }
+    }
+
+    /// One try; the error tells whether anybody was reached.
+    async fn attempt<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+    ) -> Result<Written<T>, (bool, Error)> {
+        match request.send().await {
+            Err(error) => Err((!error.is_connect(), self.transport_error(&error))),
+            Ok(response) => {
+                let read = async { self.read(self.accepted(response).await?).await };
+                read.await.map_err(|error| (true, error))
+            }
+        }
+    }
+
+    /// A request to a worker, which is sent once.
     pub(crate) async fn write<B: Serialize + Sync, T: DeserializeOwned>(
         &self,
         method: Method,
@@ -132,6 +201,11 @@ impl Http {
 
     async fn send(&self, request: RequestBuilder) -> Result<Response> {
         let response = request.send().await.map_err(|e| self.transport_error(&e))?;
+        self.accepted(response).await
+    }
+
+    /// The answer, where it is no error.
+    async fn accepted(&self, response: Response) -> Result<Response> {
         if response.status().is_success() {
             return Ok(response);
         }
@@ -149,7 +223,7 @@ impl Http {
         let body = response.bytes().await.map_err(|e| self.transport_error(&e))?;
         let value =
             serde_json::from_slice(&body).map_err(|e| Error::Decode { url, reason: e.to_string() })?;
-        Ok(Written { value, seq, status })
+        Ok(Written { value, seq, status, command: None })
     }
 
     pub(crate) fn transport_error(&self, error: &reqwest::Error) -> Error {
@@ -157,6 +231,15 @@ impl Http {
             return Error::Timeout { base: self.shown.clone(), seconds: self.timeout.as_secs() };
         }
         Error::Unreachable { base: self.shown.clone(), reason: innermost(error) }
+    }
+}
+
+/// Whether asking again may help. After a limit of time (504, or ours) whoever asked has waited long enough.
+const fn is_repeated(error: &Error) -> bool {
+    match error {
+        Error::Unreachable { .. } => true,
+        Error::Api(refused) => matches!(refused.status, 502 | 503),
+        _ => false,
     }
 }
 
@@ -231,6 +314,59 @@ mod tests {
             let error = Http::new(&Config::new(bad)).unwrap_err().to_string();
             assert!(error.contains(bad) && error.contains("http://127.0.0.1:8080"), "{error}");
         }
+    }
+
+    /// Answers one connection after the other with these texts, an empty one by hanging up; the requests it has got.
+    async fn serve(listener: tokio::net::TcpListener, answers: Vec<String>) -> Vec<String> {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut requests = Vec::new();
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = String::new();
+            while !request.contains("\r\n\r\n") {
+                let mut bytes = [0; 4096];
+                let n = stream.read(&mut bytes).await.unwrap();
+                request.push_str(&String::from_utf8_lossy(&bytes[..n]));
+            }
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            requests.push(request);
+        }
+        requests
+    }
+
+    fn http_answer(status: &str, body: &str) -> String {
+        format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    }
+
+    async fn change(http: &Http) -> Result<Written<serde_json::Value>> {
+        http.command(Method::POST, &["x"], &[], None::<&()>).await
+    }
+
+    #[tokio::test]
+    async fn a_change_whose_answer_is_lost_is_asked_for_again_under_the_same_key() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = Config::new(format!("http://{}", listener.local_addr().unwrap()));
+        let away = http_answer("503 Service Unavailable", "{}");
+        let answers = vec![away, String::new(), http_answer("201 Created", "1")];
+        let server = tokio::spawn(serve(listener, answers));
+        let written = change(&Http::new(&config).unwrap()).await.unwrap();
+        assert_eq!((written.status, &written.value), (201, &serde_json::json!(1)));
+        let key = format!("{KEY_HEADER}: {}\r\n", written.command.unwrap()).to_ascii_lowercase();
+        for request in server.await.unwrap() {
+            assert!(request.to_ascii_lowercase().contains(&key), "{request}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_change_is_not_asked_for_again_where_that_is_of_no_use() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = Config::new(format!("http://{}", listener.local_addr().unwrap()));
+        let http = Http::new(&config).unwrap();
+        let server = tokio::spawn(serve(listener, vec![http_answer("504 Gateway Timeout", "{}")]));
+        assert_eq!(change(&http).await.unwrap_err().status(), Some(504));
+        // The listener is gone with the one answer: a second question to it would have hung.
+        assert_eq!(server.await.unwrap().len(), 1);
+        assert!(matches!(change(&http).await.unwrap_err(), Error::Unreachable { .. }), "nobody there");
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl ManagerClient {
     /// Submits a job: a new one (status 201), or a new version of the one that has its name (200, as when nothing is
     /// new).
     pub async fn submit_job(&self, job: &JobDefinition) -> Result<Written<Job>> {
-        self.http.write(Method::POST, &JOBS, &[], Some(job)).await
+        self.http.command(Method::POST, &JOBS, &[], Some(job)).await
     }
 
     /// What would follow if a job were submitted: now, or `at` a moment of the past (a `seq`, or a time in RFC 3339).
@@ -76,7 +76,7 @@ impl ManagerClient {
 
     /// Stops a job: at once where nothing of it runs (status 200), else it is stopping (202).
     pub async fn stop_job(&self, job: &str) -> Result<Written<Job>> {
-        self.http.write(Method::DELETE, &path(job, None), &[], NO_BODY).await
+        self.http.command(Method::DELETE, &path(job, None), &[], NO_BODY).await
     }
 
     /// Gives a service another count.
@@ -85,17 +85,17 @@ impl ManagerClient {
         struct Body {
             count: u32,
         }
-        self.http.write(Method::POST, &path(job, Some("scale")), &[], Some(&Body { count })).await
+        self.http.command(Method::POST, &path(job, Some("scale")), &[], Some(&Body { count })).await
     }
 
     /// Runs a job again that has ended or was stopped.
     pub async fn start_job(&self, job: &str) -> Result<Written<Job>> {
-        self.http.write(Method::POST, &path(job, Some("start")), &[], NO_BODY).await
+        self.http.command(Method::POST, &path(job, Some("start")), &[], NO_BODY).await
     }
 
     /// Runs those tasks of a job's newest run again that failed or were cancelled.
     pub async fn retry_job(&self, job: &str) -> Result<Written<Job>> {
-        self.http.write(Method::POST, &path(job, Some("retry")), &[], NO_BODY).await
+        self.http.command(Method::POST, &path(job, Some("retry")), &[], NO_BODY).await
     }
 
     /// Has the update of a service go on, wait, or go back: to this version, or to the one that was good before.
@@ -112,7 +112,7 @@ impl ManagerClient {
             version: Option<u32>,
         }
         let body = Body { action, version };
-        self.http.write(Method::POST, &path(job, Some("update")), &[], Some(&body)).await
+        self.http.command(Method::POST, &path(job, Some("update")), &[], Some(&body)).await
     }
 
     /// The versions of a job before version `before` (all, where absent), the newest first.

@@ -74,12 +74,12 @@ impl ManagerClient {
 
     /// Submits one task. With an id that exists and the same content the answer is the task that exists (status 200).
     pub async fn submit(&self, task: &TaskDefinition) -> Result<Written<Task>> {
-        self.http.write(Method::POST, &TASKS, &[], Some(task)).await
+        self.http.command(Method::POST, &TASKS, &[], Some(task)).await
     }
 
     /// Submits many tasks at once, or a definition with a count: all are accepted or none.
     pub async fn submit_many(&self, submission: &Submission) -> Result<Written<Submitted>> {
-        self.http.write(Method::POST, &TASKS, &[], Some(submission)).await
+        self.http.command(Method::POST, &TASKS, &[], Some(submission)).await
     }
 
     /// A page of tasks.
@@ -102,17 +102,17 @@ impl ManagerClient {
 
     /// Cancels a task: at once where it waits (status 200), else it is stopping (202).
     pub async fn cancel(&self, id: &str) -> Result<Written<Task>> {
-        self.http.write(Method::DELETE, &task_path(id, None), &[], NO_BODY).await
+        self.http.command(Method::DELETE, &task_path(id, None), &[], NO_BODY).await
     }
 
     /// Runs a task that has ended once more.
     pub async fn start(&self, id: &str) -> Result<Written<Task>> {
-        self.http.write(Method::POST, &task_path(id, Some("start")), &[], NO_BODY).await
+        self.http.command(Method::POST, &task_path(id, Some("start")), &[], NO_BODY).await
     }
 
     /// Tries tasks that have failed again: those it names, all of them or none; or all that have failed.
     pub async fn retry(&self, which: &TaskRetry) -> Result<Written<Retried>> {
-        self.http.write(Method::POST, &task_path("retry", None), &[], Some(which)).await
+        self.http.command(Method::POST, &task_path("retry", None), &[], Some(which)).await
     }
 
     /// What a task printed, wherever it ran.
@@ -132,7 +132,7 @@ impl ManagerClient {
 
     /// Limits what a namespace's tasks use at a time; an empty quota takes the limits away.
     pub async fn limit_namespace(&self, name: &str, quota: &Quota) -> Result<Written<NamespaceUse>> {
-        self.http.write(Method::POST, &["api", "v1", "namespaces", name, "quota"], &[], Some(quota)).await
+        self.http.command(Method::POST, &["api", "v1", "namespaces", name, "quota"], &[], Some(quota)).await
     }
 
     /// One worker with host, resources and health.
@@ -166,17 +166,17 @@ impl ManagerClient {
             ignore_system: bool,
         }
         let body = Some(&Body { deadline_s, ignore_system });
-        self.http.write(Method::POST, &["api", "v1", "workers", id, "drain"], &[], body).await
+        self.http.command(Method::POST, &["api", "v1", "workers", id, "drain"], &[], body).await
     }
 
     /// Places on a drained worker again.
     pub async fn activate(&self, id: &str) -> Result<Written<DrainAnswer>> {
-        self.http.write(Method::POST, &["api", "v1", "workers", id, "activate"], &[], NO_BODY).await
+        self.http.command(Method::POST, &["api", "v1", "workers", id, "activate"], &[], NO_BODY).await
     }
 
     /// Forgets a worker; what it ran is placed elsewhere.
     pub async fn unregister(&self, id: &str) -> Result<Written<DrainAnswer>> {
-        self.http.write(Method::DELETE, &["api", "v1", "manager", "workers", id], &[], NO_BODY).await
+        self.http.command(Method::DELETE, &["api", "v1", "manager", "workers", id], &[], NO_BODY).await
     }
 
     /// The cluster at a glance.

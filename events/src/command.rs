@@ -116,6 +116,13 @@ impl Submission {
         self.tasks.iter().map(|t| u64::from(t.count.unwrap_or(1))).sum()
     }
 
+    /// The ids of the tasks that command `command` makes of this, in order, copies counted: those that are given, and
+    /// derived ones where none is.
+    pub fn ids<'a>(&'a self, command: &'a CommandId) -> impl Iterator<Item = TaskId> + 'a {
+        let given = self.tasks.iter().flat_map(|task| (0..task.count.unwrap_or(1)).map(|_| task.id));
+        given.zip(0..).map(|(id, place)| id.unwrap_or_else(|| TaskId::derived(command, place)))
+    }
+
     /// Checks all tasks and gives their specs, in order; or what is wrong, of a hundred faults at most.
     pub fn check(&self) -> Result<Vec<TaskSpec>, Problem> {
         let mut wrong = Vec::new();

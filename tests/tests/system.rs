@@ -8,6 +8,8 @@ mod bad_input;
 mod bench;
 #[path = "system/cluster.rs"]
 mod cluster;
+#[path = "system/dependencies.rs"]
+mod dependencies;
 #[path = "system/docker.rs"]
 mod docker;
 #[path = "system/examples.rs"]
@@ -20,6 +22,8 @@ mod failing;
 mod feed;
 #[path = "system/forged.rs"]
 mod forged;
+#[path = "system/full_disk.rs"]
+mod full_disk;
 #[path = "system/golden.rs"]
 mod golden;
 #[path = "system/kill.rs"]

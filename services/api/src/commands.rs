@@ -239,13 +239,27 @@ impl Commands {
             biased;
             Ok(decided) = &mut told => return Ok(decided),
             failed = &mut failure => if let Ok(problem) = failed { return Err(problem) },
-            () = &mut patience => return Err(unacknowledged(&id, self.patience)),
+            () = &mut patience => return Err(self.unacknowledged(&id)),
         }
         tokio::select! {
             biased;
             Ok(decided) = told => Ok(decided),
             () = patience => Err(undecided(&id, self.patience)),
         }
+    }
+
+    fn unacknowledged(&self, id: &CommandId) -> Problem {
+        let why = match &*self.bus.trouble().borrow() {
+            Some(trouble) => trouble.clone(),
+            None => format!("NATS has not acknowledged the command within {} s", self.patience.as_secs_f64()),
+        };
+        Problem::new(
+            503,
+            format!(
+                "{why}. Command {id} may or may not be stored. Look before you send it again, or send it with the id it \
+                 had (over HTTP: `Idempotency-Key: {id}`), so that it is not done twice"
+            ),
+        )
     }
 
     /// The outcome of a command that was decided earlier: a repeat is answered with it at once, another command under
@@ -258,17 +272,6 @@ impl Commands {
             None => decided(first, 0),
         })
     }
-}
-
-fn unacknowledged(id: &CommandId, patience: Duration) -> Problem {
-    let s = patience.as_secs_f64();
-    Problem::new(
-        503,
-        format!(
-            "NATS has not acknowledged command {id} within {s} s; it may or may not be stored. Look before you send it \
-             again, or send it with the id it had (over HTTP: `Idempotency-Key: {id}`), so that it is not done twice"
-        ),
-    )
 }
 
 fn undecided(id: &CommandId, patience: Duration) -> Problem {

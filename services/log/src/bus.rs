@@ -37,6 +37,11 @@ pub trait Bus: EventLog + CommandLog + OrderLog + HeartbeatLog + OutputLog + Sig
     /// Whether the bus can be reached, now and whenever that changes.
     fn link(&self) -> watch::Receiver<Link>;
 
+    /// What keeps a server that can be reached from storing what this bus sends, a full disk above all; nothing while
+    /// it stores, for all that is known. Known from the bus's own writes, so it changes only with the next of them or
+    /// with a new connection.
+    fn trouble(&self) -> watch::Receiver<Option<String>>;
+
     /// What the server vouches for.
     fn fitness(&self) -> Fitness;
 }

@@ -77,6 +77,11 @@ impl Bus for MemoryBus {
         self.shared.link.subscribe()
     }
 
+    /// Never any: the memory of a process is all there is.
+    fn trouble(&self) -> watch::Receiver<Option<String>> {
+        watch::Sender::new(None).subscribe()
+    }
+
     fn fitness(&self) -> Fitness {
         Fitness {
             server_version: "in memory".to_owned(),

@@ -3,7 +3,8 @@
 //! [`NatsBus::open`] connects, checks that the server is fit and the streams are as they must be (making those that
 //! are not there yet), and from then on the connection is made again whenever it breaks.
 //!
-//! - `connect`: the connection; `core`: publishing with acknowledgement; `reader`: reading in order;
+//! - `connect`: the connection; `core`: publishing with acknowledgement; `storage`: what is made of its absence;
+//! - `reader`: reading in order;
 //! - `shape`, `setup`, `monitor`: what must hold at the start;
 //! - one file a trait: `events`, `commands`, `orders`, `heartbeats`, `output`, `signals`, `leadership` (on `kv`).
 
@@ -25,6 +26,7 @@ mod reader;
 mod setup;
 mod shape;
 mod signals;
+mod storage;
 
 use std::sync::Arc;
 
@@ -48,7 +50,7 @@ impl NatsBus {
     /// Connects and checks the server, see [`NatsConfig::wait`]. What does not fit is [`LogError::Unfit`] with every
     /// difference; an address, user or password that cannot work is [`LogError::Refused`].
     pub async fn open(config: NatsConfig) -> Result<Arc<Self>> {
-        let Connected { client, link, refusals } = connect::connect(&config).await?;
+        let Connected { client, link, refusals, storage } = connect::connect(&config).await?;
         let info = client.server_info();
         let mut problems = Vec::new();
         problems.extend(connect::version_problem(&info.version));
@@ -83,7 +85,7 @@ impl NatsBus {
             max_payload: info.max_payload,
             durability,
         };
-        let core = Core::new(config.cell.clone(), client, link, refusals, fitness);
+        let core = Core::new(config.cell.clone(), client, link, refusals, storage, fitness);
         Self::prepare(&core, &config).await?;
         Ok(Arc::new(Self { core: Arc::new(core) }))
     }
@@ -109,6 +111,10 @@ impl Bus for NatsBus {
 
     fn link(&self) -> watch::Receiver<Link> {
         self.core.link.clone()
+    }
+
+    fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.core.storage.trouble()
     }
 
     fn fitness(&self) -> Fitness {

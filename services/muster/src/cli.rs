@@ -129,6 +129,8 @@ mod tests {
             vec!["muster", "retry", "--failed", "0123"],
             vec!["muster", "ps", "--failed", "--all"],
             vec!["muster", "submit", "--memory", "lots", "--", "true"],
+            vec!["muster", "submit", "--cpu", "nan", "--", "true"],
+            vec!["muster", "submit", "--cpu=-1", "--", "true"],
             vec!["muster", "up", "--workers", "-1"],
             vec!["muster", "up", "--lease", "0"],
             vec!["muster", "manager", "--lease", "2h"],

@@ -102,9 +102,8 @@ impl From<ClientError> for Failure {
                 let failure = Self::new(code, message_of(&api.problem));
                 match api.status {
                     401 | 403 => failure.hint("Give a token that may do this: --token or MUSTER_TOKEN."),
-                    502..=504 => failure.hint(
-                        "Was it a change, look whether it happened: `muster ps --all`. Repeated with the same `--id`, a submit is not \
-                         done twice.",
+                    504 => failure.hint(
+                        "It is stored and may still be decided: look later whether it happened (`muster events`, `muster ps --all`).",
                     ),
                     429 => failure.hint("The cluster is busy: try again in a moment."),
                     _ => failure,

@@ -41,7 +41,10 @@ fn main() -> ExitCode {
         eprintln!("muster: {}", muster_worker::exec_limited(words));
         return ExitCode::from(exit::NOT_EXECUTED);
     }
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
     logging::init(cli.command.is_service(), cli.global.verbose);
     let context = Context::new(cli.global);
     let ended = runtime().and_then(|runtime| {
@@ -57,6 +60,19 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Tells wrong usage, or the help that was asked for. Whether JSON is wanted has to be looked up by hand: nothing was parsed.
+fn misused(error: &clap::Error) -> ExitCode {
+    let words = std::env::args_os().skip(1).take_while(|word| word != "--");
+    if error.use_stderr() && words.into_iter().any(|word| word == "--json") {
+        let text = error.render().to_string();
+        Failure::usage(text.trim().trim_start_matches("error: ")).tell(true);
+    } else {
+        // Nobody is left to be told that this failed.
+        drop(error.print());
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

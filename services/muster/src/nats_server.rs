@@ -1,6 +1,7 @@
 //! A nats-server of our own: found, configured, started, watched, stopped.
 
 mod binary;
+mod full;
 mod leftover;
 mod ports;
 mod secrets;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use muster_log::nats::{Credentials, NatsConfig, Streams};
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 pub(crate) use binary::find;
@@ -22,6 +24,7 @@ pub(crate) use secrets::{Secrets, User, file as secret_file};
 
 use crate::exit::Failure;
 use crate::port;
+use full::Full;
 
 /// The configuration that comes with muster, so that the binary needs no checkout.
 const CONF: &str = include_str!("../../../nats.conf");
@@ -136,23 +139,38 @@ impl Server {
         Ok(server)
     }
 
-    /// Watches it and starts it again when it ends by itself, as an init system would. Comes back only when that does
-    /// not help.
-    pub(crate) async fn keep(&mut self) -> Failure {
-        let mut short_lives = 0;
+    /// Watches it and starts it again when it ends by itself, as an init system would, and when it goes on storing
+    /// nothing though its disk has space again, according to `troubles`. Comes back only when starting does not help.
+    pub(crate) async fn keep(&mut self, troubles: Vec<watch::Receiver<Option<String>>>) -> Failure {
+        let (mut short_lives, mut full) = (0, Full::new(troubles));
+        let folder = self.setup.folder.clone();
         loop {
-            let failure = self.ended().await;
+            let failure = tokio::select! {
+                failure = self.ended() => failure,
+                () = full.stuck(&folder) => {
+                    tracing::warn!("nats-server stores nothing though its disk has space; starting it anew");
+                    self.end().await;
+                    match self.start_again() {
+                        Ok(()) => continue,
+                        Err(failure) => return failure,
+                    }
+                }
+            };
             short_lives = if self.started.elapsed() < SHORT_LIFE { short_lives + 1 } else { 0 };
             if short_lives >= SHORT_LIVES_MAX {
                 return failure;
             }
             tracing::warn!("starting it again: {failure}");
-            match spawn(&self.setup, &self.access) {
-                Ok(child) => self.child = child,
-                Err(failure) => return failure,
+            if let Err(failure) = self.start_again() {
+                return failure;
             }
-            self.started = Instant::now();
         }
+    }
+
+    fn start_again(&mut self) -> Result<(), Failure> {
+        self.child = spawn(&self.setup, &self.access)?;
+        self.started = Instant::now();
+        Ok(())
     }
 
     /// How to reach it.
@@ -179,17 +197,25 @@ impl Server {
 
     /// Asks it to end and waits for that; kills it when it takes too long.
     pub(crate) async fn stop(mut self) {
+        self.end().await;
+    }
+
+    async fn end(&mut self) {
         if let Some(pid) = self.child.id() {
             leftover::terminate(pid);
         }
         if timeout(STOP_WITHIN, self.child.wait()).await.is_err() {
             tracing::warn!("nats-server does not end; killing it");
-            self.kill().await;
+            self.kill_now().await;
         }
     }
 
     /// Ends it at once. What it has acknowledged is on disk all the same.
     pub(crate) async fn kill(mut self) {
+        self.kill_now().await;
+    }
+
+    async fn kill_now(&mut self) {
         if let Err(error) = self.child.kill().await {
             tracing::warn!(%error, "nats-server could not be killed");
         }

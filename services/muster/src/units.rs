@@ -7,6 +7,14 @@ use muster_events::time::Timestamp;
 
 const KIB: u64 = 1 << 10;
 
+/// Reads a number of cores: 0.5, 2.
+pub(crate) fn cores(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(cores) if cores.is_finite() && cores >= 0.0 => Ok(cores),
+        _ => Err(format!("`{text}` is no number of cores such as 0.5 or 2")),
+    }
+}
+
 /// Bytes: `1048576`, `64MiB`, `1g`, `1.5GiB`, `10MB`. One letter and the `i` forms count in 1024, `KB` and its like in 1000.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     let bad = || format!("`{text}` is no amount of bytes such as 1048576, 64MiB, 1g (1024s) or 10MB (1000s)");

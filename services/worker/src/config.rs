@@ -77,8 +77,8 @@ pub struct CapacityOverrides {
 /// How much output of one attempt is kept, and how fast it is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputLimits {
-    /// Bytes of one attempt's output, both streams together; what comes after is read and dropped, with one line
-    /// that says so.
+    /// Bytes of one attempt's output, both streams together; of what comes after, the last 128 KiB are kept and stored
+    /// when it ends, the rest is read and dropped, with a line that says so.
     pub bytes_max: u64,
     /// Bytes a second; a program that prints faster waits at its pipe.
     pub bytes_per_second: u64,

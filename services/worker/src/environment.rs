@@ -21,8 +21,9 @@ pub(crate) const INSTALLATION: &str = "MUSTER_INSTALLATION";
 /// What runs the task: `process`, `docker`. Tells a process left behind from one in a container, which may go on.
 pub(crate) const RUNTIME: &str = "MUSTER_RUNTIME";
 const WORKER: &str = "MUSTER_WORKER";
-const TASK_ID: &str = "MUSTER_TASK_ID";
-const ATTEMPT: &str = "MUSTER_ATTEMPT";
+/// Which task, and which attempt of it.
+pub(crate) const TASK_ID: &str = "MUSTER_TASK_ID";
+pub(crate) const ATTEMPT: &str = "MUSTER_ATTEMPT";
 const TASK_INDEX: &str = "MUSTER_TASK_INDEX";
 const JOB_ID: &str = "MUSTER_JOB_ID";
 const ARRAY_INDEX: &str = "MUSTER_ARRAY_INDEX";

@@ -2,8 +2,8 @@
 //!
 //! One piece is on its way at a time; what is printed meanwhile gathers in a bounded backlog. A program that prints
 //! faster than pieces can go waits at its pipe, and loses nothing. Two things are read and dropped, so that no task is
-//! held up for long: what exceeds the configured amount, and what exceeds the backlog while NATS is away. Either
-//! leaves a line that says so on stderr.
+//! held up for long: what exceeds the configured amount, of which the last part is kept and stored at the end, and what
+//! exceeds the backlog while NATS is away. Either leaves a line that says so on stderr.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,16 +25,20 @@ mod bucket;
 mod last;
 mod lines;
 mod store;
+mod tail;
 
 use bucket::Bucket;
 pub(crate) use last::LastLine;
 use lines::Lines;
 use store::{Chunk, Store, Stored};
+use tail::Tail;
 
 /// How long a line without its end is held back for more of it.
 const PARTIAL_HELD: Duration = Duration::from_millis(200);
 /// Bytes of one attempt that may wait for the piece on its way.
 const BACKLOG_MAX: usize = 256 << 10;
+/// Bytes of one attempt's output that are kept of its end, beyond the configured amount; a quarter of that where that is less.
+const TAIL_MAX: u64 = 128 << 10;
 /// How long, after an attempt's end and with NATS there, its last output may take to be stored. While NATS is away
 /// the report about the end cannot go either, so there is no hurry.
 const STORED_WITHIN: Duration = Duration::from_secs(60);
@@ -78,8 +82,10 @@ pub(crate) struct Output {
     backlog_bytes: usize,
     /// Bytes taken so far, of those that may be kept.
     kept: u64,
-    /// More than those have come, and that is told.
-    cut: bool,
+    /// The end of what came beyond those.
+    tail: Tail,
+    /// Whether the last line that was let go has its end.
+    line_ended: bool,
     /// Bytes dropped that are not told of yet.
     lost: usize,
     /// The last line of stdout, where somebody wants it.
@@ -110,7 +116,8 @@ impl Output {
             backlog: VecDeque::new(),
             backlog_bytes: 0,
             kept: 0,
-            cut: false,
+            tail: Tail::new(usize::try_from(TAIL_MAX.min(limits.bytes_max / 4)).unwrap_or(usize::MAX)),
+            line_ended: true,
             lost: 0,
             last: None,
         }
@@ -164,6 +171,7 @@ impl Output {
             }
         }
         self.flush();
+        self.finish();
         self.drain(sending).await;
         self.last.and_then(LastLine::finish)
     }
@@ -223,13 +231,41 @@ impl Output {
         for bytes in self.lines(piece.stream).push(&piece.bytes[..fits]) {
             self.queue(Chunk { stream: piece.stream, at: piece.at, bytes });
         }
-        if fits < piece.bytes.len() && !self.cut {
-            self.cut = true;
+        if fits == piece.bytes.len() {
+            return;
+        }
+        if self.tail.is_empty() {
             self.flush();
             let max = self.limits.bytes_max;
-            let text = format!("output is cut here: more than the {max} bytes that are kept of one attempt");
-            self.queue(note(&text));
+            self.say(&format!(
+                "output is cut here: more than the {max} bytes that are kept of one attempt; its end follows when it ends"
+            ));
         }
+        self.tail.push(piece.stream, piece.at, &piece.bytes[fits..]);
+    }
+
+    /// Lets go the end of what was cut.
+    fn finish(&mut self) {
+        let (missing, pieces) = self.tail.take();
+        if missing > 0 {
+            self.say(&format!("{missing} bytes of output are missing here"));
+        }
+        for piece in pieces {
+            self.at = piece.at;
+            for bytes in self.lines(piece.stream).push(&piece.bytes) {
+                self.queue(Chunk { stream: piece.stream, at: piece.at, bytes });
+            }
+        }
+        self.flush();
+    }
+
+    /// A line of muster's own; what stands before it may lack the end of its line, on either stream.
+    fn say(&mut self, text: &str) {
+        let mut note = note(text);
+        if !self.line_ended {
+            note.bytes = [b"\n", note.bytes.as_ref()].concat().into();
+        }
+        self.queue(note);
     }
 
     /// Lets go what waits for the end of its line.
@@ -247,6 +283,7 @@ impl Output {
             return;
         }
         self.backlog_bytes += chunk.bytes.len();
+        self.line_ended = chunk.bytes.ends_with(b"\n");
         self.backlog.push_back(chunk);
     }
 

@@ -175,6 +175,10 @@ impl Worker {
         wind_down(&node, config.stop_containers_on_exit).await;
         parts.shutdown().await;
         end_lanes(lanes).await;
+        let killed = leftovers::end(node.bus.cell(), node.installation).await;
+        if killed > 0 {
+            tracing::info!(worker = %node.worker, killed, "processes that outlived their tasks were killed");
+        }
         result
     }
 }
@@ -276,6 +280,11 @@ fn begin(
     let beating = heartbeat::beat(Arc::clone(node), incarnation, beat);
     parts.spawn(async move {
         beating.await;
+        Ok(())
+    });
+    let sweeping = leftovers::sweep(Arc::clone(node));
+    parts.spawn(async move {
+        sweeping.await;
         Ok(())
     });
 }

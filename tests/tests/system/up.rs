@@ -217,6 +217,93 @@ async fn the_first_day() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_submit_waits_for_its_own_tasks_and_tells_all_of_them() {
+    let mut up = Up::new().await;
+    let file = |name: &str, tasks: &str| {
+        let path = up.dir.path().join(name);
+        let job = "job: 6d757374-6572-4e53-a1c4-0f5e9b7d2c31\ntasks:\n";
+        fs::write(&path, format!("{job}{tasks}")).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    // One that fails, and one with an id of its own, which a later file of the same job names again.
+    let given = "- {name: given, command: [\"true\"], id: 9e45c146-6cc3-4ed8-949a-1b30583de377}\n";
+    let first = file("first.yaml", &format!("{given}- {{name: no, command: [\"false\"]}}\n"));
+    assert_eq!(up.cli(&["submit", &first]).await.0, 1);
+    let mark = up.dir.path().join("mark");
+    let command = format!("while [ ! -e {0} ]; do sleep 0.05; done", mark.display());
+    let waits =
+        format!("- {{name: waits, command: [sh, -c, '{command}']}}\n- {{name: yes, command: [\"true\"]}}\n");
+    let second = file("second.yaml", &format!("{given}{waits}"));
+    let arguments = ["submit", "--json", &second];
+    let (done, ()) = tokio::join!(up.ok(&arguments), async {
+        // Let go only once the other two have ended, which two tasks of the job had before.
+        until("the second file's quick task has ended", async || {
+            let tasks = up.ok(&["ps", "--all", "--name", "yes", "--json"]).await;
+            tasks.contains("completed").then_some(())
+        })
+        .await;
+        fs::write(&mark, "").unwrap();
+    });
+    let done: Value = serde_json::from_str(&done).unwrap();
+    assert_eq!((&done["total"], &done["completed"]), (&Value::from(3), &Value::from(3)), "{done}");
+
+    let ids = up.ok(&["submit", "--detach", "-n", "1500", "-c", "worker=nobody", "--", "true"]).await;
+    let ids: BTreeSet<&str> = ids.lines().collect();
+    assert_eq!(ids.len(), 1500);
+    let last: Vec<Value> =
+        serde_json::from_str(&up.ok(&["ps", "--all", "--limit", "2000", "--json"]).await).unwrap();
+    let waiting: BTreeSet<&str> =
+        last.iter().filter(|t| t["name"] == "true").map(|t| t["id"].as_str().unwrap()).collect();
+    assert_eq!(waiting, ids);
+    up.interrupt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_amiss_is_told() {
+    let mut up = Up::new().await;
+    let data = up.data();
+    let data = data.to_str().unwrap();
+    let (code, _, errors) = up.cli(&["replay", "--data", "/nonexistent/cluster"]).await;
+    assert_eq!(code, 2, "{errors}");
+    assert!(errors.contains("no cluster has run in /nonexistent/cluster"), "{errors}");
+    let (code, out, errors) = up.cli(&["replay", "--data", data, "--until", "99999"]).await;
+    assert_eq!(code, 0, "{errors}");
+    assert!(errors.contains("the log ends at event ") && errors.contains("before 99999"), "{errors}");
+    assert!(!out.contains("()"), "{out}");
+    // A part that is not told as whom to connect is a publisher, who may not ask for streams.
+    let nats = up.record["nats"].as_str().unwrap();
+    for part in ["manager", "worker", "api"] {
+        let (code, _, errors) = up.cli(&[part, "--nats", nats]).await;
+        assert_eq!(code, 2, "{part}: {errors}");
+        assert!(errors.contains("--nats-user"), "{part}: {errors}");
+        assert!(!errors.contains("trying again"), "told at the first try: {errors}");
+    }
+    let (code, _, errors) = up.cli(&["--json", "submit", "--memory", "lots", "--", "true"]).await;
+    let told: Value = serde_json::from_str(errors.trim()).unwrap_or_else(|e| panic!("{e}: {errors}"));
+    assert_eq!((code, &told["exit_code"]), (2, &Value::from(2)), "{told}");
+    assert!(told["error"].as_str().unwrap().contains("lots"), "{told}");
+    up.interrupt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_with_two_workers_is_measured_once() {
+    let mut up = Up::new().await;
+    let (api, http) = (up.record["api"].as_str().unwrap().to_owned(), http_client());
+    let get = async |path: &str| answer(http.get(format!("{api}{path}"))).await.map(|a| a.body);
+    let mut total = 0;
+    for worker in ["w-01", "w-02"] {
+        let path = format!("/api/v1/manager/workers/{worker}");
+        total = until("the worker has measured", async || {
+            get(&path).await?["metrics"]["memory_total"].as_u64().filter(|n| *n > 0)
+        })
+        .await;
+    }
+    let metrics = get("/api/v1/manager/metrics").await.unwrap();
+    assert_eq!(metrics["hosts"]["memory_total"], total, "{metrics}");
+    up.interrupt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_ran_runs_on_after_each_way_to_end() {
     let mut up = Up::new().await;
     let printed = up.ok(&["submit", "--detach", "--", "sleep", "600"]).await;

@@ -98,7 +98,11 @@ impl Component {
 
 async fn status(State(api): State<Api>, _: NoParams) -> ApiResult<Response> {
     let fitness = api.bus.fitness();
-    let nats = if api.bus.link().borrow().up {
+    let trouble = api.bus.trouble().borrow().clone();
+    let up = api.bus.link().borrow().up;
+    let nats = if let Some(trouble) = trouble.filter(|_| up) {
+        Component::of("unhealthy", trouble)
+    } else if up {
         let copies = fitness.replicas;
         Component::of(
             "healthy",
@@ -110,7 +114,7 @@ async fn status(State(api): State<Api>, _: NoParams) -> ApiResult<Response> {
             "cannot be reached; reads go on from the last applied state, writes are refused",
         )
     };
-    let manager = manager(&api, nats.status == "healthy").await;
+    let manager = manager(&api, up).await;
     let workers = match active_workers(&api) {
         0 => Component::of("degraded", "none takes work; what is submitted waits"),
         n => Component::of("healthy", format!("{n} take work")),

@@ -1,5 +1,6 @@
 //! Metrics: JSON for people's programs, text for Prometheus.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 use std::sync::atomic::Ordering;
 
@@ -51,7 +52,7 @@ struct Metrics {
     api: ApiMetrics,
 }
 
-/// What hosts measure, over all workers that are heard.
+/// What hosts measure, each host once however many workers it has, over all workers that are heard.
 #[derive(Default, Serialize, JsonSchema)]
 struct HostSums {
     /// Mean percent of all processors.
@@ -114,8 +115,14 @@ fn collect(api: &Api) -> Metrics {
 fn hosts(api: &Api, state: &muster_domain::state::State) -> HostSums {
     let mut sums = HostSums::default();
     let mut heard = 0_u32;
+    let mut seen = BTreeSet::new();
     for (id, worker) in state.workers.iter().filter(|(_, w)| w.online) {
         let m = api.hosts.of(id, worker).metrics;
+        let host = Some(worker.info.hostname.as_str()).filter(|name| !name.is_empty()).unwrap_or(id.as_str());
+        // A worker that has not told anything yet leaves its host to the next.
+        if m.memory_total == 0 || !seen.insert(host) {
+            continue;
+        }
         heard += 1;
         sums.cpu_percent += m.cpu_percent;
         sums.memory_used += m.memory_used;

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use muster_domain::state::TaskState;
 use muster_events::command::{Command, Submission, TaskCancel, TaskRetry, TaskStart, decode_submission};
-use muster_events::id::{CommandId, JobId, TaskId, WorkerId};
+use muster_events::id::{JobId, TaskId, WorkerId};
 use muster_events::outcome::Problem;
 use muster_events::spec::TaskDefinition;
 use muster_http::query::bad_parameter;
@@ -90,7 +90,7 @@ enum SubmitAnswer<'a> {
 async fn submit(State(api): State<Api>, caller: Caller, body: Raw) -> Result<Response, Response> {
     let submission = read_submission(&body).map_err(refuse)?;
     let many = is_many(&submission, &body);
-    let ids = ids(&caller.id, &submission);
+    let ids: Vec<TaskId> = submission.ids(&caller.id).take(IDS_MAX).collect();
     let total = submission.total();
     let job = submission.job.or_else(|| (total > 1).then(|| JobId::derived(&caller.id)));
     let accepted = caller.ask(Command::TaskSubmit(submission)).await?;
@@ -120,12 +120,6 @@ fn is_many(submission: &Submission, body: &Raw) -> bool {
         tasks: Option<serde::de::IgnoredAny>,
     }
     submission.total() != 1 || body.decode::<Probe>().is_ok_and(|probe| probe.tasks.is_some())
-}
-
-/// The ids of the tasks a submission makes, as the manager derives them, the first [`IDS_MAX`] of them.
-fn ids(command: &CommandId, submission: &Submission) -> Vec<TaskId> {
-    let copies = submission.tasks.iter().flat_map(|task| (0..task.count.unwrap_or(1)).map(move |_| task.id));
-    copies.zip(0..).take(IDS_MAX).map(|(id, n)| id.unwrap_or_else(|| TaskId::derived(command, n))).collect()
 }
 
 /// A task as it is after a write.

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::backoff::Backoff;
 use super::config::{Credentials, NatsConfig};
+use super::storage::Storage;
 use crate::bus::Link;
 use crate::error::{LogError, Result};
 
@@ -20,9 +21,10 @@ const RECONNECT_PAUSE_MS_MAX: u64 = 1_000;
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Silence after which the server is asked whether it is there. Two questions without an answer mean a dead
 /// connection when the third is due, so a server that hangs, or whose machine vanished, is noticed within three times
-/// this: 6 s, before readers take their consumers for dead (7 s), an acknowledgement is given up (10 s), or a caller of the
-/// API has waited in vain (15 s). A server that is merely slow answers in between, since pings do not wait for its disk;
-/// and should it not, a connection made anew costs little, as nothing is lost with it.
+/// this: 6 s, before readers take their consumers for dead (7 s) or an acknowledgement is given up (10 s). Who asks the
+/// API from then on is told at once; a command that is under way by then is sent again should the server come back, and
+/// its caller hears after 15 s that nobody knows. A server that is merely slow answers in between, since pings do not
+/// wait for its disk; and should it not, a connection made anew costs little, as nothing is lost with it.
 const PING_EVERY: Duration = Duration::from_secs(2);
 /// Messages a subscription holds until they are taken. Flow control keeps a push consumer at 32 MiB in flight, which
 /// is fewer messages than this; beyond it messages would be dropped and read again.
@@ -39,6 +41,7 @@ pub(super) struct Connected {
     pub(super) client: Client,
     pub(super) link: watch::Receiver<Link>,
     pub(super) refusals: Refusals,
+    pub(super) storage: Storage,
 }
 
 /// What the server refuses outside of an answer: a permission that is lacking. It says so at once, while the request
@@ -83,8 +86,8 @@ impl RefusalWatch {
 pub(super) async fn connect(config: &NatsConfig) -> Result<Connected> {
     let addresses = addresses(config)?;
     let (sender, link) = watch::channel(Link { up: false, connects: 0 });
-    let refusals = Refusals::new();
-    let options = options(config, sender, refusals.clone())?;
+    let (refusals, storage) = (Refusals::new(), Storage::new());
+    let options = options(config, sender, refusals.clone(), storage.clone())?;
     let mut backoff = Backoff::new();
     let client = loop {
         match options.clone().connect(addresses.clone()).await {
@@ -109,7 +112,7 @@ pub(super) async fn connect(config: &NatsConfig) -> Result<Connected> {
     up.wait_for(|link| link.up)
         .await
         .map_err(|_| LogError::Unavailable("the connection was closed at once".to_owned()))?;
-    Ok(Connected { client, link, refusals })
+    Ok(Connected { client, link, refusals, storage })
 }
 
 fn addresses(config: &NatsConfig) -> Result<Vec<ServerAddr>> {
@@ -129,7 +132,12 @@ fn addresses(config: &NatsConfig) -> Result<Vec<ServerAddr>> {
         .collect()
 }
 
-fn options(config: &NatsConfig, link: watch::Sender<Link>, refusals: Refusals) -> Result<ConnectOptions> {
+fn options(
+    config: &NatsConfig,
+    link: watch::Sender<Link>,
+    refusals: Refusals,
+    storage: Storage,
+) -> Result<ConnectOptions> {
     let options = match &config.credentials {
         Credentials::None => ConnectOptions::new(),
         Credentials::UserPassword { user, password } => {
@@ -160,14 +168,15 @@ fn options(config: &NatsConfig, link: watch::Sender<Link>, refusals: Refusals) -
             })
         })
         .event_callback(move |event| {
-            observe(&link, &refusals, event);
+            observe(&link, &refusals, &storage, event);
             std::future::ready(())
         }))
 }
 
-fn observe(link: &watch::Sender<Link>, refusals: &Refusals, event: Event) {
+fn observe(link: &watch::Sender<Link>, refusals: &Refusals, storage: &Storage, event: Event) {
     match event {
         Event::Connected => {
+            storage.connected();
             link.send_modify(|link| *link = Link { up: true, connects: link.connects + 1 });
             let connects = link.borrow().connects;
             if connects > 1 {
@@ -196,8 +205,8 @@ fn unreachable(config: &NatsConfig, error: &ConnectError) -> LogError {
     match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
             LogError::Refused(format!(
-                "the server at {at} does not accept {:?}: {error}; check user and password, token or credentials file",
-                config.credentials
+                "the server at {at} does not accept {}: {error}; check user and password, token or credentials file",
+                as_whom(&config.credentials)
             ))
         }
         ConnectErrorKind::ServerParse => {
@@ -209,6 +218,17 @@ fn unreachable(config: &NatsConfig, error: &ConnectError) -> LogError {
         _ => LogError::Unavailable(format!(
             "no server at {at} ({error}); start nats-server or correct the address"
         )),
+    }
+}
+
+/// In words, without a secret.
+fn as_whom(credentials: &Credentials) -> String {
+    match credentials {
+        Credentials::None => "anybody without a user".to_owned(),
+        Credentials::UserPassword { user, .. } => format!("user `{user}` with this password"),
+        Credentials::Token(_) => "this token".to_owned(),
+        Credentials::NKey(_) => "this NKey".to_owned(),
+        Credentials::File(path) => format!("the credentials in {}", path.display()),
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::backoff::Backoff;
 use super::connect::{OWN_INBOX, Refusals};
+use super::storage::Storage;
 use crate::bus::{Fitness, Link};
 use crate::error::{LogError, Result};
 
@@ -34,6 +35,7 @@ pub(super) struct Core {
     pub(super) context: jetstream::Context,
     pub(super) link: watch::Receiver<Link>,
     pub(super) refusals: Refusals,
+    pub(super) storage: Storage,
     pub(super) fitness: Fitness,
     in_flight: Semaphore,
 }
@@ -92,10 +94,20 @@ impl Core {
         client: Client,
         link: watch::Receiver<Link>,
         refusals: Refusals,
+        storage: Storage,
         fitness: Fitness,
     ) -> Self {
         let context = jetstream::new(client.clone());
-        Self { cell, client, context, link, refusals, fitness, in_flight: Semaphore::new(IN_FLIGHT_MAX) }
+        Self {
+            cell,
+            client,
+            context,
+            link,
+            refusals,
+            storage,
+            fitness,
+            in_flight: Semaphore::new(IN_FLIGHT_MAX),
+        }
     }
 
     /// Waits until the link is up; an error when it is not by `deadline`.
@@ -127,7 +139,7 @@ impl Core {
             other => NoAck::Refused(other),
         })?;
         let wait = deadline.saturating_duration_since(Instant::now()).min(ACK_TIMEOUT);
-        let bytes = payload.len();
+        let (bytes, sent) = (payload.len(), Instant::now());
         let request = Request::new().payload(payload).headers(headers).timeout(Some(wait));
         let (mut link, mut refusals) = (self.link.clone(), self.refusals.watch());
         let answer = tokio::select! {
@@ -140,7 +152,14 @@ impl Core {
             refusal = refusals.about(subject) => return Err(NoAck::Refused(LogError::Refused(refusal))),
         };
         match answer {
-            Ok(message) => acknowledged(subject, &message),
+            Ok(message) => {
+                let answer = acknowledged(subject, &message);
+                match &answer {
+                    Err(NoAck::Lost(said)) => self.storage.unacknowledged(subject, sent, Some(said)),
+                    _ => self.storage.answered(subject),
+                }
+                answer
+            }
             Err(error) => Err(match error.kind() {
                 RequestErrorKind::NoResponders => NoAck::Lost(format!("no stream takes `{subject}`")),
                 RequestErrorKind::MaxPayloadExceeded => NoAck::Refused(self.too_large(bytes)),
@@ -150,6 +169,7 @@ impl Core {
                 RequestErrorKind::TimedOut => match self.refusals.about(subject) {
                     Some(refusal) => NoAck::Refused(LogError::Refused(refusal)),
                     None => {
+                        self.storage.unacknowledged(subject, sent, None);
                         NoAck::Lost(format!("no acknowledgement for `{subject}` within {} s", wait.as_secs()))
                     }
                 },
@@ -245,12 +265,20 @@ impl Core {
 
     /// What the server knows of a stream, if it is there. Asked once.
     pub(super) async fn stream(&self, name: &str) -> Result<Option<Info>> {
-        match self.context.get_stream(name).await {
+        let subject = format!("$JS.API.STREAM.INFO.{name}");
+        let mut refusals = self.refusals.watch();
+        let answer = tokio::select! {
+            biased;
+            answer = self.context.get_stream(name) => answer,
+            // To a question that may not be asked there is no answer.
+            refusal = refusals.about(&subject) => return Err(LogError::Refused(refusal)),
+        };
+        match answer {
             Ok(stream) => Ok(Some(stream.cached_info().clone())),
             Err(error) => match error.kind() {
                 GetStreamErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
                 GetStreamErrorKind::JetStream(e) => Err(self.api_error(&format!("stream {name}"), &e)),
-                _ => Err(self.no_answer(&format!("$JS.API.STREAM.INFO.{name}"), &error)),
+                _ => Err(self.no_answer(&subject, &error)),
             },
         }
     }
@@ -321,7 +349,7 @@ fn acknowledged(subject: &str, message: &Message) -> Result<Ack, NoAck> {
 mod code {
     pub(super) const WRONG_LAST_SEQUENCE: u64 = 10_071;
     pub(super) const WRONG_LAST_SEQUENCE_CONSTANT: u64 = 10_164;
-    /// What passes by itself: temporarily unavailable, not the leader, short of resources, offline, a message of the
-    /// same id under way, too many requests.
-    pub(super) const PASSING: [u64; 6] = [10_008, 10_009, 10_023, 10_118, 10_158, 10_167];
+    /// What passes by itself: temporarily unavailable, not the leader, short of resources, not stored (when there is
+    /// space again), offline, a message of the same id under way, too many requests.
+    pub(super) const PASSING: [u64; 7] = [10_008, 10_009, 10_023, 10_077, 10_118, 10_158, 10_167];
 }

@@ -4,7 +4,7 @@ pub(crate) mod fold;
 mod show;
 mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use muster_domain::fold::Moment;
 use muster_log::nats::{NatsConfig, Streams};
@@ -26,9 +26,9 @@ pub(crate) struct Args {
     /// Compare with the running cluster and check that the state is sound
     #[arg(long, conflicts_with = "until")]
     verify: bool,
-    /// The folder of a cluster that `muster up` started: says where NATS is, and as whom, unless --nats does
-    #[arg(long, default_value = home::DEFAULT, value_name = "DIR")]
-    data: PathBuf,
+    /// The folder of a cluster that `muster up` started: says where NATS is, and as whom, unless --nats does [default: .muster]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     #[command(flatten)]
     nats: NatsArgs,
 }
@@ -43,6 +43,14 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     let mut progress = Progress::new(context.out);
     replay.read_to(last, args.until, &mut progress).await?;
     progress.clear();
+    if let Some(Moment::Seq(seq)) = args.until
+        && seq > replay.fold.state.last_seq()
+    {
+        eprintln!(
+            "the log ends at event {}, before {seq}: this is its present",
+            replay.fold.state.last_seq()
+        );
+    }
     let verdict = if args.verify { Some(verify::verify(&mut replay, &bus, context).await?) } else { None };
     show::show(&replay, verdict.as_ref(), context)?;
     Ok(if verdict.is_none_or(|v| v.is_good()) { exit::OK } else { exit::FAILED })
@@ -50,10 +58,17 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
 
 /// Where NATS is: as the user says, else as the cluster in the data folder does.
 fn nats(args: &Args) -> Result<NatsConfig, Failure> {
-    if args.nats.is_default()
-        && let Some(home) = home::Record::read(&args.data)?
-    {
-        return home.nats(&args.data, "replay");
+    let data = args.data.as_deref().unwrap_or(Path::new(home::DEFAULT));
+    if args.nats.is_default() {
+        if let Some(home) = home::Record::read(data)? {
+            return home.nats(data, "replay");
+        }
+        // Whoever names a folder does not mean any server that happens to be there.
+        if args.data.is_some() {
+            let text = format!("no cluster has run in {}", data.display());
+            return Err(Failure::usage(text)
+                .hint("Give the folder of a `muster up` (--data), or where its NATS is (--nats)."));
+        }
     }
     args.nats.config("replay", Streams::Expect, false)
 }

@@ -10,6 +10,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use muster_client::types::Submitted;
 use muster_client::{ManagerClient, Submission};
 
 use crate::command::{Context, Outcome};
@@ -37,9 +38,12 @@ pub(crate) struct Args {
     detach: bool,
     #[command(flatten)]
     task: TaskArgs,
+    #[command(flatten)]
+    failing: failing::FailingArgs,
 }
 
-/// Options that describe a task.
+/// Options that describe a task. No other struct is flattened into it: clap leaves a group that has one without members,
+/// and the conflict with a file would be none.
 #[derive(Debug, clap::Args)]
 #[group(id = "task_options", multiple = true, conflicts_with = "file")]
 struct TaskArgs {
@@ -56,7 +60,7 @@ struct TaskArgs {
     #[arg(long, value_parser = definition::runtime, default_value = "auto", value_name = "auto|docker|process")]
     runtime: muster_events::spec::Runtime,
     /// Cores to reserve (a container gets no more)
-    #[arg(long, default_value_t = 0.0, value_name = "CORES")]
+    #[arg(long, value_parser = units::cores, default_value = "0", value_name = "CORES")]
     cpu: f64,
     /// Memory to reserve (a container gets no more): 64MiB, 1g
     #[arg(long, value_parser = units::bytes, default_value = "0", value_name = "BYTES")]
@@ -120,8 +124,6 @@ struct TaskArgs {
     /// Working folder (absolute)
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
-    #[command(flatten)]
-    failing: failing::FailingArgs,
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
@@ -172,12 +174,14 @@ async fn submit_many(
 ) -> Outcome {
     let written = manager.submit_many(submission).await?;
     if !detach {
-        return many::wait(manager, written, context).await;
+        return many::wait(manager, submission, written, context).await;
     }
+    // The API tells the first ids only.
+    let ids = many::ids(submission, &written)?;
     if context.out.json {
-        context.out.json(&written.value)?;
+        context.out.json(&Submitted { ids, ..written.value })?;
     } else {
-        for id in &written.value.ids {
+        for id in ids {
             context.out.line(id.to_string())?;
         }
         if let Some(job) = written.value.job {

@@ -83,10 +83,11 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     let failed = match started {
         Ok(Some(record)) => {
             announce(&record, &args, context)?;
+            let troubles = cluster.troubles.clone();
             tokio::select! {
                 () = shutdown.asked.cancelled() => None,
                 failure = cluster.failed() => Some(failure),
-                failure = server.keep() => Some(failure),
+                failure = server.keep(troubles) => Some(failure),
             }
         }
         Ok(None) => None,

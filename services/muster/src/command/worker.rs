@@ -7,7 +7,7 @@ use std::time::Duration;
 use muster_events::id::WorkerId;
 use muster_events::spec::{PORTS_DEFAULT, PortRange};
 use muster_log::nats::Streams;
-use muster_worker::{CapacityOverrides, WorkerConfig};
+use muster_worker::{CapacityOverrides, OutputLimits, WorkerConfig};
 use tokio::sync::oneshot;
 
 use crate::command::{Context, Outcome};
@@ -92,6 +92,9 @@ pub(crate) struct Settings {
     /// What it runs; absent: processes, calls of HTTP workers, and containers where Docker answers (may be repeated)
     #[arg(long = "offer", value_parser = runtime, value_name = "docker|process|remote")]
     runtimes: Vec<muster_events::spec::Runtime>,
+    /// Bytes of output that are kept of one attempt; of what comes after, the last 128 KiB are
+    #[arg(long, value_parser = units::bytes, value_name = "BYTES", default_value = "16MiB")]
+    output_max: u64,
     /// End containers with the worker; otherwise they run on and its next start takes them over. Processes always end
     #[arg(long)]
     pub(crate) stop_containers: bool,
@@ -112,6 +115,7 @@ impl Settings {
             runtimes: (!self.runtimes.is_empty()).then(|| self.runtimes.iter().copied().collect()),
             docker_socket: self.docker_socket.clone(),
             stop_containers_on_exit: self.stop_containers,
+            output: OutputLimits { bytes_max: self.output_max, ..OutputLimits::default() },
             ..WorkerConfig::new(id, folder)
         })
     }

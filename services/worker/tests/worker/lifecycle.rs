@@ -68,13 +68,17 @@ async fn what_an_earlier_life_left_running_is_ended_before_the_next_registers() 
     let driver = Driver::new(None).await;
     driver.start(driver.config()).await.end().await;
     let installation = std::fs::read_to_string(driver.folder.path().join("installation")).unwrap();
-    let mut left = std::process::Command::new("sleep")
-        .arg("600")
+    let mut left = std::process::Command::new("sh")
+        .args(["-c", "echo runs; exec sleep 600"])
+        .stdout(std::process::Stdio::piped())
         .env("MUSTER_INSTALLATION", installation.trim())
         .env("MUSTER_RUNTIME", "process")
         .env("MUSTER_CELL", muster_log::bus::Bus::cell(&driver.bus).as_str())
         .spawn()
         .unwrap();
+    // Its environment is not to be seen before it has begun to run.
+    let mut said = [0; 5];
+    std::io::Read::read_exact(left.stdout.as_mut().unwrap(), &mut said).unwrap();
     // Somebody has to fetch it for it to be gone for good.
     let fetched = std::thread::spawn(move || left.wait().unwrap());
     let life = driver.start(driver.config()).await;

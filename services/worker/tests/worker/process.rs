@@ -153,9 +153,18 @@ async fn what_a_program_leaves_behind_is_ended() {
     // One that has left the group holds the pipe; it is not waited for.
     let (attempt, ending) = driver.run(&sh("setsid sleep 600 & echo $!; exit 3")).await;
     assert_eq!(ending, Ending::Exited { code: 3 });
-    let pid = driver.output(attempt, OutputStream::Stdout).await;
-    std::process::Command::new("kill").args(["-9", pid.trim()]).status().unwrap();
+    gone(driver.output(attempt, OutputStream::Stdout).await.trim()).await;
+    // One that holds nothing of it at all, and not one of a task that still runs.
+    let daemon = "setsid sleep 600 </dev/null >/dev/null 2>&1 & echo $!";
+    let stays = driver.order(&sh(&format!("{daemon}; exec sleep 600"))).await;
+    driver.printed(stays, "\n").await;
+    let (attempt, _) = driver.run(&sh(daemon)).await;
+    gone(driver.output(attempt, OutputStream::Stdout).await.trim()).await;
+    let pid = driver.output(stays, OutputStream::Stdout).await;
+    assert!(Path::new(&format!("/proc/{}", pid.trim())).exists(), "its task runs");
+    // The end of the worker is the end of all that it has started.
     life.end().await;
+    gone(pid.trim()).await;
 }
 
 #[tokio::test]
@@ -192,13 +201,17 @@ async fn output_is_bounded_and_says_so() {
     let mut driver = Driver::new(None).await;
     let output = OutputLimits { bytes_max: 100_000, bytes_per_second: 0 };
     let life = driver.start(WorkerConfig { output, ..driver.config() }).await;
-    let (attempt, ending) = driver.run(&sh("seq 1 200000; echo end >&2")).await;
+    let (attempt, ending) = driver.run(&sh("seq 1 200000; echo end")).await;
     assert_eq!(ending, Ending::Exited { code: 0 });
     let stdout = driver.output(attempt, OutputStream::Stdout).await;
-    assert_eq!(stdout.len(), 100_000);
-    assert!(stdout.starts_with("1\n2\n3\n"));
+    assert_eq!(stdout.len(), 125_000, "the head and the tail");
+    assert!(stdout.starts_with("1\n2\n3\n") && stdout.ends_with("\n200000\nend\n"), "its end is there");
     let notes = driver.output(attempt, OutputStream::Stderr).await;
-    assert!(notes.contains("output is cut") && notes.contains("100000"), "{notes}");
+    // The cut is within a line, so the note begins a new one.
+    assert!(notes.starts_with("\nmuster: output is cut") && notes.contains("100000"), "{notes}");
+    let printed: u64 = (1..=200_000_u64).map(|n| n.to_string().len() as u64 + 1).sum();
+    let missing = printed + 4 - 125_000;
+    assert!(notes.contains(&format!("\nmuster: {missing} bytes of output are missing here\n")), "{notes}");
     life.end().await;
 }
 

@@ -29,7 +29,13 @@ pub(super) fn show(replay: &Replay, verdict: Option<&Verdict>, context: &Context
                 .as_ref()
                 .map_or("-".to_owned(), |l| format!("{}, leader number {}", l.leader, l.epoch)),
         ),
-        ("tasks", format!("{} ({})", grouped(state.counts.total()), counts(state))),
+        (
+            "tasks",
+            match counts(state).as_str() {
+                "" => grouped(state.counts.total()),
+                counts => format!("{} ({counts})", grouped(state.counts.total())),
+            },
+        ),
         ("chain", format!("whole; commit {} is {}", replay.fold.head.position, replay.fold.head.hash)),
         ("state", hash),
     ];

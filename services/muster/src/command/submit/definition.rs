@@ -45,10 +45,10 @@ pub(super) fn of(args: Args) -> Result<TaskDefinition, Failure> {
         strategy: options.strategy,
         priority: options.priority,
         preemption: if options.no_preempt { Preemption::Never } else { Preemption::Lower },
-        restart: options.failing.restart(),
-        start_timeout_s: options.failing.start_timeout_s(),
-        stop_signal: options.failing.stop_signal(),
-        health: options.failing.health(),
+        restart: args.failing.restart(),
+        start_timeout_s: args.failing.start_timeout_s(),
+        stop_signal: args.failing.stop_signal(),
+        health: args.failing.health(),
         gang,
         module: None,
         count: options.count,
@@ -148,6 +148,55 @@ mod tests {
         assert_eq!((task.spread[0].weight, task.affinities[0].weight), (100, -9));
         task.check().unwrap();
     }
+
+    #[test]
+    fn no_option_of_a_task_goes_with_a_file() {
+        use clap::CommandFactory as _;
+        use clap::error::ErrorKind;
+        let all = Cli::command();
+        let submit = all.find_subcommand("submit").unwrap();
+        let options: Vec<&str> = submit.get_arguments().filter_map(|arg| arg.get_long()).collect();
+        let options: Vec<&str> = options.into_iter().filter(|name| *name != "detach").collect();
+        assert!(options.len() > 30, "{options:?}");
+        for option in options {
+            // One of these is a value that the option takes; a flag takes none.
+            let values = [
+                "",
+                "1",
+                "a=1",
+                "open_files=1",
+                "zone",
+                "spread",
+                "docker",
+                "always",
+                "8080",
+                "SIGINT",
+                UUID,
+            ];
+            let line = |value: &str, rest: &[&str]| {
+                let option =
+                    if value.is_empty() { format!("--{option}") } else { format!("--{option}={value}") };
+                // What an option cannot be without.
+                let more = match option.as_str() {
+                    "--gang" => "--count=2",
+                    health if health.starts_with("--health-") => "--health-cmd=true",
+                    _ => "--detach",
+                };
+                let words = ["muster", "submit", more, &option].map(str::to_owned);
+                Cli::try_parse_from(words.into_iter().chain(rest.iter().map(|w| (*w).to_owned())))
+            };
+            let value = values.into_iter().find(|value| {
+                // Two of the checks in one line are two values of one group, which is refused for that.
+                line(value, &["--", "true"])
+                    .map_or_else(|e| e.kind() == ErrorKind::ArgumentConflict, |_| true)
+            });
+            let value = value.unwrap_or_else(|| panic!("no value for --{option}"));
+            let error = line(value, &["tasks.yaml"]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ArgumentConflict, "--{option}={value}: {error}");
+        }
+    }
+
+    const UUID: &str = "6d757374-6572-4e53-a1c4-0f5e9b7d2c31";
 
     #[test]
     fn what_happens_when_it_fails_becomes_a_policy() {

@@ -11,7 +11,7 @@ use muster_events::spec::Runtime;
 use muster_http::ListenConfig;
 use muster_log::bus::Bus;
 use muster_log::nats::NatsBus;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::Args;
 use crate::connect::refused;
@@ -25,6 +25,8 @@ use crate::parts::Parts;
 pub(super) struct Cluster {
     manager: Parts,
     others: Parts,
+    /// What each part says of the server's storage.
+    pub(super) troubles: Vec<watch::Receiver<Option<String>>>,
     /// Whether a worker runs containers.
     pub(super) containers: bool,
 }
@@ -45,11 +47,11 @@ impl Cluster {
     ) -> Result<Record, Failure> {
         let node = NodeName::new("manager").map_err(|e| Failure::failed(e.to_string()))?;
         // The manager's connection makes the streams, so it comes first.
-        let bus = open(server, User::Manager, "manager").await?;
+        let bus = self.open(server, User::Manager, "manager").await?;
         let token = self.manager.token();
         self.manager.start("manager", muster_manager::run(args.manager.of(node), bus, token));
 
-        let bus = open(server, User::Api, "api").await?;
+        let bus = self.open(server, User::Api, "api").await?;
         let (ready, api) = oneshot::channel();
         let token = self.others.token();
         self.others.start("API", muster_api::run(ApiConfig::new(listener), bus, token, ready));
@@ -69,7 +71,7 @@ impl Cluster {
 
     async fn worker(&mut self, args: &Args, index: u16, server: &Access) -> Result<Starting, Failure> {
         let id = WorkerId::new(&format!("w-{:02}", index + 1)).map_err(|e| Failure::failed(e.to_string()))?;
-        let bus = open(server, User::Worker, id.as_str()).await?;
+        let bus = self.open(server, User::Worker, id.as_str()).await?;
         let mut config = args.worker.of(id.clone(), args.data.join("workers").join(id.as_str()))?;
         config.capacity.share = NonZero::new(u64::from(args.workers));
         config.http = Some(args.security.listener(following(args.http, index)?)?);
@@ -77,6 +79,12 @@ impl Cluster {
         let token = self.others.token();
         self.others.start(format!("worker {id}"), muster_worker::run(config, bus, token, sender));
         Ok(Starting { id, ready })
+    }
+
+    async fn open(&mut self, server: &Access, user: User, part: &str) -> Result<Arc<dyn Bus>, Failure> {
+        let bus = NatsBus::open(server.config(user, part)).await.map_err(|e| refused(&e))?;
+        self.troubles.push(bus.trouble());
+        Ok(bus)
     }
 
     /// Waits until a part ends though nobody asked it to.
@@ -93,10 +101,6 @@ impl Cluster {
         let manager = self.manager.end().await;
         others.or(manager)
     }
-}
-
-async fn open(server: &Access, user: User, part: &str) -> Result<Arc<dyn Bus>, Failure> {
-    Ok(NatsBus::open(server.config(user, part)).await.map_err(|e| refused(&e))?)
 }
 
 /// Waits until all are ready; tells where they are and whether any of them runs containers. A part that fails drops its sender, and its failure is heard elsewhere.

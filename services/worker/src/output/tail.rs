@@ -1,0 +1,93 @@
+//! The last of what does not fit: how a program ended is mostly there.
+
+use std::collections::VecDeque;
+
+use muster_events::output::OutputStream;
+use muster_events::time::Timestamp;
+
+/// Small pieces of one stream are kept together up to this size, so that each byte costs about a byte.
+const TOGETHER_MAX: usize = 4 << 10;
+
+/// The newest bytes of two streams, in the order in which they were read.
+#[derive(Debug)]
+pub(super) struct Tail {
+    bytes_max: usize,
+    pieces: VecDeque<Last>,
+    bytes: usize,
+    missing: u64,
+}
+
+/// Bytes of one stream.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Last {
+    pub(super) stream: OutputStream,
+    pub(super) at: Timestamp,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Tail {
+    /// One that keeps so many bytes.
+    pub(super) const fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, pieces: VecDeque::new(), bytes: 0, missing: 0 }
+    }
+
+    /// Whether nothing has come.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes == 0 && self.missing == 0
+    }
+
+    /// Takes newer bytes, and lets the oldest go that do not fit any more.
+    pub(super) fn push(&mut self, stream: OutputStream, at: Timestamp, bytes: &[u8]) {
+        self.bytes += bytes.len();
+        match self.pieces.back_mut() {
+            Some(last) if last.stream == stream && last.bytes.len() + bytes.len() <= TOGETHER_MAX => {
+                last.bytes.extend_from_slice(bytes);
+            }
+            _ => self.pieces.push_back(Last { stream, at, bytes: bytes.to_vec() }),
+        }
+        while self.bytes > self.bytes_max {
+            let Some(first) = self.pieces.front_mut() else { return };
+            let over = (self.bytes - self.bytes_max).min(first.bytes.len());
+            first.bytes.drain(..over);
+            if first.bytes.is_empty() {
+                self.pieces.pop_front();
+            }
+            self.bytes -= over;
+            self.missing += over as u64;
+        }
+    }
+
+    /// How many bytes are missing before what is left, and that.
+    pub(super) fn take(&mut self) -> (u64, VecDeque<Last>) {
+        self.bytes = 0;
+        (std::mem::take(&mut self.missing), std::mem::take(&mut self.pieces))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use muster_events::output::OutputStream::{Stderr, Stdout};
+
+    #[test]
+    fn the_newest_stay_and_the_rest_is_counted() {
+        let mut tail = Tail::new(10);
+        assert!(tail.is_empty());
+        tail.push(Stdout, Timestamp::default(), b"01234567");
+        tail.push(Stderr, Timestamp::default(), b"ab");
+        tail.push(Stderr, Timestamp::default(), b"cd");
+        let (missing, pieces) = tail.take();
+        let kept: Vec<_> = pieces.iter().map(|p| (p.stream, p.bytes.as_slice())).collect();
+        assert_eq!((missing, kept), (2, vec![(Stdout, &b"234567"[..]), (Stderr, &b"abcd"[..])]));
+        assert!(tail.is_empty());
+    }
+
+    #[test]
+    fn a_piece_larger_than_all_leaves_its_end() {
+        let mut tail = Tail::new(3);
+        tail.push(Stdout, Timestamp::default(), b"x");
+        tail.push(Stdout, Timestamp::default(), &[b"y".repeat(9_000).as_slice(), b"end"].concat());
+        let (missing, pieces) = tail.take();
+        assert_eq!((missing, pieces.len(), pieces[0].bytes.as_slice()), (9_001, 1, &b"end"[..]));
+    }
+}
