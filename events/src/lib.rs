@@ -9,9 +9,10 @@
 //! 4. [`outcome`]: what a publisher hears back, with the one error body of the product; [`record`]: an event as
 //!    readers see it; [`standing`]: how a task stands, for whoever asks the manager.
 //!
-//! [`id`], [`endpoint`], [`time`], [`hash`], [`resources`], [`lifecycle`] are the atoms; [`subject`] names every NATS subject; [`codec`] is the only place that
+//! [`id`], [`amount`], [`endpoint`], [`time`], [`hash`], [`resources`], [`lifecycle`] are the atoms; [`subject`] names every NATS subject; [`codec`] is the only place that
 //! turns types into bytes, and [`upcast`] brings old bytes up to date.
 
+pub mod amount;
 pub mod codec;
 pub mod command;
 pub mod commit;

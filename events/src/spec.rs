@@ -66,11 +66,13 @@ pub struct TaskDefinition {
     /// Cores; fractions allowed, counted in thousandths (rounded up).
     #[serde(default)]
     pub cpu: f64,
-    /// Bytes of memory.
-    #[serde(default)]
+    /// Bytes of memory: a number, or a text such as `64MiB`.
+    #[serde(default, deserialize_with = "crate::amount::read_bytes")]
+    #[schemars(schema_with = "crate::amount::bytes_schema")]
     pub memory: u64,
-    /// Bytes of disk.
-    #[serde(default)]
+    /// Bytes of disk, likewise.
+    #[serde(default, deserialize_with = "crate::amount::read_bytes")]
+    #[schemars(schema_with = "crate::amount::bytes_schema")]
     pub disk: u64,
     /// What isolates it.
     #[serde(default)]

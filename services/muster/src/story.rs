@@ -19,9 +19,9 @@ pub(crate) fn tell(event: &EventRecord) -> String {
             ("", _) => String::new(),
             (name, Some(Value::Array(command))) => {
                 let command: Vec<_> = command.iter().filter_map(Value::as_str).collect();
-                format!("{name}: {}", command.join(" "))
+                format!("{name}: {}{}", command.join(" "), successor(data))
             }
-            (name, _) => name.to_owned(),
+            (name, _) => format!("{name}{}", successor(data)),
         },
         "task.waiting" => match number("/count") {
             0 | 1 => text("/reason").to_owned(),
@@ -103,6 +103,12 @@ fn ending(value: Option<&Value>) -> String {
     value
         .and_then(|v| serde_json::from_value::<muster_events::report::Ending>(v.clone()).ok())
         .map_or_else(String::new, |ending| ending.reason())
+}
+
+/// Whose place a task takes, if it takes one.
+fn successor(data: &Value) -> String {
+    let old = data.pointer("/replaces").and_then(Value::as_str);
+    old.map_or_else(String::new, |old| format!(", to take the place of {}", crate::resolve::short(old)))
 }
 
 /// Why a task was placed where it is: how many workers were looked at, what removed the others.

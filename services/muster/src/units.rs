@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use muster_events::time::Timestamp;
 
-const KIB: u64 = 1 << 10;
-
 /// Reads a number of cores: 0.5, 2.
 pub(crate) fn cores(text: &str) -> Result<f64, String> {
     match text.trim().parse::<f64>() {
@@ -15,43 +13,11 @@ pub(crate) fn cores(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Bytes: `1048576`, `64MiB`, `1g`, `1.5GiB`, `10MB`. One letter and the `i` forms count in 1024, `KB` and its like in 1000.
-pub(crate) fn bytes(text: &str) -> Result<u64, String> {
-    let bad = || format!("`{text}` is no amount of bytes such as 1048576, 64MiB, 1g (1024s) or 10MB (1000s)");
-    let trimmed = text.trim();
-    let split = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
-    let (number, unit) = trimmed.split_at(split);
-    let factor = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "ki" | "kib" => KIB,
-        "m" | "mi" | "mib" => KIB.pow(2),
-        "g" | "gi" | "gib" => KIB.pow(3),
-        "t" | "ti" | "tib" => KIB.pow(4),
-        "kb" => 1000,
-        "mb" => 1000_u64.pow(2),
-        "gb" => 1000_u64.pow(3),
-        "tb" => 1000_u64.pow(4),
-        _ => return Err(bad()),
-    };
-    if let Ok(whole) = number.parse::<u64>() {
-        return whole.checked_mul(factor).ok_or_else(bad);
-    }
-    let value = number.parse::<f64>().map_err(|_| bad())? * to_f64(factor);
-    // 2^63 is far beyond any machine, and exact in a double.
-    if !(0.0..9.223_372_036_854_776e18).contains(&value) {
-        return Err(bad());
-    }
-    Ok(to_u64(value))
-}
+pub(crate) use muster_events::amount::bytes;
 
 #[expect(clippy::cast_precision_loss, reason = "at most 2^40 or shown rounded")]
 pub(crate) const fn to_f64(value: u64) -> f64 {
     value as f64
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates; callers check")]
-const fn to_u64(value: f64) -> u64 {
-    value as u64
 }
 
 /// A length of time: `90` (seconds), `250ms`, `30s`, `5m`, `1h30m`, `2d`.
