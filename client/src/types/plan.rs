@@ -63,6 +63,9 @@ pub struct JobExplanation {
     pub state: String,
     /// In words, why it stopped or failed.
     pub reason: Option<String>,
+    /// When a job by the clock runs next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_run_at: Option<Timestamp>,
     /// Its tasks: of a pipeline, step by step.
     #[serde(default)]
     pub parts: Vec<PlanPart>,

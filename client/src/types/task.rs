@@ -104,6 +104,9 @@ pub struct Task {
     pub labels: BTreeMap<String, String>,
     /// Where it stands.
     pub state: TaskState,
+    /// Whether it has been told to stop and has not yet ended.
+    #[serde(default)]
+    pub stopping: bool,
     /// Where it is or was placed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker_id: Option<String>,

@@ -16,7 +16,7 @@ use crate::decide::{Request, decide};
 use crate::evolve;
 use crate::jobs::{self, Dirty};
 use crate::placement::{self, Cause, Look};
-use crate::state::job::Run;
+use crate::state::job::{Job, Run};
 use crate::state::{Class, State, TaskState};
 
 /// The most events that are tried out: a plan looks no further.
@@ -255,7 +255,7 @@ pub fn parts(state: &State, id: JobId, touched: &BTreeSet<TaskId>) -> BTreeMap<S
         parts.entry(name).or_default().waiting.push(waits);
     }
     for (_, run) in job.live_runs().filter(|(_, run)| run.stop.is_none()) {
-        for (name, waits) in unmade(state, run) {
+        for (name, waits) in unmade(state, job, run) {
             parts.entry(name).or_default().waiting.push(waits);
         }
     }
@@ -263,7 +263,7 @@ pub fn parts(state: &State, id: JobId, touched: &BTreeSet<TaskId>) -> BTreeMap<S
 }
 
 /// Why those of a run's tasks are not there that will be.
-fn unmade(state: &State, run: &Run) -> Vec<(String, Waits)> {
+fn unmade(state: &State, job: &Job, run: &Run) -> Vec<(String, Waits)> {
     let waits = |count, cause, text| Waits { count, cause, text, look: None };
     match &run.spec.work {
         Work::Batch(batch) => {
@@ -300,7 +300,19 @@ fn unmade(state: &State, run: &Run) -> Vec<(String, Waits)> {
         }
         Work::Service(service) => {
             let left = u32::try_from(run.stale.len()).unwrap_or(u32::MAX);
-            let text = format!("run as before until the update to version {} comes to them", run.version);
+            let (version, update) = (run.version, job.update.as_ref());
+            let text = match update {
+                Some(update) if update.failed.is_some() => {
+                    format!("run as before: the update to version {version} has failed; resume or revert it")
+                }
+                Some(update) if update.paused => {
+                    format!("run as before: the update to version {version} is paused")
+                }
+                Some(update) if !update.promoted && !update.spec.auto_promote => {
+                    format!("run as before until somebody promotes the canaries of version {version}")
+                }
+                _ => format!("run as before until the update to version {version} comes to them"),
+            };
             let some = (left > 0).then(|| (service.task.name.clone(), waits(left, Cause::Update, text)));
             some.into_iter().collect()
         }

@@ -67,6 +67,9 @@ pub(crate) struct JobExplanation {
     pub(crate) state: &'static str,
     /// In words, why it stopped or failed.
     pub(crate) reason: Option<String>,
+    /// When a job by the clock runs next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next_run_at: Option<Timestamp>,
     /// Its tasks: of a pipeline, step by step.
     pub(crate) parts: Vec<PartAnswer>,
     /// The last event that is reckoned in.

@@ -260,8 +260,8 @@ async fn versions(State(api): State<Api>, Id(id): Id, Params(mut query): Params)
     let versions: Vec<_> =
         found.iter().filter_map(|f| VersionAnswer::of(f.seq(), f.at(), f.actor(), f.event())).collect();
     if let Some(number) = only.filter(|_| versions.is_empty()) {
-        let name = format!("{job} has {total} versions, and none is");
-        return Err(Problem::not_found(&name, number).into());
+        let message = format!("job {job} has no version {number}; there are 1 to {total}");
+        return Err(Problem::new(404, message).into());
     }
     json(StatusCode::OK, &VersionPage { versions, total, next })
 }

@@ -75,6 +75,7 @@ fn explained(state: &state::State, job: &JobRef) -> Result<JobExplanation, Probl
         namespace: job.spec().namespace.clone(),
         state: job.state().as_str(),
         reason: reason_of_job(job).map(str::to_owned),
+        next_run_at: muster_domain::jobs::next_run(job),
         parts: PartAnswer::all(plan::parts(state, id, &BTreeSet::new())),
         seq: state.last_seq(),
         at: state.at,

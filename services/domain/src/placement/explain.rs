@@ -70,8 +70,9 @@ pub fn explain(state: &State, id: TaskId, workers_max: usize) -> Option<Explanat
 
 fn waiting(state: &State, id: TaskId, task: &Task, workers_max: usize) -> Explanation {
     if let Some(at) = task.retry_at {
-        let reason = task.reason.as_deref().unwrap_or("its last attempt failed");
-        let text = format!("{reason}; retry {} is due at {at}", task.retries);
+        // What an attempt ended with says already when the next begins.
+        let said = task.reason.as_deref().map(str::to_owned);
+        let text = said.unwrap_or_else(|| format!("retry {} is due at {at}", task.retries));
         return Explanation { cause: Some(Cause::Backoff), text, look: None };
     }
     let class = task.class();

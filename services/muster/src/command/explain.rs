@@ -7,7 +7,7 @@ use muster_domain::fold::Moment;
 
 use super::plan;
 use crate::command::{Context, Outcome};
-use crate::exit;
+use crate::exit::{self, Failure};
 use crate::output::{Output, one_line};
 use crate::units::grouped;
 use crate::{resolve, story};
@@ -39,6 +39,12 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         Ok(job) if context.out.json => context.out.json(&job)?,
         Ok(job) => show_job(context.out, &job)?,
         Err(error) if error.status() == Some(404) => {
+            let looks_like_an_id = args.what.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+            if !looks_like_an_id {
+                let message = format!("no job is named `{}`, and it is no task's id", args.what);
+                let hint = "`muster job ls --all` and `muster ps --all` list them.";
+                return Err(Failure::new(exit::NOT_FOUND, message).hint(hint));
+            }
             let id = resolve::task(&manager, &args.what).await?;
             let task = manager.explain(&id, at, Some(args.workers)).await?;
             if context.out.json { context.out.json(&task)? } else { show(context.out, &task)? }
@@ -56,6 +62,9 @@ fn show_job(out: Output, job: &JobExplanation) -> std::io::Result<()> {
     let as_of = format!("event {}, {}", job.seq, job.at);
     for (name, value) in [("job", format!("{} {}", job.job, job.name)), ("state", state), ("as of", as_of)] {
         out.line(format!("{name:<10} {}", one_line(&value, 1000)))?;
+    }
+    if let Some(at) = job.next_run_at {
+        out.line(format!("{:<10} {at}", "runs next"))?;
     }
     out.line("")?;
     plan::parts(out, &job.parts)

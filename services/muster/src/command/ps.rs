@@ -113,7 +113,7 @@ fn row(task: &Task, full_ids: bool) -> Vec<String> {
     vec![
         if full_ids { id } else { short(&id) },
         one_line(&task.name, 24),
-        task.state.to_string(),
+        if task.stopping { "stopping".to_owned() } else { task.state.to_string() },
         dash(task.worker_id.clone()),
         dash(task.attempt.map(|n| n.to_string())),
         dash(task.exit_code.map(|c| c.to_string())),
