@@ -40,6 +40,31 @@ async fn each_kind_of_waiting_is_told_by_its_real_cause() {
     let failing = cluster.submit(json!({ "command": ["sh", "-c", "exit 3"], "restart": restart })).await;
     assert!(because(&cluster, &failing, "backoff").await.contains("exit code 3"));
 
+    // Each has room for one of them, but not both together.
+    let share = cluster.get("/api/v1/workers").await["workers"][0]["cpu_cores"].as_f64().unwrap();
+    let gang = json!({ "name": "g", "size": 3 });
+    let member =
+        json!({ "name": "m", "command": ["sleep", "600"], "cpu": share * 0.9, "gang": gang, "count": 3 });
+    let many = cluster.post("/api/v1/manager/tasks", &member).await.expect(201);
+    let member = many["ids"][0].as_str().unwrap();
+    assert!(because(&cluster, member, "gang").await.starts_with("gang of 3: "));
+    let step = |name: &str, needs: Value| json!({ "name": name, "command": ["sleep", "600"], "cpu": 0.01, "needs": needs });
+    let steps = json!([step("fetch", json!([])), step("build", json!(["fetch"]))]);
+    cluster
+        .post("/api/v1/jobs", &json!({ "kind": "pipeline", "name": "p", "tasks": steps }))
+        .await
+        .expect(201);
+    let part = until("the step waits for the other", async || {
+        let found = explain(&cluster, "p", None).await;
+        found["parts"].as_array().unwrap().iter().find(|part| part["name"] == "build").cloned()
+    })
+    .await;
+    assert_eq!(part["waiting"][0]["cause"], "dependency", "{part}");
+    assert!(
+        part["waiting"][0]["reason"].as_str().unwrap().starts_with("needs step fetch, which is "),
+        "{part}"
+    );
+
     let workers = cluster.get("/api/v1/workers").await;
     let workers: Vec<_> = workers["workers"].as_array().unwrap().iter().map(|w| w["id"].clone()).collect();
     for worker in &workers {

@@ -41,7 +41,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         Err(error) if error.status() == Some(404) => {
             let looks_like_an_id = args.what.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
             if !looks_like_an_id {
-                let message = format!("no job is named `{}`, and it is no task's id", args.what);
+                let then = if at.is_some() { " at that moment" } else { "" };
+                let message = format!("no job was named `{}`{then}, and it is no task's id", args.what);
                 let hint = "`muster job ls --all` and `muster ps --all` list them.";
                 return Err(Failure::new(exit::NOT_FOUND, message).hint(hint));
             }
