@@ -12,7 +12,7 @@ use muster_events::time::Timestamp;
 use super::update::After;
 use super::{Illegal, Step};
 use crate::state::job::{End, Ended, Job, RUNS_KEPT, Run, Stop, VERSIONS_KEPT, Version};
-use crate::state::{Counts, State, Task, TaskState, Worker};
+use crate::state::{Counts, State, Task, TaskState, Tasks, Worker};
 
 impl Step<'_> {
     /// Applies an event about a job; one about anything else is none of its business.
@@ -286,7 +286,7 @@ pub(super) fn leave_workers(state: &mut State) {
     runs.for_each(|run| leave_gone(run, workers, tasks));
 }
 
-fn leave_gone(run: &mut Run, workers: &BTreeMap<WorkerId, Worker>, tasks: &BTreeMap<TaskId, Task>) {
+fn leave_gone(run: &mut Run, workers: &BTreeMap<WorkerId, Worker>, tasks: &Tasks) {
     let Run { workers: places, open, ending, over, again, counts, failures, .. } = run;
     places.retain(|worker, index| {
         if workers.contains_key(worker) || open.contains_key(index) || ending.contains_key(index) {
