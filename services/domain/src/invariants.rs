@@ -30,7 +30,7 @@ impl fmt::Display for Violation {
 /// All that is wrong with the state; nothing when it is sound.
 pub fn check(state: &State) -> Vec<Violation> {
     let mut found = Found(Vec::new());
-    for (id, task) in &state.tasks {
+    for (id, task) in state.tasks.iter() {
         check_task(state, *id, task, &mut found);
     }
     check_workers(state, &mut found);

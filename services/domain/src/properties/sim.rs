@@ -362,7 +362,7 @@ impl Sim {
             };
             assert!(told, "{e:?} without a stop");
         }
-        for (id, task) in &self.state.tasks {
+        for (id, task) in self.state.tasks.iter() {
             let Some(attempt) = task.live_attempt() else { continue };
             let key = (attempt.keeper().clone(), task.attempt_ref(*id).unwrap());
             assert!(

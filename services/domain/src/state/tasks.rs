@@ -1,6 +1,6 @@
 //! Every task, by its id.
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::BTreeMap;
 use std::ops::Index;
 
 use muster_events::id::TaskId;
@@ -38,11 +38,8 @@ impl Tasks {
     }
 
     /// All of them, by id.
-    pub fn iter(&self) -> Iter<'_> {
-        fn open<'a>((id, task): (&'a TaskId, &'a Box<Task>)) -> (&'a TaskId, &'a Task) {
-            (id, task)
-        }
-        self.0.iter().map(open as Open)
+    pub fn iter(&self) -> impl Iterator<Item = (&TaskId, &Task)> {
+        self.0.iter().map(|(id, task)| (id, &**task))
     }
 
     /// Their ids, in order.
@@ -70,19 +67,6 @@ impl Tasks {
     #[cfg(test)]
     pub(crate) fn remove(&mut self, id: &TaskId) -> Option<Task> {
         self.0.remove(id).map(|task| *task)
-    }
-}
-
-/// All tasks, by id.
-type Iter<'a> = std::iter::Map<btree_map::Iter<'a, TaskId, Box<Task>>, Open>;
-type Open = for<'a> fn((&'a TaskId, &'a Box<Task>)) -> (&'a TaskId, &'a Task);
-
-impl<'a> IntoIterator for &'a Tasks {
-    type Item = (&'a TaskId, &'a Task);
-    type IntoIter = Iter<'a>;
-
-    fn into_iter(self) -> Iter<'a> {
-        self.iter()
     }
 }
 
