@@ -39,11 +39,11 @@ pub(crate) fn faults(name: &str, faults: &[FieldError], find: impl Fn(&str) -> O
 /// Why document `number` of the YAML file `name` cannot be read.
 pub(crate) fn yaml_error(name: &str, text: &str, number: usize, error: &serde_norway::Error) -> String {
     let document = || serde_norway::Deserializer::from_str(text).nth(number);
-    if let Some(told) = document().and_then(|d| twice(d, |e| e.location().map(of_yaml))) {
+    if let Some(told) = document().and_then(|d| twice(d, of_yaml)) {
         return format!("{name}: {told}");
     }
     // The first place of a file is not told by the parser, and some errors have none.
-    match error.location().map(of_yaml) {
+    match of_yaml(error) {
         Some(place) if place != Place::BEGINNING => format!("{name}: {error}"),
         Some(place) => format!("{name}: {error} at {place}"),
         None => match document().and_then(|d| in_yaml(d, "")) {
@@ -72,8 +72,9 @@ impl Place {
     const BEGINNING: Self = Self { line: 1, column: 1 };
 }
 
-fn of_yaml(location: serde_norway::Location) -> Place {
-    Place { line: location.line(), column: location.column() }
+fn of_yaml(error: &serde_norway::Error) -> Option<Place> {
+    let location = error.location()?;
+    Some(Place { line: location.line(), column: location.column() })
 }
 
 fn of_json(error: &serde_json::Error) -> Place {
@@ -82,7 +83,7 @@ fn of_json(error: &serde_json::Error) -> Place {
 
 /// The place in a YAML document; where there is no such value, that of the innermost one around it.
 pub(crate) fn in_yaml(document: serde_norway::Deserializer<'_>, path: &str) -> Option<Place> {
-    Seek(path).deserialize(document).err()?.location().map(of_yaml)
+    of_yaml(&Seek(path).deserialize(document).err()?)
 }
 
 /// The place in a JSON text.

@@ -238,7 +238,11 @@ mod tests {
     fn what_is_out_of_bounds_is_named() {
         refused(r#","timeout":"00:00:00""#, &mapped(), "`: must be a millisecond");
         refused(r#","timeout":"-01:00:00""#, &mapped(), "`: must be a millisecond");
-        refused(r#","workingDirectory":"relative""#, &mapped(), "workdir `relative`: must be an absolute path");
+        refused(
+            r#","workingDirectory":"relative""#,
+            &mapped(),
+            "workdir `relative`: must be an absolute path",
+        );
         refused(r#","dependencyResults":{"../x":"1"}"#, &mapped(), "it names a file");
         let long = format!(r#","serializedModule":"{}""#, "x".repeat(limit::MODULE_BYTES));
         refused(&long, &mapped(), "1 MiB");
