@@ -2,6 +2,8 @@
 //!
 //! Never positional MessagePack (`rmp_serde::to_vec`): a field could then neither be added nor left out.
 
+mod shown;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -104,7 +106,7 @@ pub fn decode_request<T: DeserializeOwned>(encoding: Encoding, bytes: &[u8]) -> 
         Encoding::Json => (bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{'), "JSON"),
     };
     if !object && !bytes.is_empty() {
-        return Err(malformed(".", "it must be an object (a map from names to values)", form));
+        return Err(malformed("it must be an object (a map from names to values)", form));
     }
     let read = match encoding {
         Encoding::MessagePack => {
@@ -134,30 +136,47 @@ fn explain<T: DeserializeOwned>(encoding: Encoding, bytes: &[u8]) -> Result<T, P
             let mut rest = bytes;
             let mut d = rmp_serde::Deserializer::new(&mut rest);
             d.set_max_depth(REQUEST_DEPTH_MAX);
-            let value = serde_path_to_error::deserialize(&mut d)
-                .map_err(|e| malformed(&e.path().to_string(), &e.inner().to_string(), "MessagePack"))?;
+            let value = serde_path_to_error::deserialize(&mut d).map_err(|e| {
+                let mut d = rmp_serde::Deserializer::new(bytes);
+                d.set_max_depth(REQUEST_DEPTH_MAX);
+                wrong(e.path(), &e.inner().to_string(), shown::at(&mut d, e.path()), "MessagePack")
+            })?;
             drop(d);
             if !rest.is_empty() {
                 let left = format!("{} bytes follow its end", rest.len());
-                return Err(malformed(".", &left, "MessagePack"));
+                return Err(malformed(&left, "MessagePack"));
             }
             Ok(value)
         }
         Encoding::Json => {
             let mut d = serde_json::Deserializer::from_slice(bytes);
-            let value = serde_path_to_error::deserialize(&mut d)
-                .map_err(|e| malformed(&e.path().to_string(), &e.inner().to_string(), "JSON"))?;
-            d.end().map_err(|e| malformed(".", &e.to_string(), "JSON"))?;
+            let value = serde_path_to_error::deserialize(&mut d).map_err(|e| {
+                let mut d = serde_json::Deserializer::from_slice(bytes);
+                wrong(e.path(), &e.inner().to_string(), shown::at(&mut d, e.path()), "JSON")
+            })?;
+            d.end().map_err(|e| malformed(&e.to_string(), "JSON"))?;
             Ok(value)
         }
     }
 }
 
-fn malformed(path: &str, message: &str, form: &str) -> Problem {
-    if path == "." {
-        return Problem::new(400, format!("the payload is not the {form} this command takes: {message}"));
+/// What is wrong at a path of a payload, where the `value` there could be read.
+fn wrong(path: &serde_path_to_error::Path, message: &str, value: Option<String>, form: &str) -> Problem {
+    let path = path.to_string();
+    // Of a field that is not there, or is there twice, serde knows what it is in; its name stands in the message alone.
+    let named = ["missing field `", "duplicate field `"].iter().find_map(|start| {
+        let (name, _) = message.strip_prefix(start)?.split_once('`')?;
+        Some(if path == "." { name.to_owned() } else { format!("{path}.{name}") })
+    });
+    match (named, value) {
+        (Some(field), _) => Problem::invalid(vec![FieldError::new(field, "", message)]),
+        (None, _) if path == "." => malformed(message, form),
+        (None, value) => Problem::invalid(vec![FieldError::new(path, &value.unwrap_or_default(), message)]),
     }
-    Problem::invalid(vec![FieldError::new(path, "", message)])
+}
+
+fn malformed(message: &str, form: &str) -> Problem {
+    Problem::new(400, format!("the payload is not the {form} this command takes: {message}"))
 }
 
 /// How many bytes `value` has as MessagePack, without writing them anywhere.
@@ -250,6 +269,7 @@ mod tests {
     use crate::event::{Event, TaskSubmitted};
     use crate::hash::Digest;
     use crate::id::{Actor, CommandId, NodeName, TaskId};
+    use crate::outcome::Details;
     use crate::spec::TaskDefinition;
     use crate::time::Timestamp;
     use std::sync::Arc;
@@ -374,18 +394,54 @@ mod tests {
 
     #[test]
     fn malformed_requests_name_the_field() {
-        for (json, field) in [
-            (r#"{"name":"x","command":"true"}"#, "command"),
-            (r#"{"name":"x","command":["true"],"env":{"A":3}}"#, "env.A"),
-            (r#"{"name":"x","memory":-5}"#, "memory"),
-            (r#"{"name":"x","nosuchfield":1}"#, "nosuchfield"),
-            (r#"{"name":"x","id":"not-a-uuid"}"#, "id"),
-            (r#"{"tasks":[{"name":"x","cpu":"much"}]}"#, "tasks[0].cpu"),
+        for (json, field, value, words) in [
+            (r#"{"name":"x","command":"true"}"#, "command", "true", "invalid type"),
+            (r#"{"name":"x","command":["true"],"env":{"A":3}}"#, "env.A", "3", "invalid type"),
+            (r#"{"name":"x","memory":-5}"#, "memory", "-5", "invalid value"),
+            (
+                r#"{"name":"x","nosuchfield":{"a":[1,null,true]}}"#,
+                "nosuchfield",
+                r#"{"a":[1,null,true]}"#,
+                "unknown",
+            ),
+            (r#"{"name":"x","id":"not-a-uuid"}"#, "id", "not-a-uuid", "UUID"),
+            (r#"{"tasks":[{"name":"x","cpu":"much"}]}"#, "tasks[0].cpu", "much", "f64"),
+            (r#"{"name":"x","health":{"tcp":{}}}"#, "health.tcp.port", "", "missing field"),
+            (r#"{"name":"x","gang":{"name":"g"}}"#, "gang.size", "", "missing field"),
+            (
+                r#"{"name":"x","health":{"tcp":{"port":true}}}"#,
+                "health.tcp.port",
+                "true",
+                "a port, 1 to 65535",
+            ),
         ] {
-            let problem = Command::decode("task.submit", Encoding::Json, json.as_bytes()).unwrap_err();
-            assert_eq!(problem.code, 400);
-            assert!(problem.message.contains(field), "{json}: {problem:?}");
+            let told = |encoding, payload: &[u8]| {
+                let problem = Command::decode("task.submit", encoding, payload).unwrap_err();
+                assert_eq!(problem.code, 400);
+                let Some(Details::Fields(fields)) = problem.details else {
+                    panic!("{json}: no details: {problem:?}")
+                };
+                assert_eq!(problem.message, format!("invalid: {}", fields[0]), "{json}");
+                fields[0].clone()
+            };
+            let fault = told(Encoding::Json, json.as_bytes());
+            assert_eq!((fault.field.as_str(), fault.value.as_str()), (field, value), "{json}: {fault:?}");
+            assert!(fault.message.contains(words), "{json}: {fault:?}");
+            // A publisher with MessagePack hears the same.
+            let same: serde_json::Value = serde_json::from_str(json).unwrap();
+            let packed = told(Encoding::MessagePack, &rmp_serde::to_vec_named(&same).unwrap());
+            assert_eq!((packed.field.as_str(), packed.value.as_str()), (field, value), "{json}: {packed:?}");
         }
+        let problem = Command::decode("job.submit", Encoding::Json, br#"{"name":"x"}"#).unwrap_err();
+        assert!(problem.message.starts_with("invalid: kind: missing field"), "{problem}");
+        let twice = br#"{"name":"x","command":["a"],"name":"y"}"#;
+        let problem = Command::decode("task.submit", Encoding::Json, twice).unwrap_err();
+        assert!(problem.message.starts_with("invalid: name: duplicate field"), "{problem}");
+        let long = format!(r#"{{"name":"x","command":{{"a":[{}0]}}}}"#, "\"word\",".repeat(1000));
+        let problem = Command::decode("task.submit", Encoding::Json, long.as_bytes()).unwrap_err();
+        let Some(Details::Fields(fields)) = problem.details else { panic!("{problem:?}") };
+        assert!(fields[0].value.starts_with(r#"{"a":["word","word","#), "{fields:?}");
+        assert_eq!(fields[0].value.chars().count(), 121, "{fields:?}");
         let problem = Command::decode("task.submit", Encoding::MessagePack, b"\xc1\xc1 no").unwrap_err();
         assert_eq!(problem.code, 400);
     }

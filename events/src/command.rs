@@ -1,6 +1,7 @@
 //! Commands: what somebody asks for, and how a message on `…cmd.<actor>.<entity>.<verb>` is opened.
 
 mod job;
+mod submission;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,11 @@ use crate::worker::{Heartbeat, Register};
 pub enum Command {
     /// Run tasks.
     #[serde(rename = "task.submit")]
-    TaskSubmit(Submission),
+    TaskSubmit(
+        #[serde(deserialize_with = "submission::read")]
+        #[schemars(with = "submission::Form")]
+        Submission,
+    ),
     /// End a task: one that waits at once, one that runs by stopping it.
     #[serde(rename = "task.cancel")]
     TaskCancel(TaskCancel),

@@ -1,12 +1,14 @@
 //! What a publisher hears back, and the one error body of the product.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::id::CommandId;
 
 /// The most characters of a value, or of a field's path, that an error repeats.
-const VALUE_CHARS_MAX: usize = 120;
+pub(crate) const VALUE_CHARS_MAX: usize = 120;
 /// The most characters of what is said about one field.
 const FIELD_MESSAGE_CHARS_MAX: usize = 400;
 /// The most characters of an error's message. Errors stand in the log for ever, and a sender must not be able to make
@@ -28,7 +30,7 @@ pub(crate) fn shorten(text: &str, max: usize) -> String {
 pub struct FieldError {
     /// The field's path: `env.A`, `constraints[0].operator`.
     pub field: String,
-    /// The value that was given, shortened to 120 characters.
+    /// The value that was given, as text or JSON, shortened to 120 characters; empty where none was.
     pub value: String,
     /// What is wrong with it and what would be right.
     pub message: String,
@@ -41,6 +43,16 @@ impl FieldError {
             field: shorten(&field.into(), VALUE_CHARS_MAX),
             value: shorten(value, VALUE_CHARS_MAX),
             message: shorten(&message.into(), FIELD_MESSAGE_CHARS_MAX),
+        }
+    }
+}
+
+/// As all that tell of it word it, be it to a publisher, over REST or about a file: ``cpu `-1`: must be positive``.
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.value.as_str() {
+            "" => write!(f, "{}: {}", self.field, self.message),
+            value => write!(f, "{} `{value}`: {}", self.field, self.message),
         }
     }
 }
@@ -80,7 +92,7 @@ impl Problem {
     /// 400 for a request that says something impossible; tells of a hundred fields at most.
     pub fn invalid(mut fields: Vec<FieldError>) -> Self {
         fields.truncate(FIELDS_MAX);
-        let list: Vec<_> = fields.iter().map(|f| format!("{} {}", f.field, f.message)).collect();
+        let list: Vec<_> = fields.iter().map(FieldError::to_string).collect();
         let message = format!("invalid: {}", list.join("; "));
         Self { details: Some(Details::Fields(fields)), ..Self::new(400, message) }
     }

@@ -31,9 +31,12 @@ pub struct ClusterStatus {
     /// The hash of the state at `seq`, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_hash: Option<String>,
-    /// What an acknowledged write survives, in words.
+    /// What an acknowledged write survives: `power_loss`, `process`, `unknown` or `memory`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub durability: Option<String>,
+    /// The same in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability_message: Option<String>,
     /// All else, as the server tells it.
     #[serde(flatten)]
     pub more: BTreeMap<String, Value>,

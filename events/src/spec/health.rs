@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::check::{Wrong, thousandths, whole, within};
 use super::{PortAsk, limit};
@@ -67,13 +67,43 @@ pub struct TcpCheck {
 }
 
 /// A port by its number, or by the name under which the task asks for it in `ports`: then the one it is given.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "a port, 1 to 65535, or the name of one of the task's ports")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(untagged)]
 pub enum HealthPort {
     /// This one.
     Number(u16),
     /// The one on which the task listens for this name: what `MUSTER_PORT_<NAME>` tells it.
     Name(String),
+}
+
+/// By hand, as what serde reads untagged it refuses without the value.
+impl<'de> Deserialize<'de> for HealthPort {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Port;
+        impl de::Visitor<'_> for Port {
+            type Value = HealthPort;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a port, 1 to 65535, or the name of one of the task's ports")
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<HealthPort, E> {
+                let port = u16::try_from(value);
+                port.map(HealthPort::Number)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(value), &self))
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<HealthPort, E> {
+                let wrong = || E::invalid_value(de::Unexpected::Signed(value), &self);
+                u64::try_from(value).map_err(|_| wrong()).and_then(|port| self.visit_u64(port))
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<HealthPort, E> {
+                Ok(HealthPort::Name(name.to_owned()))
+            }
+        }
+        d.deserialize_any(Port)
+    }
 }
 
 impl From<u16> for HealthPort {

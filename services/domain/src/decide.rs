@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn what_is_wrong_in_itself_is_refused_before_the_state_is_looked_at() {
         let nameless = TaskDefinition { name: String::new(), ..definition("a") };
-        given([]).when(submit_all([nameless])).refused(400, "name must have 1 to 255 characters");
+        given([]).when(submit_all([nameless])).refused(400, "name: must have 1 to 255 characters");
         given([]).when(submit_all([])).refused(400, "at least one task");
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use muster_client::Error as ClientError;
-use muster_events::outcome::Problem;
+use muster_events::outcome::{FieldError, Problem};
 use serde_json::json;
 
 /// It did what was asked.
@@ -123,17 +123,15 @@ impl From<ClientError> for Failure {
 fn message_of(problem: &Problem) -> String {
     use muster_events::outcome::Details;
     match &problem.details {
-        Some(Details::Fields(fields)) if !fields.is_empty() => fields
-            .iter()
-            .map(|f| match f.value.as_str() {
-                "" => format!("{}: {}", f.field, f.message),
-                value => format!("{} `{value}`: {}", f.field, f.message),
-            })
-            .collect::<Vec<_>>()
-            .join("\n"),
+        Some(Details::Fields(fields)) if !fields.is_empty() => lines(fields),
         Some(Details::Text(text)) => format!("{}: {text}", problem.message),
         _ => problem.message.clone(),
     }
+}
+
+/// One line for each wrong field.
+pub(crate) fn lines(fields: &[FieldError]) -> String {
+    fields.iter().map(FieldError::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// A reader that has gone away (`muster events | head`) is no failure worth words.
@@ -150,7 +148,6 @@ impl From<io::Error> for Failure {
 mod tests {
     use super::*;
     use muster_client::ApiError;
-    use muster_events::outcome::FieldError;
 
     fn api(status: u16) -> Failure {
         ClientError::Api(ApiError { status, problem: Problem::new(status, "m") }).into()

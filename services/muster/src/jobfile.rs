@@ -3,16 +3,10 @@
 //!
 //! What is wrong is told with line and column: also what can be read but cannot be, such as a count of zero.
 
-mod locate;
-
 use muster_client::JobDefinition;
-use muster_events::outcome::FieldError;
 use serde::Deserialize as _;
 
-use self::locate::Place;
-
-/// The most faults of a file that are told.
-const FAULTS_MAX: usize = 20;
+use crate::locate::{self, Place};
 
 /// Whether a text is about jobs rather than tasks: whether one of its documents names a kind.
 pub(crate) fn is_one(name: &str, text: &str) -> bool {
@@ -27,6 +21,9 @@ pub(crate) fn is_one(name: &str, text: &str) -> bool {
 /// The jobs that a text defines, each checked. `name` is the file's, for errors.
 pub(crate) fn parse(name: &str, text: &str) -> Result<Vec<JobDefinition>, String> {
     let jobs = if is_json(name, text) {
+        if let Some(told) = locate::twice_in_json(text) {
+            return Err(format!("{name}: {told}"));
+        }
         let job: JobDefinition = serde_json::from_str(text).map_err(|e| format!("{name}: {e}"))?;
         vec![checked(name, job, |path| locate::in_json(text, path))?]
     } else {
@@ -47,9 +44,9 @@ fn documents(text: &str) -> impl Iterator<Item = serde_norway::Deserializer<'_>>
 }
 
 fn parse_yaml(name: &str, text: &str) -> Result<Vec<JobDefinition>, String> {
-    let wrong = |e: serde_norway::Error| format!("{name}: {e}");
     let mut jobs = Vec::new();
     for (number, (document, again)) in documents(text).zip(documents(text)).enumerate() {
+        let wrong = |e: serde_norway::Error| locate::yaml_error(name, text, number, &e);
         // Between two marks there may be nothing but a comment.
         if serde_norway::Value::deserialize(again).map_err(wrong)?.is_null() {
             continue;
@@ -66,17 +63,10 @@ fn checked(
     job: JobDefinition,
     find: impl Fn(&str) -> Option<Place>,
 ) -> Result<JobDefinition, String> {
-    let Err(faults) = job.check() else { return Ok(job) };
-    let told = faults.iter().take(FAULTS_MAX).map(|fault| tell(name, fault, find(&fault.field)));
-    Err(told.collect::<Vec<_>>().join("\n"))
-}
-
-fn tell(name: &str, fault: &FieldError, place: Option<Place>) -> String {
-    let FieldError { field, value, message } = fault;
-    let value = if value.is_empty() { String::new() } else { format!(" `{value}`") };
-    let place =
-        place.map_or_else(String::new, |Place { line, column }| format!(" at line {line} column {column}"));
-    format!("{name}: {field}{value}: {message}{place}")
+    match job.check() {
+        Ok(_) => Ok(job),
+        Err(faults) => Err(locate::faults(name, &faults, find)),
+    }
 }
 
 #[cfg(test)]
@@ -124,6 +114,12 @@ task:
                 "max_parallel: 2",
                 vec!["max_parallel: is for jobs of kind batch", "line 4 column 15"],
             ),
+            ("kind: service\n", "", vec!["missing field `kind`", "line 2 column 1"]),
+            ("count: 2", "kind: batch", vec!["kind: is given a second time", "line 4 column 1"]),
+            ("A.B: x", "A.B: x\n    A.B: y", vec!["task.env.A.B: is given a second time", "line 9 column 5"]),
+            ("A.B: x", "A: x\n  health: {tcp: {}}", vec!["missing field `port`", "line 9 column 17"]),
+            ("A.B: x", "A: x\n  health: {tcp: {port: true}}", vec!["`true`", "a port", "line 9 column 24"]),
+            ("count: 2", "count: [", vec!["line 4 column 8"]),
         ] {
             assert!(WEB.contains(from));
             let error = parse("web.yaml", &WEB.replace(from, to)).unwrap_err();
@@ -139,6 +135,22 @@ task:
         let error = error.unwrap_err();
         assert!(error.contains("count `0`: must be 1 to 1000000 at line 2 column 1"), "{error}");
         assert!(error.contains("task.command"), "{error}");
+        for (text, words) in [
+            (r#"{"kind": "batch", "kind": "batch"}"#, "kind: is given a second time at line 1 column 24"),
+            (
+                r#"{"kind": "batch", "name": "b", "task": {"env": {"A": "1", "A": "2"}}}"#,
+                "task.env.A: is given a second time at line 1 column 61",
+            ),
+            (r#"{"kind": "batch"}"#, "missing field `name` at line 1 column 17"),
+        ] {
+            let error = parse("x.json", text).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+        // The parser keeps quiet about the first place of a file.
+        let error = parse("x.yaml", "name: b\ncount: 1\n").unwrap_err();
+        assert_eq!(error, "x.yaml: missing field `kind` at line 1 column 1");
+        let error = parse("x.yaml", "[kind: batch]").unwrap_err();
+        assert!(error.ends_with(" at line 1 column 1"), "{error}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod home;
 mod interrupt;
 mod jobfile;
 mod listen;
+mod locate;
 mod logging;
 mod nats_server;
 mod output;

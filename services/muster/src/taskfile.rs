@@ -4,8 +4,11 @@
 //! are those of `POST /api/v1/manager/tasks`.
 
 use muster_client::Submission;
+use muster_events::outcome::FieldError;
 use muster_events::spec::TaskDefinition;
 use serde::Deserialize as _;
+
+use crate::locate::{self, Place};
 
 /// The tasks a text names. `name` is the file's, for errors, which tell line and column.
 pub(crate) fn parse(name: &str, text: &str) -> Result<Submission, String> {
@@ -29,43 +32,77 @@ enum Form {
 
 fn parse_json(name: &str, text: &str) -> Result<Submission, String> {
     let wrong = |e: serde_json::Error| format!("{name}: {e}");
+    if let Some(told) = locate::twice_in_json(text) {
+        return Err(format!("{name}: {told}"));
+    }
     let form = match serde_json::from_str::<serde_json::Value>(text).map_err(wrong)? {
         serde_json::Value::Array(_) => Form::List,
         serde_json::Value::Object(map) if map.contains_key("tasks") => Form::Submission,
         serde_json::Value::Object(_) => Form::Task,
         _ => Form::Other,
     };
-    match form {
-        Form::List => Ok(Submission { job: None, tasks: serde_json::from_str(text).map_err(wrong)? }),
-        Form::Submission => serde_json::from_str(text).map_err(wrong),
-        Form::Task => Ok(Submission { job: None, tasks: vec![serde_json::from_str(text).map_err(wrong)?] }),
-        Form::Empty | Form::Other => Err(format!("{name}: {FORMS}")),
+    let submission = match form {
+        Form::List => Submission { job: None, tasks: serde_json::from_str(text).map_err(wrong)? },
+        Form::Submission => serde_json::from_str(text).map_err(wrong)?,
+        Form::Task => Submission { job: None, tasks: vec![serde_json::from_str(text).map_err(wrong)?] },
+        Form::Empty | Form::Other => return Err(format!("{name}: {FORMS} at line 1 column 1")),
+    };
+    check(name, form, &submission.tasks, |path| locate::in_json(text, path))?;
+    Ok(submission)
+}
+
+/// Refuses tasks that can be read but cannot be; `find` says where in their document a value stands.
+fn check(
+    name: &str,
+    form: Form,
+    tasks: &[TaskDefinition],
+    find: impl Fn(&str) -> Option<Place>,
+) -> Result<(), String> {
+    let mut wrong = Vec::new();
+    for (index, task) in tasks.iter().enumerate() {
+        let before = match form {
+            Form::List => format!("[{index}]."),
+            Form::Submission => format!("tasks[{index}]."),
+            Form::Task | Form::Empty | Form::Other => String::new(),
+        };
+        for fault in task.check().err().into_iter().flatten() {
+            wrong.push(FieldError { field: format!("{before}{}", fault.field), ..fault });
+        }
+        if wrong.len() >= locate::FAULTS_MAX {
+            break;
+        }
     }
+    if wrong.is_empty() { Ok(()) } else { Err(locate::faults(name, &wrong, find)) }
 }
 
 const FORMS: &str = "a file of tasks holds a task, a list of tasks, or `tasks:` with a list";
 
 fn parse_yaml(name: &str, text: &str) -> Result<Submission, String> {
-    let wrong = |e: serde_norway::Error| format!("{name}: {e}");
+    let documents = || serde_norway::Deserializer::from_str(text);
     let mut all = Submission::default();
-    for (document, again) in
-        serde_norway::Deserializer::from_str(text).zip(serde_norway::Deserializer::from_str(text))
-    {
+    for (number, (document, again)) in documents().zip(documents()).enumerate() {
+        let wrong = |e: serde_norway::Error| locate::yaml_error(name, text, number, &e);
+        let find = |path: &str| locate::in_yaml(documents().nth(number)?, path);
         let value = serde_norway::Value::deserialize(document).map_err(wrong)?;
-        match form(&value) {
-            Form::Task => all.tasks.push(TaskDefinition::deserialize(again).map_err(wrong)?),
-            Form::List => all.tasks.extend(Vec::<TaskDefinition>::deserialize(again).map_err(wrong)?),
-            Form::Submission => {
-                let part = Submission::deserialize(again).map_err(wrong)?;
-                if part.job.is_some() && all.job.is_some_and(|job| Some(job) != part.job) {
-                    return Err(format!("{name}: its documents name different jobs; submit them apart"));
-                }
-                all.job = all.job.or(part.job);
-                all.tasks.extend(part.tasks);
+        let form = form(&value);
+        let part = match form {
+            Form::Task => {
+                Submission { job: None, tasks: vec![TaskDefinition::deserialize(again).map_err(wrong)?] }
             }
-            Form::Empty => {}
-            Form::Other => return Err(format!("{name}: {FORMS}")),
+            Form::List => Submission { job: None, tasks: Vec::deserialize(again).map_err(wrong)? },
+            Form::Submission => Submission::deserialize(again).map_err(wrong)?,
+            Form::Empty => continue,
+            Form::Other => {
+                let place = find("").map_or_else(String::new, |place| format!(" at {place}"));
+                return Err(format!("{name}: {FORMS}{place}"));
+            }
+        };
+        if part.job.is_some() && all.job.is_some_and(|job| Some(job) != part.job) {
+            return Err(format!("{name}: its documents name different jobs; submit them apart"));
         }
+        check(name, form, &part.tasks, find)?;
+        all.job = all.job.or(part.job);
+        all.tasks.extend(part.tasks);
     }
     Ok(all)
 }
@@ -91,12 +128,14 @@ mod tests {
     #[test]
     fn every_form_is_understood() {
         assert_eq!(names("name: a\ncommand: [echo, hi]\n"), ["a"]);
-        assert_eq!(names("- name: a\n- name: b\n"), ["a", "b"]);
-        assert_eq!(names("tasks:\n- name: a\n- name: b\n"), ["a", "b"]);
-        assert_eq!(names("name: a\n---\n- name: b\n---\n---\ntasks: [{name: c}]\n"), ["a", "b", "c"]);
+        assert_eq!(names("- {name: a, image: i}\n- {name: b, image: i}\n"), ["a", "b"]);
+        assert_eq!(names("tasks:\n- {name: a, image: i}\n- {name: b, image: i}\n"), ["a", "b"]);
+        let several =
+            "name: a\nimage: i\n---\n- {name: b, image: i}\n---\n---\ntasks: [{name: c, image: i}]\n";
+        assert_eq!(names(several), ["a", "b", "c"]);
         assert_eq!(names(r#"{"name":"a","command":["true"]}"#), ["a"]);
-        assert_eq!(names(r#"[{"name":"a"},{"name":"b"}]"#), ["a", "b"]);
-        assert_eq!(names(r#"{"tasks":[{"name":"a"}]}"#), ["a"]);
+        assert_eq!(names(r#"[{"name":"a","image":"i"},{"name":"b","image":"i"}]"#), ["a", "b"]);
+        assert_eq!(names(r#"{"tasks":[{"name":"a","image":"i"}]}"#), ["a"]);
     }
 
     #[test]
@@ -106,8 +145,21 @@ mod tests {
             ("- name: a\n- name: b\n  memroy: 1\n", vec!["memroy", "line 3 column 3"]),
             ("tasks:\n- name: a\n  command: ls\n", vec!["tasks[0].command", "line 3 column 12"]),
             ("name: [a\n", vec!["line 2"]),
-            ("name: a\n---\nname: b\nimage: {}\n", vec!["image", "line 4 column 8"]),
+            ("name: a\nimage: i\n---\nname: b\nimage: {}\n", vec!["image", "line 5 column 8"]),
             (r#"{"name": "a", "cpu": "x"}"#, vec!["line 1 column"]),
+            ("command: [x]\n", vec!["name: ", "at line 1 column 1"]),
+            ("name: a\nname: b\n", vec!["name: is given a second time at line 2 column 1"]),
+            ("- name: a\n  command: [x]\n  cpu: -1\n", vec!["[0].cpu `-1`: ", "at line 3 column 8"]),
+            (
+                "name: a\ncommand: [x]\n---\ntasks:\n- name: b\n",
+                vec!["tasks[0].command", "at line 5 column 3"],
+            ),
+            (r#"[{"name": "a", "command": ["x"], "pids": 0}]"#, vec!["[0].pids `0`: ", "at line 1 column"]),
+            (
+                r#"{"name": "a", "env": {"A": "1", "A": "2"}}"#,
+                vec!["env.A: is given a second time at line 1"],
+            ),
+            ("just words", vec!["at line 1 column 1"]),
             ("{\"name\": \"a\",\n", vec!["line 2 column"]),
         ] {
             let error = parse("tasks.yaml", text).unwrap_err();

@@ -40,10 +40,26 @@ pub(crate) struct Cluster<'a> {
     /// The hash of the state at `seq`; with `?hash=true`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) state_hash: Option<Hash>,
-    /// What an acknowledged write survives, in words.
-    pub(crate) durability: &'static str,
+    /// What an acknowledged write survives.
+    pub(crate) durability: DurabilityWord,
+    /// The same in words.
+    pub(crate) durability_message: &'static str,
     /// muster's version.
     pub(crate) version: &'static str,
+}
+
+/// What an acknowledged write survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DurabilityWord {
+    /// A loss of power: each write is on disk before it is acknowledged.
+    PowerLoss,
+    /// The end of the NATS server, not a loss of power.
+    Process,
+    /// The NATS server does not say.
+    Unknown,
+    /// Nothing.
+    Memory,
 }
 
 /// A place in the log.

@@ -55,6 +55,7 @@ fn show(api: &Api, model: &Model, state_hash: Option<Hash>) -> ApiResult<Respons
     let state = &model.state;
     let (capacity, used) = totals(state);
     let applied = Applied { seq: state.last_seq(), position: model.events.position() };
+    let (durability, durability_message) = super::health::durability(api.bus.fitness().durability);
     let cluster = Cluster {
         cell: api.bus.cell().as_str(),
         workers: worker_counts(state),
@@ -66,7 +67,8 @@ fn show(api: &Api, model: &Model, state_hash: Option<Hash>) -> ApiResult<Respons
         log: applied.into(),
         seq: applied.seq,
         state_hash,
-        durability: super::health::durability(api.bus.fitness().durability),
+        durability,
+        durability_message,
         version: env!("CARGO_PKG_VERSION"),
     };
     json(StatusCode::OK, &cluster)

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::caller::NoParams;
 use super::json;
-use crate::answers::cluster::LogPlace;
+use crate::answers::cluster::{DurabilityWord, LogPlace};
 use crate::app::{Api, now};
 use crate::openapi::{self, Op};
 
@@ -77,7 +77,9 @@ struct Status {
     /// By name: `nats`, `manager`, `workers`.
     components: BTreeMap<&'static str, Component>,
     /// What an acknowledged write survives.
-    durability: &'static str,
+    durability: DurabilityWord,
+    /// The same in words.
+    durability_message: &'static str,
     log: LogPlace,
     version: &'static str,
 }
@@ -126,9 +128,9 @@ async fn status(State(api): State<Api>, _: NoParams) -> ApiResult<Response> {
         (false, true) => "degraded",
         (false, false) => "healthy",
     };
-    let durability = durability(fitness.durability);
+    let (durability, durability_message) = durability(fitness.durability);
     let (log, version) = (api.model.applied().into(), env!("CARGO_PKG_VERSION"));
-    json(StatusCode::OK, &Status { status, components, durability, log, version })
+    json(StatusCode::OK, &Status { status, components, durability, durability_message, log, version })
 }
 
 async fn manager(api: &Api, nats_is_up: bool) -> Component {
@@ -147,13 +149,15 @@ async fn manager(api: &Api, nats_is_up: bool) -> Component {
     }
 }
 
-/// In words.
-pub(super) const fn durability(durability: Durability) -> &'static str {
+/// What an acknowledged write survives, as a word and for people.
+pub(super) const fn durability(durability: Durability) -> (DurabilityWord, &'static str) {
     match durability {
-        Durability::PowerLoss => "durability: against power loss",
-        Durability::Process => "durability: not against power loss",
-        Durability::Unknown => "durability: unknown, the NATS server does not say how it syncs",
-        Durability::Memory => "durability: none, the log is in memory",
+        Durability::PowerLoss => (DurabilityWord::PowerLoss, "against power loss"),
+        Durability::Process => (DurabilityWord::Process, "not against power loss"),
+        Durability::Unknown => {
+            (DurabilityWord::Unknown, "unknown, the NATS server does not say how it syncs")
+        }
+        Durability::Memory => (DurabilityWord::Memory, "none, the log is in memory"),
     }
 }
 

@@ -92,6 +92,9 @@ async fn health_and_status() {
         (&json!("degraded"), &json!("healthy"))
     );
     assert_eq!(status["components"]["manager"]["status"], "degraded");
-    assert!(status["durability"].as_str().unwrap().starts_with("durability: "));
+    let durability = |value: &Value| (value["durability"].clone(), value["durability_message"].clone());
+    let expected = (json!("memory"), json!("none, the log is in memory"));
+    assert_eq!(durability(&status), expected);
+    assert_eq!(durability(&harness.ok("/api/v1/manager/cluster").await), expected);
     harness.end().await;
 }

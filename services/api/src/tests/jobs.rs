@@ -130,7 +130,7 @@ async fn what_cannot_be_is_refused_by_name() {
     let job = done(harness.post(PATH, &batch("b", 1))).await.1;
     for (request, code, words) in [
         (harness.post(PATH, &service("b", 1)), 409, "is a batch"),
-        (harness.post(PATH, &json!({ "kind": "batch", "name": "x" })), 400, "task must say what to run"),
+        (harness.post(PATH, &json!({ "kind": "batch", "name": "x" })), 400, "task: must say what to run"),
         (harness.post(PATH, &json!({ "kind": "batch", "name": "x y", "task": template() })), 400, "name"),
         (harness.post(PATH, &json!({ "name": "x", "task": template() })), 400, "kind"),
         (harness.post(&format!("{PATH}/b/scale"), &json!({ "count": 2 })), 409, "only a service"),

@@ -91,7 +91,7 @@ async fn the_same_registration_again_is_no_news_and_another_endpoint_is() {
 async fn what_is_no_registration_is_refused_in_the_protocols_words() {
     let harness = Harness::new().await;
     for (body, words) in [
-        (node("h-1", -4), "workerNode.capabilities.maxParallelModules must be 1 to 1000000"),
+        (node("h-1", -4), "workerNode.capabilities.maxParallelModules `-4`: must be 1 to 1000000"),
         (node("h.1", 4), "workerNode.id"),
         (json!({}), "workerNode"),
         (json!({ "workerNode": { "id": "h-1", "endpoint": "http://x" } }), "capabilities"),

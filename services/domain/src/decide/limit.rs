@@ -32,6 +32,6 @@ mod tests {
         let world = world.when(command(Some(3))).then_nothing();
         let world = world.when(command(None)).then([Event::NamespaceLimited(limit(None))]);
         assert!(world.state.quotas.is_empty());
-        world.when(command(Some(u64::MAX))).refused(400, "quota.tasks must be");
+        world.when(command(Some(u64::MAX))).refused(400, "quota.tasks `18446744073709551615`: must be");
     }
 }

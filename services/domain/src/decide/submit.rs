@@ -288,6 +288,9 @@ mod tests {
     #[test]
     fn an_id_twice_in_one_submission_is_refused() {
         let problem = given([]).when(submit_all([definition("a"), definition("b"), definition("a")]));
-        problem.refused(400, "tasks[2].id is given twice in this submission");
+        problem.refused(
+            400,
+            "tasks[2].id `c4ccb724-935d-5f70-ace8-25096f0e6953`: is given twice in this submission",
+        );
     }
 }

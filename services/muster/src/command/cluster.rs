@@ -42,13 +42,13 @@ fn lines(status: &ClusterStatus) -> Vec<(String, String)> {
         ("capacity".to_owned(), amounts(&status.capacity)),
         ("used".to_owned(), amounts(&status.used)),
         ("leader".to_owned(), status.leader.clone().unwrap_or_else(|| "-".to_owned())),
-        ("position".to_owned(), grouped(status.seq)),
+        ("last event".to_owned(), grouped(status.seq)),
         ("version".to_owned(), status.version.clone()),
     ];
     lines.extend(status.state_hash.iter().map(|h| ("state hash".to_owned(), h.clone())));
-    let durability = status.durability.iter().map(|d| d.trim_start_matches("durability: ").to_owned());
-    lines.extend(durability.map(|d| ("durability".to_owned(), d)));
-    lines.extend(status.more.iter().map(|(k, v)| (k.clone(), plain(v))));
+    lines.extend(status.durability_message.iter().map(|d| ("durability".to_owned(), d.clone())));
+    // Where the log stands is said already.
+    lines.extend(status.more.iter().filter(|(name, _)| *name != "log").map(|(k, v)| (k.clone(), plain(v))));
     lines
 }
 

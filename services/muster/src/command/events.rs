@@ -2,6 +2,7 @@
 
 use futures_util::StreamExt as _;
 use muster_client::{EventFilter, EventRecord, ManagerClient, Order};
+use muster_events::time::Timestamp;
 
 use crate::command::{Context, Outcome};
 use crate::exit::{self, Failure};
@@ -34,10 +35,10 @@ pub(crate) struct Args {
     after: Option<u64>,
     /// Only from this time on (RFC 3339)
     #[arg(long, value_name = "TIME")]
-    since: Option<String>,
+    since: Option<Timestamp>,
     /// Only before this time (RFC 3339)
     #[arg(long, value_name = "TIME", conflicts_with = "follow")]
-    until: Option<String>,
+    until: Option<Timestamp>,
     /// Oldest or newest first; without it the last ones are shown, in the order they happened
     #[arg(long, value_enum, conflicts_with = "follow")]
     order: Option<Direction>,
@@ -104,8 +105,8 @@ async fn filter(args: &Args, manager: &ManagerClient) -> Result<EventFilter, Fai
     Ok(EventFilter {
         after: args.after,
         before: None,
-        since: args.since.clone(),
-        until: args.until.clone(),
+        since: args.since.map(|at| at.to_string()),
+        until: args.until.map(|at| at.to_string()),
         kind: args.kind.clone(),
         task,
         job: args.job.clone(),

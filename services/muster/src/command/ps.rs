@@ -2,6 +2,7 @@
 
 use muster_client::{ManagerClient, Task, TaskFilter};
 
+use crate::command::submit::definition::pair;
 use crate::command::{Context, Outcome};
 use crate::exit::{self, Failure};
 use crate::output::one_line;
@@ -32,7 +33,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ID")]
     job: Option<String>,
     /// Only tasks with this label (may be repeated: all must be there)
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
     label: Vec<String>,
     /// Only tasks of this name
     #[arg(long)]
@@ -43,6 +44,11 @@ pub(crate) struct Args {
     /// Show ids whole
     #[arg(long)]
     full_ids: bool,
+}
+
+/// `KEY=VALUE`, as it is sent.
+fn label(text: &str) -> Result<String, String> {
+    pair(text).map(|(key, value)| format!("{key}={value}"))
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {

@@ -94,7 +94,7 @@ mod tests {
     fn what_is_wrong_is_told_by_field() {
         let mut definition = batch("b", 0);
         definition.kind = JobKind::Batch;
-        given([]).when(job_submit(definition)).refused(400, "count must be 1 to 1000000");
+        given([]).when(job_submit(definition)).refused(400, "count `0`: must be 1 to 1000000");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use muster_events::spec::{Gang, Limits, Preemption, Runtime, TaskDefinition};
 
 use super::Args;
-use crate::exit::Failure;
+use crate::exit::{self, Failure};
 use crate::units;
 
 /// The task the options describe.
@@ -19,7 +19,7 @@ pub(super) fn of(args: Args) -> Result<TaskDefinition, Failure> {
     }
     let name = options.name.unwrap_or_else(|| default_name(args.command.first(), options.image.as_ref()));
     let gang = options.gang.then(|| Gang { name: name.clone(), size: options.count.unwrap_or(1) });
-    Ok(TaskDefinition {
+    let task = TaskDefinition {
         id: options.id,
         name,
         namespace: options.namespace,
@@ -53,7 +53,9 @@ pub(super) fn of(args: Args) -> Result<TaskDefinition, Failure> {
         module: None,
         count: options.count,
         needs: Vec::new(),
-    })
+    };
+    // Its options are as wrong here as they would be there, and here they are wrong usage.
+    task.check().map(|_| task).map_err(|faults| Failure::usage(exit::lines(&faults)))
 }
 
 /// The program's file name, or the image's.
@@ -250,6 +252,8 @@ mod tests {
             "muster submit --env A=1 --env A=2 -- true",
             "muster submit --limit open_files=lots -- true",
             "muster submit --limit nosuch=1 -- true",
+            "muster submit --timeout 0 -- true",
+            "muster submit --workdir rel -- true",
         ] {
             assert_eq!(parse(line).unwrap_err().code, crate::exit::USAGE, "{line}");
         }

@@ -222,11 +222,11 @@ mod tests {
         refused(r#","serializedModule":"{\"name\":7}""#, &none, "is mapped to no program on worker w1");
         refused(r#","serializedModule":"not json""#, &none, "no task itself");
         refused("", &none, "no task itself");
-        refused(r#","serializedModule":"{\"name\":\"m\"}""#, &none, "command must name a program");
+        refused(r#","serializedModule":"{\"name\":\"m\"}""#, &none, "command `[]`: must name a program");
         refused(
             r#","serializedModule":"{\"name\":\"m\",\"command\":[\"a\"],\"count\":2}""#,
             &none,
-            "count must be 1",
+            "count: must be 1",
         );
         let image = r#","serializedModule":"{\"name\":\"m\",\"image\":\"i\"}""#;
         refused(image, &none, "does not run docker tasks");
@@ -236,9 +236,13 @@ mod tests {
 
     #[test]
     fn what_is_out_of_bounds_is_named() {
-        refused(r#","timeout":"00:00:00""#, &mapped(), "timeout must be a millisecond");
-        refused(r#","timeout":"-01:00:00""#, &mapped(), "timeout must be a millisecond");
-        refused(r#","workingDirectory":"relative""#, &mapped(), "workdir must be an absolute path");
+        refused(r#","timeout":"00:00:00""#, &mapped(), "`: must be a millisecond");
+        refused(r#","timeout":"-01:00:00""#, &mapped(), "`: must be a millisecond");
+        refused(
+            r#","workingDirectory":"relative""#,
+            &mapped(),
+            "workdir `relative`: must be an absolute path",
+        );
         refused(r#","dependencyResults":{"../x":"1"}"#, &mapped(), "it names a file");
         let long = format!(r#","serializedModule":"{}""#, "x".repeat(limit::MODULE_BYTES));
         refused(&long, &mapped(), "1 MiB");
