@@ -248,8 +248,7 @@ impl<'a> Trial<'a> {
     ) -> Result<Vec<Event>, Problem> {
         let state = self.state;
         let task = state.tasks.get(&id).ok_or_else(|| Problem::not_found("Task", id))?;
-        let (to, _) =
-            state.workers.get_key_value(to).ok_or_else(|| Problem::not_found("Worker", to))?;
+        let (to, _) = state.workers.get_key_value(to).ok_or_else(|| Problem::not_found("Worker", to))?;
         let conflict = |why: String| Problem::conflict(format!("task {id} stays where it is: {why}"));
         if let Some(next) = successor(state, id, task) {
             return self.redirect((id, task), next, to, reason).map_err(conflict);
@@ -333,6 +332,11 @@ fn moving(
 }
 
 /// The task that takes the place of this one, while both are there.
+pub fn successor_of(state: &State, id: TaskId) -> Option<TaskId> {
+    successor(state, id, state.tasks.get(&id)?).map(|(next, _)| next)
+}
+
+/// The same with the task.
 pub(crate) fn successor<'a>(state: &'a State, id: TaskId, task: &Task) -> Option<(TaskId, &'a Task)> {
     let run = task.job.and_then(|job| state.jobs.get(job)?.runs.get(&task.run))?;
     let next = run.moving.get(&task.index).filter(|old| **old == id).and(run.open.get(&task.index))?;

@@ -19,7 +19,9 @@ pub(super) fn decide(state: &State, asked: &TaskMove) -> Result<Vec<Event>, Prob
         }
     }
     if refused.len() == asked.moves.len() {
-        return Err(all_refused(refused.into_iter().map(|(one, problem)| (one.task_id.to_string(), problem))));
+        return Err(all_refused(
+            refused.into_iter().map(|(one, problem)| (one.task_id.to_string(), problem)),
+        ));
     }
     events.extend(refused.into_iter().map(|(one, problem)| {
         let (task, worker, reason) = (one.task_id, one.to.clone(), problem.message);

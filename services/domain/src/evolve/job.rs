@@ -375,7 +375,8 @@ pub(super) fn moved(state: &mut State, id: TaskId, from: Option<TaskState>, to: 
     }
     if to.is_final()
         && from.is_some()
-        && let Some(old) = run.moving.get(&task.index).filter(|old| may_stay(&state.tasks, &state.workers, **old)).copied()
+        && let Some(old) =
+            run.moving.get(&task.index).filter(|old| may_stay(&state.tasks, &state.workers, **old)).copied()
         && let Some(before) = state.tasks.get(&old)
     {
         give_back(run, task.index, old, before);

@@ -44,7 +44,9 @@ impl Turn<'_> {
                 (Some(at), Some((id, next))) if is_up(next) => {
                     let to = next.attempt.as_ref().map(|attempt| &attempt.worker)?;
                     match self.state.workers.get(&at.worker).and_then(|worker| worker.drain) {
-                        Some(_) => format!("worker {} drains, and task {id} runs in its place on {to}", at.worker),
+                        Some(_) => {
+                            format!("worker {} drains, and task {id} runs in its place on {to}", at.worker)
+                        }
                         None => format!("it has moved to {to}: task {id} runs in its place"),
                     }
                 }

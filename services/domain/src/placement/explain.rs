@@ -72,7 +72,8 @@ pub fn explain(state: &State, id: TaskId, workers_max: usize) -> Option<Explanat
 /// Who is to take the place of a task, if anybody is.
 fn moves(state: &State, id: TaskId, task: &Task) -> String {
     let run = task.job.and_then(|job| state.jobs.get(job)?.runs.get(&task.run));
-    let next = run.filter(|run| run.moving.get(&task.index) == Some(&id)).and_then(|run| run.open.get(&task.index));
+    let next =
+        run.filter(|run| run.moving.get(&task.index) == Some(&id)).and_then(|run| run.open.get(&task.index));
     let Some(next) = next else { return String::new() };
     let attempt = state.tasks.get(next).and_then(Task::live_attempt);
     let claimed = state.claims.get(next).map(|claim| &claim.worker);
@@ -102,7 +103,10 @@ fn cause(state: &State, id: TaskId, class: &Class, why: &Why) -> (Cause, String)
         }
         let victims = claim.victims.len();
         if victims == 0 {
-            return (Cause::Turn, format!("is about to start on {}, where room is held for it", claim.worker));
+            return (
+                Cause::Turn,
+                format!("is about to start on {}, where room is held for it", claim.worker),
+            );
         }
         let text = format!(
             "{victims} task{} of lower priority make{} room for it on {}",

@@ -78,7 +78,8 @@ impl Wishes {
 
     /// The fewest tasks of the group on any value the class may choose, spread by spread.
     pub(crate) fn fewest(&self) -> Vec<u32> {
-        let least = |s: &Spreading| s.offered.iter().map(|value| s.counts[*value as usize]).min().unwrap_or(0);
+        let least =
+            |s: &Spreading| s.offered.iter().map(|value| s.counts[*value as usize]).min().unwrap_or(0);
         self.spreads.iter().map(least).collect()
     }
 
@@ -113,7 +114,8 @@ impl Wishes {
 impl Spreading {
     fn new(attribute: String, weight: u32, class: &Class, state: &State, suited: &[u32]) -> Self {
         let (values, numbers) = (Vec::new(), BTreeMap::new());
-        let mut new = Self { attribute, weight, values, numbers, counts: Vec::new(), offered: BTreeSet::new() };
+        let mut new =
+            Self { attribute, weight, values, numbers, counts: Vec::new(), offered: BTreeSet::new() };
         let mut by_traits: Vec<Option<u32>> = vec![None; state.fleet.traits_end()];
         for (row, _) in state.fleet.rows() {
             let value = match Attribute::parse(&new.attribute) {
@@ -122,7 +124,8 @@ impl Spreading {
                 _ => match by_traits[row.traits as usize] {
                     Some(known) => known,
                     None => {
-                        let value = dividing(&new.attribute, state.fleet.traits(row.traits)).map(str::to_owned);
+                        let value =
+                            dividing(&new.attribute, state.fleet.traits(row.traits)).map(str::to_owned);
                         let number = value.map_or(NONE, |value| new.number(&value));
                         by_traits[row.traits as usize] = Some(number);
                         number
@@ -156,11 +159,8 @@ impl Spreading {
 
 /// By row, the weights of the affinities that are as they should be.
 fn points(class: &Class, fleet: &Fleet) -> Vec<u32> {
-    let tests: Vec<_> = class
-        .affinities
-        .iter()
-        .map(|a| (Test::new(&a.attribute, a.operator, &a.value), a.weight))
-        .collect();
+    let tests: Vec<_> =
+        class.affinities.iter().map(|a| (Test::new(&a.attribute, a.operator, &a.value), a.weight)).collect();
     let weigh = |holds: bool, weight: i32| if holds == (weight > 0) { weight.unsigned_abs() } else { 0 };
     let mut by_traits: Vec<Option<u32>> = vec![None; fleet.traits_end()];
     let mut points = Vec::new();

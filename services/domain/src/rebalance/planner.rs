@@ -182,7 +182,8 @@ impl<'a> Planner<'a> {
             if self.is_full() {
                 return false;
             }
-            let Some(key) = self.views.of(self.state, class).wishes.as_ref().map(|wishes| wishes.key(row)) else {
+            let Some(key) = self.views.of(self.state, class).wishes.as_ref().map(|wishes| wishes.key(row))
+            else {
                 return false;
             };
             if hopeless.contains(&key) {
@@ -234,7 +235,9 @@ impl<'a> Planner<'a> {
             let seat = &self.seats[to as usize];
             let full = share(&seat.then.plus(&class.resources), seat.worker);
             let rank = (there.score, Reverse(full));
-            let beaten = best.is_some_and(|(t, full)| t.wishes.map_or(0, |w| w.1).cmp(&rank.0).then(full.cmp(&rank.1)).is_ge());
+            let beaten = best.is_some_and(|(t, full)| {
+                t.wishes.map_or(0, |w| w.1).cmp(&rank.0).then(full.cmp(&rank.1)).is_ge()
+            });
             let fits = |id| self.trial.worker(id).is_some_and(|w| judge.obstacle(id, w).is_none());
             if !beaten && fits(seat.id) {
                 best = Some((
@@ -299,7 +302,9 @@ impl<'a> Planner<'a> {
         hopeless: &mut BTreeSet<Class>,
     ) -> Option<(&'c Class, Movable<'a>, Target)> {
         let mut best: Option<(u32, &'c Class, Movable<'a>, Target)> = None;
-        for (class, tasks) in classes.iter().filter(|(class, _)| !hopeless.contains(*class)).collect::<Vec<_>>() {
+        for (class, tasks) in
+            classes.iter().filter(|(class, _)| !hopeless.contains(*class)).collect::<Vec<_>>()
+        {
             let seat = &self.seats[row as usize];
             let rest = share(&seat.then.minus(&class.resources), seat.worker);
             if rest >= full {

@@ -44,7 +44,8 @@ fn submitted(n: usize, job: &Job) -> Command {
         value: if first { "z0" } else { "z1" }.into(),
         weight: 60,
     });
-    let apart = Constraint { attribute: "worker".into(), operator: Operator::Distinct, value: Default::default() };
+    let apart =
+        Constraint { attribute: "worker".into(), operator: Operator::Distinct, value: Default::default() };
     let task = TaskDefinition {
         id: None,
         cpu: f64::from(job.tenths) / 10.0,

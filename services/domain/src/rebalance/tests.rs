@@ -7,8 +7,8 @@ use super::*;
 use crate::deadline::{self, Liveness};
 use crate::state::TaskState;
 use crate::testing::{
-    World, batch, cancel_task, definition, given, job_scale, job_stop, job_submit, lost, register, registration,
-    reports, service, started, submit, system, worker_id,
+    World, batch, cancel_task, definition, given, job_scale, job_stop, job_submit, lost, register,
+    registration, reports, service, started, submit, system, worker_id,
 };
 
 /// A worker in a zone.
@@ -45,7 +45,9 @@ pub(super) fn all_start(world: World) -> World {
     let placed: Vec<_> = placed
         .filter_map(|(id, task)| Some((task.attempt.as_ref()?.worker.to_string(), task.attempt_ref(*id)?)))
         .collect();
-    placed.into_iter().fold(world, |world, (worker, attempt)| world.and(reports(&worker, [(attempt, started())])))
+    placed
+        .into_iter()
+        .fold(world, |world, (worker, attempt)| world.and(reports(&worker, [(attempt, started())])))
 }
 
 /// A service that runs, as far as it was placed.
@@ -97,7 +99,9 @@ fn a_worker_that_joins_takes_its_share_and_no_copy_is_missing_meanwhile() {
     // Asked again before it is done: nothing, since what is under way is reckoned in.
     assert_eq!(routes(&planned(&world)), []);
     let world = world.placed().reconciled();
-    let told = |world: &World| world.tasks_of("web").filter(|(_, t)| t.live_attempt().is_some_and(|a| a.stop.is_some())).count();
+    let told = |world: &World| {
+        world.tasks_of("web").filter(|(_, t)| t.live_attempt().is_some_and(|a| a.stop.is_some())).count()
+    };
     assert_eq!((on(&world, "web", "w1"), on(&world, "web", "w2"), told(&world)), (3, 1, 0));
     let world = all_start(world).reconciled();
     assert_eq!(told(&world), 1, "now that the other is up");
@@ -106,7 +110,10 @@ fn a_worker_that_joins_takes_its_share_and_no_copy_is_missing_meanwhile() {
     let moved = &world.state.tasks[&only.task];
     assert_eq!(moved.state, TaskState::Cancelled);
     let reason = moved.reason.as_deref().unwrap();
-    assert!(reason.starts_with("it has moved to w2: task ") && reason.ends_with(" runs in its place"), "{reason}");
+    assert!(
+        reason.starts_with("it has moved to w2: task ") && reason.ends_with(" runs in its place"),
+        "{reason}"
+    );
     let plan = planned(&world);
     assert_eq!((routes(&plan), plan.end), (vec![], End::Nowhere));
 }
@@ -141,7 +148,8 @@ fn a_zone_that_comes_back_gets_its_tasks_again() {
 
 #[test]
 fn an_affinity_outweighs_evenness_and_evenness_breaks_none() {
-    let fast = Affinity { attribute: "zone".into(), operator: Operator::Equal, value: "fast".into(), weight: 50 };
+    let fast =
+        Affinity { attribute: "zone".into(), operator: Operator::Equal, value: "fast".into(), weight: 50 };
     let task = TaskDefinition { id: None, affinities: vec![fast], ..definition("web") };
     let job = JobDefinition { task: Some(task), ..service("web", 2) };
     let world = runs(given([in_zone("w1", "slow")]), job).and(in_zone("w2", "fast"));
@@ -161,7 +169,8 @@ fn what_stays_is_counted_with_the_reason() {
     assert_eq!(stays, [("batch", 1), ("alone", 1), ("system", 2)]);
     assert_eq!(plan.moves.len(), 1);
     assert_eq!(plan.moves[0].job_name.1.as_str(), "web");
-    let world = all_start(given([register("w1"), register("w2"), job_submit(batch("b", 1))]).reconciled().placed());
+    let world =
+        all_start(given([register("w1"), register("w2"), job_submit(batch("b", 1))]).reconciled().placed());
     let id = world.tasks_of("b").next().unwrap().0;
     world.when(move_one(id, "w2")).refused(409, "is of work that has an end");
 }
@@ -170,7 +179,8 @@ fn what_stays_is_counted_with_the_reason() {
 fn one_of_several_that_does_not_fit_is_refused_and_the_others_go() {
     let world = runs(given([register("w1")]), service("web", 8));
     let world = world.and(register("w2")).and(register("w3")).and(crate::testing::drain("w3", None));
-    let ids: Vec<_> = world.tasks_of("web").filter(|(_, t)| t.state == TaskState::Running).map(|(id, _)| id).collect();
+    let ids: Vec<_> =
+        world.tasks_of("web").filter(|(_, t)| t.state == TaskState::Running).map(|(id, _)| id).collect();
     let to = |n: usize, worker: &str| Move { task_id: ids[n], to: worker_id(worker), reason: None };
     let command = |moves| Command::TaskMove(TaskMove { moves });
     let all = command(vec![to(0, "w2"), to(1, "w3"), to(2, "w2"), to(3, "w2")]);
@@ -247,7 +257,8 @@ fn a_target_that_dies_leaves_the_task_where_it_was() {
     three(&world.clone().and(reports("w2", [(attempt, crate::testing::exited(1))])).reconciled().placed());
     // Or somebody calls it off.
     let id = next.0;
-    let world = world.and(cancel_task(id)).reconciled().and(reports("w2", [(attempt, crate::testing::stopped())]));
+    let world =
+        world.and(cancel_task(id)).reconciled().and(reports("w2", [(attempt, crate::testing::stopped())]));
     three(&world.reconciled().placed());
 }
 
@@ -269,7 +280,8 @@ fn a_service_that_is_scaled_down_or_stopped_midway_leaves_nothing_behind() {
 
 #[test]
 fn a_drained_task_may_be_told_where_to_go() {
-    let world = runs(given([register("w1")]), service("web", 1)).and(crate::testing::drain("w1", None)).reconciled();
+    let world =
+        runs(given([register("w1")]), service("web", 1)).and(crate::testing::drain("w1", None)).reconciled();
     let (old, _) = world.tasks_of("web").next().unwrap();
     // Nobody has room for it yet.
     let world = world.placed().and(register("w2")).and(register("w3"));
@@ -282,21 +294,21 @@ fn a_drained_task_may_be_told_where_to_go() {
 #[test]
 fn a_quota_counts_both_while_both_are_there() {
     let task = TaskDefinition { id: None, ..definition("web") };
-    let job = JobDefinition {
-        namespace: Some("ml".parse().unwrap()),
-        task: Some(task),
-        ..service("web", 3)
-    };
+    let job = JobDefinition { namespace: Some("ml".parse().unwrap()), task: Some(task), ..service("web", 3) };
     let quota = muster_events::quota::NamespaceLimit {
         namespace: "ml".parse().unwrap(),
         quota: muster_events::quota::Quota { tasks: Some(3), ..Default::default() },
     };
-    let world = given([register("w1"), Command::NamespaceLimit(quota), job_submit(job)]).reconciled().placed();
+    let world =
+        given([register("w1"), Command::NamespaceLimit(quota), job_submit(job)]).reconciled().placed();
     let plan = planned(&all_start(world).and(register("w2")));
     assert_eq!((routes(&plan), plan.stays), (vec![], vec![(Stays::Quota, 3)]));
 }
 
 #[test]
 fn shares_are_written_as_people_do() {
-    assert_eq!([0, 5, 50, 2500, 3333, 9996, 10_000].map(percent), ["0 %", "0.1 %", "0.5 %", "25 %", "33.3 %", "100 %", "100 %"]);
+    assert_eq!(
+        [0, 5, 50, 2500, 3333, 9996, 10_000].map(percent),
+        ["0 %", "0.1 %", "0.5 %", "25 %", "33.3 %", "100 %", "100 %"]
+    );
 }
