@@ -249,7 +249,7 @@ impl<'a> Trial<'a> {
         let state = self.state;
         let task = state.tasks.get(&id).ok_or_else(|| Problem::not_found("Task", id))?;
         let (to, _) = state.workers.get_key_value(to).ok_or_else(|| Problem::not_found("Worker", to))?;
-        let conflict = |why: String| Problem::conflict(format!("task {id} stays where it is: {why}"));
+        let conflict = |why: String| Problem::conflict(format!("task {id} does not move: {why}"));
         if let Some(next) = successor(state, id, task) {
             return self.redirect((id, task), next, to, reason).map_err(conflict);
         }

@@ -40,7 +40,7 @@ use muster_events::resources::Resources;
 use muster_events::spec::{Constraint, Preemption, Runtime, Strategy, TaskSpec};
 
 use crate::claims::has_room;
-use crate::fleet::{Demand, Fleet, Slot, places};
+use crate::fleet::{Fleet, Slot};
 use crate::gangs::GangId;
 use crate::groups::Group;
 use crate::ports::PortBook;
@@ -51,6 +51,7 @@ use carriers::Carriers;
 pub(crate) use carriers::{is_carrier, runs};
 pub use explain::{Explanation, Look, Verdict, explain};
 use filter::Fit;
+pub(crate) use filter::suited;
 use preempt::Tenancies;
 pub use reason::Cause;
 pub(crate) use verdict::Judge;
@@ -136,29 +137,6 @@ fn share(used: u64, capacity: u64) -> u32 {
 /// Whether the worker is one the task is for: it has the runtime, meets the constraints, and could hold it when empty.
 pub(crate) fn suits(spec: &TaskSpec, id: &WorkerId, worker: &Worker) -> bool {
     verdict::suits(spec, id, worker)
-}
-
-/// The rows of the fleet, in order, that tasks of a class could ever run on: the workers have the runtime, are as the
-/// constraints ask, and could hold one when empty.
-pub(crate) fn suited(fleet: &Fleet, class: &Class) -> Vec<u32> {
-    let fit = Fit::new(fleet, class.runtime, &class.constraints);
-    let demand = Demand::new(class.resources, class.devices.clone(), class.strategy);
-    let allotted = class.ports.iter().filter(|ask| ask.port.is_none()).count();
-    let mut first = Vec::with_capacity(fleet.blocks().len());
-    let mut count = 0;
-    for block in fleet.blocks() {
-        first.push(count);
-        count += block.rows().len();
-    }
-    let mut suited = Vec::new();
-    for n in 0..fit.members.blocks(fleet) {
-        let (number, rows) = fit.members.block(fleet, n);
-        let block = &fleet.blocks()[number as usize];
-        let has_ports = |row: &usize| block.rows()[*row].ports.map_or(0, |r| r.size() as usize) >= allotted;
-        let rows = places(rows & block.large_enough(&demand)).filter(has_ports);
-        suited.extend(rows.map(|row| u32::try_from(first[number as usize] + row).unwrap_or(u32::MAX)));
-    }
-    suited
 }
 
 /// One call of [`place`].

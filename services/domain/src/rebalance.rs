@@ -7,6 +7,7 @@
 
 mod class;
 mod planner;
+mod seats;
 
 use muster_events::id::{JobId, JobName, Namespace, TaskId, WorkerId};
 

@@ -134,6 +134,7 @@ mod tests {
             vec!["muster", "ps", "--failed", "--all"],
             vec!["muster", "rebalance", "--max", "0"],
             vec!["muster", "rebalance", "--detach"],
+            vec!["muster", "rebalance", "--plan", "x", "--max", "3"],
             vec!["muster", "move", "0123"],
             vec!["muster", "submit", "--memory", "lots", "--", "true"],
             vec!["muster", "submit", "--cpu", "nan", "--", "true"],

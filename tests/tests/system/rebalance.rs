@@ -45,7 +45,11 @@ async fn a_worker_that_joins_takes_its_share() {
     let moved = parsed(&out)["moves"][0]["task_id"].as_str().unwrap().to_owned();
     assert_eq!(there(&cluster).await, crowded, "it was only shown");
 
-    let (code, out, err) = cluster.cli(&["rebalance", "--apply", "--json"]).await;
+    // The very plan that was shown.
+    let file = cluster.dir().join("plan.json");
+    std::fs::write(&file, &out).unwrap();
+    let (code, out, err) =
+        cluster.cli(&["rebalance", "--apply", "--plan", file.to_str().unwrap(), "--json"]).await;
     assert_eq!(code, 0, "{out}{err}");
     let applied = parsed(&out);
     assert_eq!((&applied["plan"]["moves"][0]["task_id"], &applied["off"]), (&json!(moved), &json!({})));
@@ -70,6 +74,10 @@ async fn a_worker_that_joins_takes_its_share() {
     }
     let (_, out, _) = cluster.cli(&["explain", &next]).await;
     assert!(out.contains(&format!("to take the place of {}", &moved[..8])), "{out}");
+
+    // It fits no more.
+    let (code, _, err) = cluster.cli(&["rebalance", "--apply", "--plan", file.to_str().unwrap()]).await;
+    assert!(code == 4 && err.contains("it has ended (cancelled)"), "{code}: {err}");
 
     // By hand, there and back; and to where it cannot go.
     let (code, out, err) = cluster.cli(&["move", &next[..8], "w1"]).await;

@@ -1,7 +1,7 @@
 //! What a class wishes of its workers beside what it needs: how well each of those that take work would suit, how full they
 //! are left aside, counted as if a task of the class were not where it is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use muster_events::id::WorkerId;
 use muster_events::spec::Attribute;
@@ -31,8 +31,9 @@ struct Spreading {
     numbers: BTreeMap<String, u32>,
     /// By number, how many tasks of the group there are.
     counts: Vec<u32>,
-    /// The values among which the class may choose.
-    offered: BTreeSet<u32>,
+    /// By number, whether it is among the values that the class may choose; and how many of those have how many tasks.
+    offered: Vec<bool>,
+    tally: BTreeMap<u32, u32>,
 }
 
 /// How one worker is as a class wishes.
@@ -69,17 +70,20 @@ impl Wishes {
         let Some(worker) = state.workers.get(id) else { return };
         for spread in &mut self.spreads {
             if let Some(value) = dividing_of(&spread.attribute, id, &worker.info) {
-                let count = &mut spread.number(value);
-                let count = &mut spread.counts[*count as usize];
-                *count = if comes { *count + 1 } else { count.saturating_sub(1) };
+                let number = spread.number(value) as usize;
+                let before = spread.counts[number];
+                let after = if comes { before + 1 } else { before.saturating_sub(1) };
+                spread.counts[number] = after;
+                if spread.offered.get(number) == Some(&true) {
+                    spread.retally(before, after);
+                }
             }
         }
     }
 
     /// The fewest tasks of the group on any value the class may choose, spread by spread.
     pub(crate) fn fewest(&self) -> Vec<u32> {
-        let least =
-            |s: &Spreading| s.offered.iter().map(|value| s.counts[*value as usize]).min().unwrap_or(0);
+        let least = |s: &Spreading| s.tally.first_key_value().map_or(0, |(count, _)| *count);
         self.spreads.iter().map(least).collect()
     }
 
@@ -113,9 +117,15 @@ impl Wishes {
 
 impl Spreading {
     fn new(attribute: String, weight: u32, class: &Class, state: &State, suited: &[u32]) -> Self {
-        let (values, numbers) = (Vec::new(), BTreeMap::new());
-        let mut new =
-            Self { attribute, weight, values, numbers, counts: Vec::new(), offered: BTreeSet::new() };
+        let mut new = Self {
+            attribute,
+            weight,
+            values: Vec::new(),
+            numbers: BTreeMap::new(),
+            counts: Vec::new(),
+            offered: Vec::new(),
+            tally: BTreeMap::new(),
+        };
         let mut by_traits: Vec<Option<u32>> = vec![None; state.fleet.traits_end()];
         for (row, _) in state.fleet.rows() {
             let value = match Attribute::parse(&new.attribute) {
@@ -141,9 +151,24 @@ impl Spreading {
                 new.counts[number as usize] += count;
             }
         }
-        let offered = suited.iter().map(|row| new.values[*row as usize]);
-        new.offered = offered.filter(|value| *value != NONE).collect();
+        new.offered = vec![false; new.counts.len()];
+        for value in suited.iter().map(|row| new.values[*row as usize]).filter(|value| *value != NONE) {
+            if !std::mem::replace(&mut new.offered[value as usize], true) {
+                *new.tally.entry(new.counts[value as usize]).or_default() += 1;
+            }
+        }
         new
+    }
+
+    /// One value the class may choose has another count.
+    fn retally(&mut self, before: u32, after: u32) {
+        if let Some(values) = self.tally.get_mut(&before) {
+            *values -= 1;
+            if *values == 0 {
+                self.tally.remove(&before);
+            }
+        }
+        *self.tally.entry(after).or_default() += 1;
     }
 
     fn number(&mut self, value: &str) -> u32 {

@@ -9,20 +9,23 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use muster_events::id::{TaskId, WorkerId};
-use muster_events::resources::Resources;
-use muster_events::spec::Strategy;
 
 use super::class::Views;
-use super::{Balance, End, Filled, Gain, LOOKS_MAX, Planned, Rebalance, Stays, Wish};
+use super::seats::{Seats, share};
+use super::{Balance, End, Gain, LOOKS_MAX, Planned, Rebalance, Stays, Wish};
 use crate::groups::Group;
 use crate::moves::{Movable, Trial, movable};
-use crate::placement::{SCORE_MAX, score};
-use crate::state::{Class, State, Worker};
+use crate::placement::SCORE_MAX;
+use crate::state::{Class, State};
+
+/// Of so many of the emptiest workers that may take a task the best is taken. How full they would be with it differs little
+/// from how full they are, unless they differ in size.
+const CANDIDATES_MAX: u32 = 32;
 
 /// Makes a plan on a state.
 pub fn plan(state: &State, wish: &Wish) -> Rebalance {
     let mut planner = Planner::new(state, *wish);
-    let before = planner.balance();
+    let before = planner.seats.balance();
     let wishes_cut = planner.serve_wishes();
     planner.looks = 0;
     let end = planner.even_out();
@@ -30,29 +33,11 @@ pub fn plan(state: &State, wish: &Wish) -> Rebalance {
     planner.finish(before, end)
 }
 
-/// A worker that takes work.
-struct Seat<'a> {
-    id: &'a WorkerId,
-    worker: &'a Worker,
-    /// What will be taken of it once all moves, and whatever else is under way, are done.
-    then: Resources,
-    /// The share of that; and as it was first.
-    share: u32,
-    first: u32,
-    leave: u32,
-    come: u32,
-    /// The tasks on it that may move.
-    tasks: Vec<TaskId>,
-}
-
 struct Planner<'a> {
     state: &'a State,
     wish: Wish,
     trial: Trial<'a>,
-    /// By row of the fleet, which is by name.
-    seats: Vec<Seat<'a>>,
-    /// Rows by share.
-    order: BTreeSet<(u32, u32)>,
+    seats: Seats<'a>,
     views: Views,
     stays: BTreeMap<Stays, u64>,
     /// Tasks that might have gained from a move, but for this.
@@ -71,23 +56,13 @@ struct Target {
     wishes: Option<(u32, u32)>,
 }
 
-fn share(used: &Resources, worker: &Worker) -> u32 {
-    score(Strategy::BestFit, used, &worker.info.capacity)
-}
-
 impl<'a> Planner<'a> {
     fn new(state: &'a State, wish: Wish) -> Self {
-        let seats = state.fleet.rows().filter_map(|(row, _)| {
-            let (id, worker) = state.workers.get_key_value(&row.id)?;
-            let then = worker.taken().plus(&worker.held.resources);
-            Some(Seat { id, worker, then, share: 0, first: 0, leave: 0, come: 0, tasks: Vec::new() })
-        });
         let mut new = Self {
             state,
             wish,
             trial: Trial::new(state),
-            seats: seats.collect(),
-            order: BTreeSet::new(),
+            seats: Seats::new(state),
             views: Views::default(),
             stays: BTreeMap::new(),
             held_up: BTreeMap::new(),
@@ -95,17 +70,13 @@ impl<'a> Planner<'a> {
             moves: Vec::new(),
         };
         new.look_around();
-        for (row, seat) in (0_u32..).zip(&mut new.seats) {
-            seat.share = share(&seat.then, seat.worker);
-            seat.first = seat.share;
-            new.order.insert((seat.share, row));
-        }
+        new.seats.settle();
         new
     }
 
     /// Which tasks may move, which stay, and which are about to leave.
     fn look_around(&mut self) {
-        let rows: BTreeMap<&WorkerId, usize> = self.seats.iter().map(|seat| seat.id).zip(0..).collect();
+        let rows: BTreeMap<&WorkerId, usize> = self.seats.list.iter().map(|seat| seat.id).zip(0..).collect();
         for (worker_id, worker) in &self.state.workers {
             let row = rows.get(worker_id).copied();
             for (id, task) in worker.tasks.iter().filter_map(|id| Some((*id, self.state.tasks.get(id)?))) {
@@ -114,12 +85,12 @@ impl<'a> Planner<'a> {
                 if stops || crate::moves::successor(self.state, id, task).is_some() {
                     self.views.shift(self.state, Group::of(&task.spec, task.job), worker_id, false);
                     if let Some(row) = row {
-                        let seat = &mut self.seats[row];
+                        let seat = &mut self.seats.list[row];
                         seat.then = seat.then.minus(&task.spec.resources);
                     }
                 }
                 match (found, row) {
-                    (Ok(_), Some(row)) => self.seats[row].tasks.push(id),
+                    (Ok(_), Some(row)) => self.seats.list[row].tasks.push(id),
                     (Err(stays), Some(_)) => *self.stays.entry(stays).or_default() += 1,
                     // What is on a worker that drains is moved by that.
                     (_, None) => {}
@@ -151,7 +122,7 @@ impl<'a> Planner<'a> {
     /// Moves tasks to where their own wishes are better met, those that are worst off first. Whether it looked no further.
     fn serve_wishes(&mut self) -> bool {
         let mut classes: BTreeMap<Class, Vec<(u32, TaskId)>> = BTreeMap::new();
-        for (row, seat) in (0_u32..).zip(&self.seats) {
+        for (row, seat) in (0_u32..).zip(&self.seats.list) {
             for id in &seat.tasks {
                 let Some(task) = self.state.tasks.get(id) else { continue };
                 if !task.spec.affinities.is_empty() || !task.spec.spread.is_empty() {
@@ -192,13 +163,13 @@ impl<'a> Planner<'a> {
             if self.looks >= LOOKS_MAX {
                 return true;
             }
+            // Of a service of which no more may move, no other needs a look.
+            let Some(it) = self.free(id) else { continue };
             match self.better_wished(class, row) {
                 None => drop(hopeless.insert(key)),
                 Some(target) => {
                     let gain = target.wishes.map_or(Gain::Evenness, |(was, is)| Gain::Wishes(was, is));
-                    if let Some(it) = self.free(id) {
-                        self.accept(it, class, row, target, gain);
-                    }
+                    self.accept(it, class, row, target, gain);
                 }
             }
         }
@@ -207,7 +178,7 @@ impl<'a> Planner<'a> {
 
     /// How well the wishes of a task of the class are met where it is.
     fn standing(&mut self, class: &Class, row: u32) -> Option<u32> {
-        let (state, id) = (self.state, self.seats[row as usize].id);
+        let (state, id) = (self.state, self.seats.at(row).id);
         self.looks += 1;
         let wishes = self.views.of(state, class).wishes.as_mut()?;
         wishes.count(state, id, false);
@@ -218,7 +189,7 @@ impl<'a> Planner<'a> {
 
     /// The worker on which the wishes of a task of the class, which is at `row`, are met best; of equals the emptiest.
     fn better_wished(&mut self, class: &Class, row: u32) -> Option<Target> {
-        let (state, wish, id) = (self.state, self.wish, self.seats[row as usize].id);
+        let (state, wish, id) = (self.state, self.wish, self.seats.at(row).id);
         let judge = self.trial.judge(class);
         let view = self.views.of(state, class);
         self.looks += view.suited.len() as u64;
@@ -232,7 +203,7 @@ impl<'a> Planner<'a> {
             if there.score < here.score.saturating_add(wish.min_gain) || there.cost >= here.cost {
                 continue;
             }
-            let seat = &self.seats[to as usize];
+            let seat = self.seats.at(to);
             let full = share(&seat.then.plus(&class.resources), seat.worker);
             let rank = (there.score, Reverse(full));
             let beaten = best.is_some_and(|(t, full)| {
@@ -257,15 +228,14 @@ impl<'a> Planner<'a> {
         let (mut done, mut hopeless) = (BTreeSet::new(), BTreeSet::new());
         let mut classes: BTreeMap<u32, BTreeMap<Class, Vec<TaskId>>> = BTreeMap::new();
         loop {
-            let lowest = self.order.first().map_or(0, |(share, _)| *share);
-            let highest = self.order.last().map_or(0, |(share, _)| *share);
+            let (lowest, highest) = (self.seats.lowest(), self.seats.highest());
             if highest < lowest + gain {
                 return End::Even;
             }
             if self.is_full() {
                 return End::Max;
             }
-            let source = self.order.iter().rev().find(|(_, row)| !done.contains(row)).copied();
+            let source = self.seats.order.iter().rev().find(|(_, row)| !done.contains(row)).copied();
             let Some((full, row)) = source.filter(|(share, _)| *share >= lowest + gain) else {
                 return End::Nowhere;
             };
@@ -285,7 +255,7 @@ impl<'a> Planner<'a> {
     /// The tasks that may leave a worker, by class.
     fn classes_at(&self, row: u32) -> BTreeMap<Class, Vec<TaskId>> {
         let mut classes: BTreeMap<Class, Vec<TaskId>> = BTreeMap::new();
-        for id in &self.seats[row as usize].tasks {
+        for id in &self.seats.at(row).tasks {
             if let Some(task) = self.state.tasks.get(id) {
                 classes.entry(task.class()).or_default().push(*id);
             }
@@ -305,7 +275,7 @@ impl<'a> Planner<'a> {
         for (class, tasks) in
             classes.iter().filter(|(class, _)| !hopeless.contains(*class)).collect::<Vec<_>>()
         {
-            let seat = &self.seats[row as usize];
+            let seat = self.seats.at(row);
             let rest = share(&seat.then.minus(&class.resources), seat.worker);
             if rest >= full {
                 // It has nothing of what the worker is full of.
@@ -330,7 +300,7 @@ impl<'a> Planner<'a> {
     /// The worker that would be the emptiest with a task of the class, which is on one that is so full; where that gains
     /// enough, and its wishes are met no worse.
     fn emptier(&mut self, class: &Class, row: u32, full: u32) -> Option<Target> {
-        let (state, gain, id) = (self.state, self.wish.min_gain.max(1), self.seats[row as usize].id);
+        let (state, gain, id) = (self.state, self.wish.min_gain.max(1), self.seats.at(row).id);
         let judge = self.trial.judge(class);
         let view = self.views.of(state, class);
         let mut wishes = view.wishes.as_mut();
@@ -339,10 +309,10 @@ impl<'a> Planner<'a> {
             let fewest = wishes.fewest();
             (wishes.standing(row, &fewest), fewest)
         });
-        let mut best: Option<Target> = None;
-        for (share_now, to) in &self.order {
+        let (mut best, mut found): (Option<Target>, u32) = (None, 0);
+        for (share_now, to) in &self.seats.order {
             let beaten = best.map_or(full.saturating_sub(gain) + 1, |best| best.share);
-            if *share_now >= beaten {
+            if *share_now >= beaten || found >= CANDIDATES_MAX {
                 // With the task it would be no emptier.
                 break;
             }
@@ -350,14 +320,18 @@ impl<'a> Planner<'a> {
             if *to == row || !view.suits[*to as usize] {
                 continue;
             }
-            let seat = &self.seats[*to as usize];
+            let seat = self.seats.at(*to);
             let with = share(&seat.then.plus(&class.resources), seat.worker);
             let is_met = wishes.as_ref().zip(here.as_ref()).map(|(wishes, (here, fewest))| {
                 let there = wishes.standing(*to, fewest);
                 (there.score >= here.score && there.cost <= here.cost, (here.score, there.score))
             });
             let fits = |id| self.trial.worker(id).is_some_and(|w| judge.obstacle(id, w).is_none());
-            if with < beaten && is_met.is_none_or(|(met, _)| met) && fits(seat.id) {
+            if with <= full.saturating_sub(gain) && is_met.is_none_or(|(met, _)| met) && fits(seat.id) {
+                found += 1;
+                if with >= beaten {
+                    continue;
+                }
                 best = Some(Target { row: *to, share: with, wishes: is_met.map(|(_, scores)| scores) });
             }
         }
@@ -369,18 +343,18 @@ impl<'a> Planner<'a> {
 
     /// One more move.
     fn accept(&mut self, it: Movable<'a>, class: &Class, from: u32, target: Target, gain: Gain) {
-        let (state, to) = (self.state, self.seats[target.row as usize].id);
+        let (state, to) = (self.state, self.seats.at(target.row).id);
         let ports = self.trial.worker(to).and_then(|w| self.trial.judge(class).offer(w, self.trial.start()));
         drop(self.trial.take(it, to, ports.unwrap_or_default(), None));
         let group = Group::of(&it.task.spec, it.task.job);
         let need = it.task.spec.resources;
         self.views.shift(state, group.clone(), &it.attempt.worker, false);
         self.views.shift(state, group, to, true);
-        let from_share = self.fill(from, |seat| {
+        let from_share = self.seats.fill(from, |seat| {
             seat.then = seat.then.minus(&need);
             seat.leave += 1;
         });
-        let to_share = self.fill(target.row, |seat| {
+        let to_share = self.seats.fill(target.row, |seat| {
             seat.then = seat.then.plus(&need);
             seat.come += 1;
         });
@@ -398,47 +372,13 @@ impl<'a> Planner<'a> {
         });
     }
 
-    /// Changes what will be taken of a worker. Gives its share before and after.
-    fn fill(&mut self, row: u32, change: impl FnOnce(&mut Seat<'a>)) -> (u32, u32) {
-        let seat = &mut self.seats[row as usize];
-        let before = seat.share;
-        change(seat);
-        seat.share = share(&seat.then, seat.worker);
-        self.order.remove(&(before, row));
-        self.order.insert((seat.share, row));
-        (before, seat.share)
-    }
-
-    fn balance(&self) -> Balance {
-        let shares = || self.seats.iter().map(|seat| u64::from(seat.share));
-        let count = self.seats.len() as u64;
-        let mean = shares().sum::<u64>() / count.max(1);
-        let squares: u64 = shares().map(|share| share.abs_diff(mean).pow(2)).sum();
-        let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-        Balance {
-            workers: self.seats.len(),
-            highest: self.order.last().map_or(0, |(share, _)| *share),
-            lowest: self.order.first().map_or(0, |(share, _)| *share),
-            mean: small(mean),
-            deviation: small((squares / count.max(1)).isqrt()),
-        }
-    }
-
     fn finish(mut self, before: Balance, end: End) -> Rebalance {
         for (id, stays) in std::mem::take(&mut self.held_up) {
             if !self.trial.has(id) {
                 *self.stays.entry(stays).or_default() += 1;
             }
         }
-        let changed = self.seats.iter().filter(|seat| seat.leave + seat.come > 0);
-        let workers = changed.map(|seat| Filled {
-            worker: seat.id.clone(),
-            before: seat.first,
-            after: seat.share,
-            leave: seat.leave,
-            come: seat.come,
-        });
-        let (workers, after) = (workers.collect(), self.balance());
+        let (workers, after) = (self.seats.changed(), self.seats.balance());
         let stays = self.stays.into_iter().collect();
         Rebalance { moves: self.moves, before, after, workers, stays, end }
     }

@@ -1,6 +1,7 @@
 //! `muster rebalance` and `muster move`: tasks of services on other workers, each up there before it stops where it is.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt as _;
 use muster_client::{EventFilter, ManagerClient, Move, Moved, Rebalance, TaskMove, Written};
@@ -29,6 +30,9 @@ pub(crate) struct Args {
     /// Carry out what is shown, and wait until it is done
     #[arg(long)]
     apply: bool,
+    /// Show, or carry out, the plan in this file, which `muster rebalance --json` printed before (`-`: standard input)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["max", "min_gain"])]
+    plan: Option<PathBuf>,
     /// Do not wait until it is done
     #[arg(short, long, requires = "apply")]
     detach: bool,
@@ -58,7 +62,10 @@ struct Applied<'a> {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     let manager = context.manager()?;
-    let plan = manager.rebalance(args.max, args.min_gain).await?;
+    let plan = match &args.plan {
+        Some(file) => read(file)?,
+        None => manager.rebalance(args.max, args.min_gain).await?,
+    };
     if !context.out.json {
         show(context.out, &plan, args.apply)?;
     }
@@ -95,6 +102,15 @@ pub(crate) async fn move_one(args: MoveArgs, context: &Context) -> Outcome {
         context.out.json(&finished)?;
     }
     Ok(finished.code())
+}
+
+fn read(file: &Path) -> Result<Rebalance, Failure> {
+    let text = match file.to_str() {
+        Some("-") => std::io::read_to_string(std::io::stdin().lock()),
+        _ => std::fs::read_to_string(file),
+    };
+    let text = text.map_err(|e| Failure::usage(format!("{} cannot be read: {e}", file.display())))?;
+    serde_json::from_str(&text).map_err(|e| Failure::usage(format!("{} is no plan: {e}", file.display())))
 }
 
 fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Failure> {
@@ -143,7 +159,7 @@ fn show(out: Output, plan: &Rebalance, applies: bool) -> std::io::Result<()> {
     })?;
     out.line(format!("as of event {}, {}", plan.seq, plan.at))?;
     if !plan.moves.is_empty() && !applies {
-        out.line("`muster rebalance --apply` makes the plan anew and carries it out")?;
+        out.line("`muster rebalance --apply` carries it out; it is made anew, and the same unless something has changed")?;
     }
     Ok(())
 }
