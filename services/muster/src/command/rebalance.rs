@@ -19,11 +19,9 @@ use crate::units::grouped;
 /// Arguments of `rebalance`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The most moves
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
     #[arg(help = "The most moves [default: 16]")]
     max: Option<u64>,
-    /// What each must gain at least, in percent
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u64).range(1..=100))]
     #[arg(help = "What each must gain at least, in percent [default: 5]")]
     min_gain: Option<u64>,
