@@ -11,6 +11,7 @@ mod reference;
 mod schedule;
 mod update;
 mod work;
+mod written;
 
 use std::collections::BTreeMap;
 

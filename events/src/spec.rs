@@ -12,6 +12,7 @@ mod placement;
 mod restart;
 mod runtime;
 mod signal;
+mod written;
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What differs between two versions of a job, written as JSON.
+//! What differs between two versions of a job, in the words in which users write jobs.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::{JobDefinition, JobSpec};
+
 /// One value that is not the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
-    /// Where: `work.service.task.command[1]`.
+    /// Where: `task.command[1]`.
     pub path: String,
     /// What it was; null where there was none.
     #[serde(default)]
@@ -19,9 +21,13 @@ pub struct Change {
     pub after: Option<String>,
 }
 
-/// Every single value that is not the same, by its path. What is null is not there.
+/// Every single value that is not the same between two specs written as JSON, by its path in a job file; null is a job
+/// that is not there. Where one is of a newer muster and cannot be said in our words, both are compared as they are.
 pub fn changes(before: &Value, after: &Value) -> Vec<Change> {
-    let (before, after) = (flat(before), flat(after));
+    let (before, after) = match (in_words(before), in_words(after)) {
+        (Some(before), Some(after)) => (flat(&before), flat(&after)),
+        _ => (flat(before), flat(after)),
+    };
     let mut paths: Vec<&String> = before.keys().chain(after.keys()).collect();
     paths.sort();
     paths.dedup();
@@ -32,6 +38,14 @@ pub fn changes(before: &Value, after: &Value) -> Vec<Change> {
         after: after.get(path).cloned(),
     };
     differing.map(change).collect()
+}
+
+fn in_words(spec: &Value) -> Option<Value> {
+    if spec.is_null() {
+        return Some(Value::Null);
+    }
+    let spec = JobSpec::deserialize(spec).ok()?;
+    serde_json::to_value(JobDefinition::from(&spec)).ok()
 }
 
 /// Every single value by its path.

@@ -103,7 +103,7 @@ pub fn entry(state: &mut State, entry: &Entry, at: Timestamp) -> Result<(), Ille
                 _ => None,
             });
             let outcome = Recorded { seq: state.last_seq(), rejected, digest: cause.digest };
-            state.outcomes.remember(cause.id.clone(), outcome);
+            state.outcomes.remember(&cause.id, outcome);
         }
     }
     Ok(())

@@ -1,20 +1,19 @@
 //! What muster knows, at one moment of the log.
 
 pub mod job;
+mod outcomes;
+mod tasks;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use muster_events::codec;
 use muster_events::commit::Cursor;
 use muster_events::event::{LeaderElected, StopCause, Why};
-use muster_events::hash::{Digest, Hash};
-use muster_events::id::{
-    AttemptRef, CommandId, Incarnation, Installation, JobId, Namespace, TaskId, WorkerId,
-};
+use muster_events::hash::Hash;
+use muster_events::id::{AttemptRef, Incarnation, Installation, JobId, Namespace, TaskId, WorkerId};
 pub use muster_events::lifecycle::TaskState;
-use muster_events::outcome::{Outcome, Problem};
 use muster_events::quota::Quota;
 use muster_events::report::Ending;
 use muster_events::resources::Resources;
@@ -24,6 +23,8 @@ use muster_events::worker::WorkerInfo;
 use serde::{Deserialize, Serialize};
 
 use self::job::Jobs;
+pub use self::outcomes::{OUTCOMES_MAX, Outcomes, Recorded};
+pub use self::tasks::Tasks;
 use crate::claims::{self, Claim, Held, Tenants};
 use crate::fleet::Fleet;
 use crate::gangs::{GangId, Gangs};
@@ -43,7 +44,7 @@ pub struct State {
     /// Who decided it, and the how-manieth leader that is.
     pub leader: Option<LeaderElected>,
     /// Every task.
-    pub tasks: BTreeMap<TaskId, Task>,
+    pub tasks: Tasks,
     /// Every registered worker.
     pub workers: BTreeMap<WorkerId, Worker>,
     /// Every job that lives, and the newest of those that have ended.
@@ -91,7 +92,7 @@ impl Default for State {
             cursor: Cursor::default(),
             at: Timestamp::default(),
             leader: None,
-            tasks: BTreeMap::new(),
+            tasks: Tasks::default(),
             workers: BTreeMap::new(),
             jobs: Jobs::default(),
             blocked: BTreeMap::new(),
@@ -421,70 +422,6 @@ impl Counts {
     }
 }
 
-/// The most outcomes that are remembered; the oldest is forgotten first. Within JetStream's own window (2 minutes)
-/// the server drops repeats, whatever their number; a submit whose tasks bear ids is the same submit for ever.
-pub const OUTCOMES_MAX: usize = 65_536;
-
-/// How commands came out, by their ids. Reports are left out: their fences make them safe to repeat.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outcomes {
-    by_id: BTreeMap<CommandId, Recorded>,
-    oldest_first: VecDeque<CommandId>,
-}
-
-/// How one command came out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Recorded {
-    /// The `seq` it was answered with.
-    pub seq: u64,
-    /// Why it was refused.
-    pub rejected: Option<Box<Problem>>,
-    /// What the command said, in short.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<Digest>,
-}
-
-impl Recorded {
-    /// The outcome of command `id`, as its repeats get it.
-    pub fn outcome(&self, id: &CommandId) -> Outcome {
-        let error = self.rejected.as_deref().cloned();
-        Outcome { id: id.clone(), accepted: error.is_none(), seq: self.seq, error }
-    }
-
-    /// The refusal for a command that comes under the id `id` of this one and says something else. Where nothing is
-    /// known of what either said, the id alone decides: it is the same.
-    pub fn other_than(&self, id: &CommandId, digest: Option<Digest>) -> Option<Problem> {
-        let (known, given) = self.digest.zip(digest)?;
-        (known != given).then(|| {
-            Problem::conflict(format!(
-                "the id {id} was given to another command before (its outcome stands at seq {}); send this one under \
-                 an id of its own",
-                self.seq
-            ))
-        })
-    }
-}
-
-impl Outcomes {
-    /// The outcome of command `id`, if it is remembered.
-    pub fn get(&self, id: &CommandId) -> Option<&Recorded> {
-        self.by_id.get(id)
-    }
-
-    pub(crate) fn remember(&mut self, id: CommandId, outcome: Recorded) {
-        if self.by_id.contains_key(&id) {
-            return;
-        }
-        if self.oldest_first.len() >= OUTCOMES_MAX
-            && let Some(oldest) = self.oldest_first.pop_front()
-        {
-            self.by_id.remove(&oldest);
-        }
-        self.oldest_first.push_back(id.clone());
-        self.by_id.insert(id, outcome);
-    }
-}
-
 impl State {
     /// The hash of everything in it: two states are the same exactly when their hashes are.
     pub fn hash(&self) -> Result<Hash, codec::CodecError> {
@@ -507,7 +444,7 @@ impl State {
         self.gangs = Gangs::default();
         self.jobs.rebuild();
         let mut specs: BTreeSet<Arc<TaskSpec>> = self.jobs.task_specs().cloned().collect();
-        for (id, task) in &mut self.tasks {
+        for (id, task) in self.tasks.iter_mut() {
             match specs.get(&task.spec) {
                 Some(known) => task.spec = Arc::clone(known),
                 None => drop(specs.insert(Arc::clone(&task.spec))),

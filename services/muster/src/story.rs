@@ -37,6 +37,7 @@ pub(crate) fn tell(event: &EventRecord) -> String {
             join(&[&route, text("/reason")])
         }
         "task.move_refused" => join(&[&format!("not to {}", text("/worker")), text("/reason")]),
+        "task.preempting" => preempting(data),
         "task.stopping" => join(&[text("/cause"), text("/reason")]),
         "task.completed" | "task.failed" => ending(data.pointer("/ending")),
         "task.retrying" => {
@@ -112,6 +113,18 @@ fn ending(value: Option<&Value>) -> String {
         .map_or_else(String::new, |ending| ending.reason())
 }
 
+/// Where room is held, and who makes it.
+fn preempting(data: &Value) -> String {
+    let worker = data.get("worker").and_then(Value::as_str).unwrap_or_default();
+    let victims = data.get("victims").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let names = victims.iter().filter_map(|v| v.get("task")?.as_str()).map(crate::resolve::short);
+    let names: Vec<_> = names.collect();
+    if names.is_empty() {
+        return format!("room is held on {worker}");
+    }
+    format!("room is held on {worker}, made by {}", names.join(", "))
+}
+
 /// Whose place a task takes, if it takes one.
 fn successor(data: &Value) -> String {
     let old = data.pointer("/replaces").and_then(Value::as_str);
@@ -168,6 +181,11 @@ mod tests {
                 "task.moving",
                 json!({ "from": "w-01", "worker": "w-02", "successor": "67e55044-10b1", "reason": "it is full" }),
                 "from w-01 to w-02, where 67e55044 takes its place: it is full",
+            ),
+            (
+                "task.preempting",
+                json!({ "worker": "w-02", "victims": [{ "task": "67e55044-10b1" }, { "task": "4a0a5484-13b2" }] }),
+                "room is held on w-02, made by 67e55044, 4a0a5484",
             ),
             ("task.unhealthy", json!({ "message": "port 80: refused" }), "port 80: refused"),
             (

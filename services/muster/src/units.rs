@@ -73,6 +73,13 @@ pub(crate) fn show_bytes(value: u64) -> String {
     show(amount, "TiB")
 }
 
+/// Bytes as a definition says them, `64MiB`; none where that would not be exactly so many.
+pub(crate) fn exact_bytes(value: u64) -> Option<String> {
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
+    let whole = |(_, bits): &&(&str, u32)| value > 0 && value.trailing_zeros() >= *bits;
+    units.iter().rev().find(whole).map(|(unit, bits)| format!("{}{unit}", value >> bits))
+}
+
 fn show(amount: f64, unit: &str) -> String {
     let whole = (amount - amount.round()).abs() < 0.05;
     if whole { format!("{amount:.0} {unit}") } else { format!("{amount:.1} {unit}") }
@@ -119,6 +126,17 @@ pub(crate) fn grouped(value: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_told_in_a_unit_only_where_that_is_exact() {
+        for (value, text) in
+            [(64 << 20, "64MiB"), (1536 << 20, "1536MiB"), (3 << 40, "3TiB"), (1 << 10, "1KiB")]
+        {
+            assert_eq!(exact_bytes(value).as_deref(), Some(text));
+            assert_eq!(bytes(text), Ok(value));
+        }
+        assert_eq!([0, 1, 1023, (1 << 20) + 1].map(exact_bytes), [None, None, None, None]);
+    }
 
     #[test]
     fn bytes_in_every_spelling() {

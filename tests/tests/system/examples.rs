@@ -232,14 +232,22 @@ async fn a_service_is_kept_up_scaled_and_stopped() {
     .await;
 
     let history = job(&cluster, &["history", "clock"]).await;
-    assert!(history.contains("job.scaled") && history.contains("service.count: 2 → 3"), "{history}");
+    assert!(history.contains("job.scaled") && history.contains("count: 2 → 3"), "{history}");
     let (code, out, err) = cluster.cli(&["job", "diff", "clock", "1", "2"]).await;
     assert_eq!(code, 1, "{err}");
-    assert_eq!(out, "job clock: version 1 → version 2\n- work.service.count: 2\n+ work.service.count: 3\n");
+    assert_eq!(out, "job clock: version 1 → version 2\n- count: 2\n+ count: 3\n");
     let file = folder().join("service.yaml").display().to_string();
     let (code, out, _) = cluster.cli(&["job", "diff", &file]).await;
     assert_eq!(code, 1);
-    assert!(out.contains("- work.service.count: 3") && out.contains("+ work.service.count: 2"), "{out}");
+    assert!(out.contains("- count: 3") && out.contains("+ count: 2"), "{out}");
+    // What is shown is a job file: sent again it changes nothing, and an older one goes back.
+    let again = cluster.dir().join("clock.yaml").display().to_string();
+    std::fs::write(&again, job(&cluster, &["show", "clock", "--definition"]).await).unwrap();
+    let (code, out, err) = cluster.cli(&["job", "diff", &again]).await;
+    assert_eq!(code, 0, "{out}{err}");
+    let first = job(&cluster, &["show", "clock", "--definition", "--version", "1"]).await;
+    assert!(first.contains("kind: service\n") && first.contains("count: 2\n"), "{first}");
+    assert!(first.contains("memory: 16MiB\n"), "{first}");
     let out = job(&cluster, &["stop", "clock"]).await;
     assert!(out.contains("job clock stopped"), "{out}");
     assert!(job(&cluster, &["ls"]).await.lines().count() == 1);

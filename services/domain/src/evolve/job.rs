@@ -12,7 +12,7 @@ use muster_events::time::Timestamp;
 use super::update::After;
 use super::{Illegal, Step};
 use crate::state::job::{End, Ended, Job, RUNS_KEPT, Run, Stop, VERSIONS_KEPT, Version};
-use crate::state::{Counts, State, Task, TaskState, Worker, WorkerStatus};
+use crate::state::{Counts, State, Task, TaskState, Tasks, Worker, WorkerStatus};
 
 impl Step<'_> {
     /// Applies an event about a job; one about anything else is none of its business.
@@ -286,7 +286,7 @@ pub(super) fn leave_workers(state: &mut State) {
     runs.for_each(|run| leave_gone(run, workers, tasks));
 }
 
-fn leave_gone(run: &mut Run, workers: &BTreeMap<WorkerId, Worker>, tasks: &BTreeMap<TaskId, Task>) {
+fn leave_gone(run: &mut Run, workers: &BTreeMap<WorkerId, Worker>, tasks: &Tasks) {
     let Run { workers: places, open, ending, over, again, counts, failures, .. } = run;
     places.retain(|worker, index| {
         if workers.contains_key(worker) || open.contains_key(index) || ending.contains_key(index) {
@@ -400,7 +400,7 @@ pub(super) fn predecessor(state: &State, next: &Task) -> Option<TaskId> {
 
 /// Whether a task whose place another has taken runs on as if nothing had been, should that one end: nobody wants it
 /// away, and neither does its worker.
-fn may_stay(tasks: &BTreeMap<TaskId, Task>, workers: &BTreeMap<WorkerId, Worker>, id: TaskId) -> bool {
+fn may_stay(tasks: &Tasks, workers: &BTreeMap<WorkerId, Worker>, id: TaskId) -> bool {
     let attempt = tasks.get(&id).and_then(Task::live_attempt).filter(|attempt| attempt.stop.is_none());
     let worker = attempt.and_then(|attempt| workers.get(&attempt.worker));
     worker.is_some_and(|worker| worker.status() == WorkerStatus::Active)

@@ -126,7 +126,7 @@ async fn between(manager: &ManagerClient, args: &Args) -> Result<Difference, Fai
     Ok(Difference { job: job.clone(), from, to, changes })
 }
 
-async fn one(manager: &ManagerClient, job: &str, number: u32) -> Result<JobVersion, Failure> {
+pub(super) async fn one(manager: &ManagerClient, job: &str, number: u32) -> Result<JobVersion, Failure> {
     let found = manager.job_version(job, number).await?;
     found.versions.into_iter().next().ok_or_else(|| gone(job))
 }
@@ -138,13 +138,10 @@ fn gone(job: &str) -> Failure {
 /// What differs, in one line.
 pub(super) fn short(before: &Value, after: &Value) -> String {
     let changes = changes(before, after);
-    let parts = changes.iter().map(|Change { path, before, after }| {
-        let path = path.rsplit_once("work.").map_or(path.as_str(), |(_, rest)| rest);
-        match (before, after) {
-            (Some(before), Some(after)) => format!("{path}: {before} → {after}"),
-            (None, Some(after)) => format!("+{path}: {after}"),
-            (_, None) => format!("-{path}"),
-        }
+    let parts = changes.iter().map(|Change { path, before, after }| match (before, after) {
+        (Some(before), Some(after)) => format!("{path}: {before} → {after}"),
+        (None, Some(after)) => format!("+{path}: {after}"),
+        (_, None) => format!("-{path}"),
     });
     parts.collect::<Vec<_>>().join(", ")
 }
@@ -154,7 +151,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_differs_is_told_by_path() {
+    fn what_differs_is_told_in_the_words_of_job_files() {
+        let spec = |text: &str| {
+            let definition: muster_events::job::JobDefinition = serde_json::from_str(text).unwrap();
+            serde_json::to_value(definition.check().unwrap()).unwrap()
+        };
+        let before = spec(r#"{"kind":"service","name":"s","task":{"command":["a","b"],"memory":"1MiB"}}"#);
+        let after =
+            spec(r#"{"kind":"service","name":"s","count":2,"task":{"command":["a"],"memory":"1MiB"}}"#);
+        assert_eq!(short(&before, &after), "count: 1 → 2, -task.command[1]");
+        assert!(short(&Value::Null, &after).contains("+task.memory: 1048576"));
+    }
+
+    /// A newer muster may say more of a job than this one knows.
+    #[test]
+    fn what_cannot_be_said_in_our_words_is_told_as_it_is() {
         let before =
             json!({ "work": { "service": { "count": 1, "task": { "command": ["a", "b"], "image": "x" } } } });
         let after = json!({ "work": { "service": { "count": 2, "task": { "command": ["a"], "env": { "K": "v" } } } } });
@@ -175,7 +186,7 @@ mod tests {
         );
         assert_eq!(
             short(&before, &after),
-            "service.count: 1 → 2, -service.task.command[1], +service.task.env.K: v, -service.task.image"
+            "work.service.count: 1 → 2, -work.service.task.command[1], +work.service.task.env.K: v, -work.service.task.image"
         );
         assert_eq!(changes(&after, &after), []);
     }

@@ -2,12 +2,16 @@
 
 use muster_client::Job;
 use muster_client::types::JobStep;
+use muster_events::job::{JobDefinition, JobSpec};
+use serde::Deserialize as _;
+use serde_json::Value;
 
+use super::diff;
 use crate::command::{Context, Outcome};
 use crate::exit::{self, Failure};
 use crate::output::{Output, one_line};
 use crate::resolve::short;
-use crate::units::grouped;
+use crate::units::{exact_bytes, grouped};
 
 /// Arguments of `job show`.
 #[derive(Debug, clap::Args)]
@@ -15,10 +19,24 @@ pub(super) struct Args {
     /// The job's name (`namespace/name` outside the default one), or its id
     #[arg(value_name = "JOB")]
     job: String,
+    /// Print only its definition, as a job file: to be kept, or changed and submitted again
+    #[arg(long)]
+    definition: bool,
+    /// The definition of this version, not of the present one
+    #[arg(long, value_name = "N", requires = "definition")]
+    version: Option<u32>,
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> Outcome {
     let manager = context.manager()?;
+    if args.definition {
+        let spec = match args.version {
+            Some(number) => diff::one(&manager, &args.job, number).await?.spec,
+            None => serde_json::to_value(manager.job(&args.job).await?.spec)
+                .map_err(|e| Failure::failed(e.to_string()))?,
+        };
+        return print(context.out, &definition(&spec)?);
+    }
     let job = manager.job(&args.job).await?;
     if context.out.json {
         context.out.json(&job)?;
@@ -45,10 +63,44 @@ pub(super) async fn run(args: Args, context: &Context) -> Outcome {
         out.table(&["STEP", "NEEDS", "STATE", "TASK", "REASON"], &rows)?;
     }
     if let Some(spec) = &job.spec {
-        // By way of JSON, since YAML would mark enums with tags that nobody writes.
         let spec = serde_json::to_value(spec).map_err(|e| Failure::failed(e.to_string()))?;
-        let text = serde_norway::to_string(&spec).map_err(|e| Failure::failed(e.to_string()))?;
         out.line("")?;
+        print(out, &definition(&spec)?)?;
+    }
+    Ok(exit::OK)
+}
+
+/// A spec in the words of a job file; its bytes as people write them.
+fn definition(spec: &Value) -> Result<Value, Failure> {
+    let newer = |e| Failure::failed(format!("the definition is of a newer muster than this one: {e}"));
+    let spec = JobSpec::deserialize(spec).map_err(newer)?;
+    // By way of JSON, since YAML would mark enums with tags that nobody writes.
+    let mut job =
+        serde_json::to_value(JobDefinition::from(&spec)).map_err(|e| Failure::failed(e.to_string()))?;
+    if let Some(task) = job.get_mut("task") {
+        say_bytes(task);
+    }
+    if let Some(Value::Array(steps)) = job.get_mut("tasks") {
+        steps.iter_mut().for_each(say_bytes);
+    }
+    Ok(job)
+}
+
+fn say_bytes(task: &mut Value) {
+    for field in ["memory", "disk"] {
+        if let Some(bytes) = task.get_mut(field)
+            && let Some(text) = bytes.as_u64().and_then(exact_bytes)
+        {
+            *bytes = text.into();
+        }
+    }
+}
+
+fn print(out: Output, definition: &Value) -> Outcome {
+    if out.json {
+        out.json(definition)?;
+    } else {
+        let text = serde_norway::to_string(definition).map_err(|e| Failure::failed(e.to_string()))?;
         out.line(text.trim_end())?;
     }
     Ok(exit::OK)

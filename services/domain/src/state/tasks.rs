@@ -1,0 +1,95 @@
+//! Every task, by its id.
+
+use std::collections::{BTreeMap, btree_map};
+use std::ops::Index;
+
+use muster_events::id::TaskId;
+use serde::{Deserialize, Serialize};
+
+use super::Task;
+
+/// Every task, by its id.
+///
+/// Ids are random, so a new one lands in the middle of a node, and half of what the node holds moves aside: that shall
+/// be pointers, not tasks. A look for an id likewise then passes by ids only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Tasks(BTreeMap<TaskId, Box<Task>>);
+
+impl Tasks {
+    /// The task `id`.
+    pub fn get(&self, id: &TaskId) -> Option<&Task> {
+        self.0.get(id).map(|task| &**task)
+    }
+
+    /// Whether `id` is there.
+    pub fn contains_key(&self, id: &TaskId) -> bool {
+        self.0.contains_key(id)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them, by id.
+    pub fn iter(&self) -> Iter<'_> {
+        fn open<'a>((id, task): (&'a TaskId, &'a Box<Task>)) -> (&'a TaskId, &'a Task) {
+            (id, task)
+        }
+        self.0.iter().map(open as Open)
+    }
+
+    /// Their ids, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &TaskId> {
+        self.0.keys()
+    }
+
+    /// All of them without their ids, in the order of these.
+    pub fn values(&self) -> impl Iterator<Item = &Task> {
+        self.0.values().map(|task| &**task)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: &TaskId) -> Option<&mut Task> {
+        self.0.get_mut(id).map(|task| &mut **task)
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&TaskId, &mut Task)> {
+        self.0.iter_mut().map(|(id, task)| (id, &mut **task))
+    }
+
+    pub(crate) fn insert(&mut self, id: TaskId, task: Task) {
+        self.0.insert(id, Box::new(task));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn remove(&mut self, id: &TaskId) -> Option<Task> {
+        self.0.remove(id).map(|task| *task)
+    }
+}
+
+/// All tasks, by id.
+type Iter<'a> = std::iter::Map<btree_map::Iter<'a, TaskId, Box<Task>>, Open>;
+type Open = for<'a> fn((&'a TaskId, &'a Box<Task>)) -> (&'a TaskId, &'a Task);
+
+impl<'a> IntoIterator for &'a Tasks {
+    type Item = (&'a TaskId, &'a Task);
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+impl Index<&TaskId> for Tasks {
+    type Output = Task;
+
+    fn index(&self, id: &TaskId) -> &Task {
+        &self.0[id]
+    }
+}
