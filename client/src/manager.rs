@@ -9,10 +9,10 @@ use crate::events::{EventFilter, EventStream};
 use crate::http::{Http, Written};
 use crate::logs::{LogOptions, LogStream};
 use crate::types::{
-    ClusterStatus, DrainAnswer, EventPage, Explanation, NamespacePage, NamespaceUse, Retried, Submitted,
-    Task, TaskPage, Worker, WorkerPage, WorkerStatus, WorkerStatusPage,
+    ClusterStatus, DrainAnswer, EventPage, Explanation, Moved, NamespacePage, NamespaceUse, Rebalance,
+    Retried, Submitted, Task, TaskPage, Worker, WorkerPage, WorkerStatus, WorkerStatusPage,
 };
-use muster_events::command::{Submission, TaskRetry};
+use muster_events::command::{Submission, TaskMove, TaskRetry};
 use muster_events::quota::Quota;
 use muster_events::spec::TaskDefinition;
 
@@ -113,6 +113,19 @@ impl ManagerClient {
     /// Tries tasks that have failed again: those it names, all of them or none; or all that have failed.
     pub async fn retry(&self, which: &TaskRetry) -> Result<Written<Retried>> {
         self.http.command(Method::POST, &task_path("retry", None), &[], Some(which)).await
+    }
+
+    /// Which tasks of services would be better off on other workers: at most `max` moves (16 when absent) of which each gains
+    /// `min_gain` percent or more (5 when absent).
+    pub async fn rebalance(&self, max: Option<u64>, min_gain: Option<u64>) -> Result<Rebalance> {
+        let given = [("max", max), ("min_gain", min_gain)];
+        let query: Vec<_> = given.into_iter().filter_map(|(name, n)| Some((name, n?.to_string()))).collect();
+        self.http.get(&["api", "v1", "rebalance"], &query).await
+    }
+
+    /// Moves tasks of services: each runs on its new worker before it stops where it is. Those that do not fit are told.
+    pub async fn move_tasks(&self, moves: &TaskMove) -> Result<Written<Moved>> {
+        self.http.command(Method::POST, &["api", "v1", "rebalance"], &[], Some(moves)).await
     }
 
     /// What a task printed, wherever it ran.

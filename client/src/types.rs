@@ -7,6 +7,7 @@ mod explanation;
 mod job;
 mod namespace;
 mod plan;
+mod rebalance;
 mod task;
 mod worker;
 
@@ -16,6 +17,7 @@ pub use explanation::{Candidate, Decision, Explanation, Look, Verdict, Why};
 pub use job::{Job, JobPage, JobRun, JobState, JobStep, JobTasks, JobUpdateStatus, JobVersion, JobVersions};
 pub use namespace::{NamespacePage, NamespaceUse};
 pub use plan::{JobExplanation, Plan, PlanPart, Preempted, Waits};
+pub use rebalance::{Balance, Filled, MoveRefused, Moved, PlannedMove, Rebalance, Stays, UnderWay};
 pub use task::{Retried, Submitted, Task, TaskPage, TaskState};
 pub use worker::{
     DrainAnswer, NodeInfo, TaskSummary, Worker, WorkerHealth, WorkerMetrics, WorkerPage, WorkerState,

@@ -1,12 +1,14 @@
 //! Commands: what somebody asks for, and how a message on `…cmd.<actor>.<entity>.<verb>` is opened.
 
 mod job;
+mod moving;
 mod submission;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::job::{JobName, JobScale, JobStop, JobUpdate};
+pub use self::moving::{MOVES_MAX, Move, TaskMove};
 use crate::codec::{self, Encoding};
 use crate::hash::Digest;
 use crate::id::{Actor, CommandId, JobId, TaskId, WorkerId};
@@ -36,6 +38,9 @@ pub enum Command {
     /// Try tasks that have failed again: these, or all of them.
     #[serde(rename = "task.retry")]
     TaskRetry(TaskRetry),
+    /// Move tasks of services to other workers: what takes their places is up before they stop.
+    #[serde(rename = "task.move")]
+    TaskMove(TaskMove),
     /// Limit what the tasks of a namespace use at a time.
     #[serde(rename = "namespace.limit")]
     NamespaceLimit(NamespaceLimit),
@@ -78,11 +83,12 @@ pub enum Command {
 }
 
 /// The verbs there are, as `<entity>.<verb>`; [`GROUP_VERB`] apart.
-pub const VERBS: [&str; 17] = [
+pub const VERBS: [&str; 18] = [
     "task.submit",
     "task.cancel",
     "task.start",
     "task.retry",
+    "task.move",
     "namespace.limit",
     "worker.register",
     "worker.unregister",
@@ -279,6 +285,7 @@ impl Command {
             Self::TaskCancel(_) => "task.cancel",
             Self::TaskStart(_) => "task.start",
             Self::TaskRetry(_) => "task.retry",
+            Self::TaskMove(_) => "task.move",
             Self::NamespaceLimit(_) => "namespace.limit",
             Self::WorkerRegister(_) => "worker.register",
             Self::WorkerUnregister(_) => "worker.unregister",
@@ -315,6 +322,7 @@ impl Command {
             "task.cancel" => Self::TaskCancel(codec::decode_request(encoding, payload)?),
             "task.start" => Self::TaskStart(codec::decode_request(encoding, payload)?),
             "task.retry" => Self::TaskRetry(codec::decode_request(encoding, payload)?),
+            "task.move" => Self::TaskMove(codec::decode_request(encoding, payload)?),
             "namespace.limit" => Self::NamespaceLimit(codec::decode_request(encoding, payload)?),
             "worker.register" => Self::WorkerRegister(codec::decode_request(encoding, payload)?),
             "worker.unregister" => Self::WorkerUnregister(codec::decode_request(encoding, payload)?),
@@ -347,6 +355,7 @@ impl Command {
             Self::TaskCancel(v) => codec::encode(encoding, v),
             Self::TaskStart(v) => codec::encode(encoding, v),
             Self::TaskRetry(v) => codec::encode(encoding, v),
+            Self::TaskMove(v) => codec::encode(encoding, v),
             Self::NamespaceLimit(v) => codec::encode(encoding, v),
             Self::WorkerRegister(v) => codec::encode(encoding, v),
             Self::WorkerUnregister(v) | Self::WorkerActivate(v) => codec::encode(encoding, v),
@@ -366,6 +375,7 @@ impl Command {
         match self {
             Self::TaskSubmit(submission) => submission.check().map(drop),
             Self::TaskRetry(retry) => retry.check().map_err(Problem::invalid),
+            Self::TaskMove(moves) => moves.check().map_err(Problem::invalid),
             Self::NamespaceLimit(limit) => limit.check().map_err(Problem::invalid),
             Self::TaskCancel(cancel) => check_reason(cancel.reason.as_deref()),
             Self::JobSubmit(job) => job.check().map(drop).map_err(Problem::invalid),

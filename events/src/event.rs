@@ -4,6 +4,7 @@
 //! from its place in the commit.
 
 mod job;
+mod moving;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ pub use self::job::{
     JobEnded, JobMissed, JobProgressed, JobRetried, JobReverted, JobScaled, JobSkipped, JobStarted,
     JobStopped, JobStopping, JobSubmitted, JobUpdateFailed, JobUpdating,
 };
+pub use self::moving::{TaskMoveRefused, TaskMoving};
 use crate::id::{AttemptRef, Incarnation, Installation, JobId, NodeName, TaskId, WorkerId};
 use crate::outcome::Problem;
 use crate::quota::NamespaceLimit;
@@ -53,6 +55,12 @@ pub enum Event {
     /// Tasks of lower priority are told to stop, and what they leave is held for it.
     #[serde(rename = "task.preempting")]
     TaskPreempting(TaskPreempting),
+    /// It moves to another worker: a task that takes its place starts there, and it runs until that one is up.
+    #[serde(rename = "task.moving")]
+    TaskMoving(TaskMoving),
+    /// It was asked to move, together with others that do, and stays.
+    #[serde(rename = "task.move_refused")]
+    TaskMoveRefused(TaskMoveRefused),
     /// It shall stop.
     #[serde(rename = "task.stopping")]
     TaskStopping(TaskStopping),
@@ -581,6 +589,8 @@ impl Event {
             Self::TaskHealthy(_) => "task.healthy",
             Self::TaskUnhealthy(_) => "task.unhealthy",
             Self::TaskPreempting(_) => "task.preempting",
+            Self::TaskMoving(_) => "task.moving",
+            Self::TaskMoveRefused(_) => "task.move_refused",
             Self::TaskStopping(_) => "task.stopping",
             Self::TaskCompleted(_) => "task.completed",
             Self::TaskFailed(_) => "task.failed",
@@ -627,6 +637,8 @@ impl Event {
             Self::TaskStarted(e) => Some(e.attempt.task),
             Self::TaskHealthy(e) | Self::TaskUnhealthy(e) => Some(e.attempt.task),
             Self::TaskPreempting(e) => Some(e.task),
+            Self::TaskMoving(e) => Some(e.attempt.task),
+            Self::TaskMoveRefused(e) => Some(e.task),
             Self::TaskStopping(e) => Some(e.attempt.task),
             Self::TaskCompleted(e) | Self::TaskFailed(e) => Some(e.attempt.task),
             Self::TaskRetrying(e) => Some(e.attempt.task),
@@ -689,6 +701,8 @@ impl Event {
             | Self::TaskWaiting(_)
             | Self::TaskAssigned(_)
             | Self::TaskPreempting(_)
+            | Self::TaskMoving(_)
+            | Self::TaskMoveRefused(_)
             | Self::NamespaceLimited(_)
             | Self::TaskStarted(_)
             | Self::TaskHealthy(_)
@@ -717,6 +731,8 @@ impl Event {
         match self {
             Self::TaskAssigned(e) => Some(&e.worker),
             Self::TaskPreempting(e) => Some(&e.worker),
+            Self::TaskMoving(e) => Some(&e.worker),
+            Self::TaskMoveRefused(e) => Some(&e.worker),
             Self::TaskRescheduled(e) => Some(&e.worker),
             Self::ReportRefused(e) => Some(&e.worker),
             Self::WorkerRegistered(e) => Some(&e.worker),

@@ -108,6 +108,8 @@ impl Serialize for EventData<'_> {
             Event::TaskHealthy(e) | Event::TaskUnhealthy(e) => e.serialize(s),
             Event::NamespaceLimited(e) => e.serialize(s),
             Event::TaskPreempting(e) => e.serialize(s),
+            Event::TaskMoving(e) => e.serialize(s),
+            Event::TaskMoveRefused(e) => e.serialize(s),
             Event::TaskStopping(e) => e.serialize(s),
             Event::TaskCompleted(e) | Event::TaskFailed(e) => e.serialize(s),
             Event::TaskRetrying(e) => e.serialize(s),

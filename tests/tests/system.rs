@@ -40,6 +40,8 @@ mod permissions;
 mod placing;
 #[path = "system/raw_input.rs"]
 mod raw_input;
+#[path = "system/rebalance.rs"]
+mod rebalance;
 #[path = "system/reconnect.rs"]
 mod reconnect;
 #[path = "system/remote.rs"]

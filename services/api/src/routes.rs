@@ -11,6 +11,7 @@ mod metrics;
 mod namespaces;
 mod orchestrator;
 mod plan;
+mod rebalance;
 mod tasks;
 mod vms;
 mod workers;
@@ -34,6 +35,7 @@ pub(crate) fn table() -> Vec<Op> {
     table.extend(explain::table());
     table.extend(jobs::table());
     table.extend(plan::table());
+    table.extend(rebalance::table());
     table.extend(logs::table());
     table.extend(workers::table());
     table.extend(cluster::table());

@@ -9,6 +9,7 @@ mod manager;
 mod openapi;
 mod orchestrator;
 mod plan;
+mod rebalance;
 mod tasks;
 mod workers;
 

@@ -12,6 +12,7 @@ mod drain;
 mod heartbeat;
 mod job;
 mod limit;
+mod moving;
 mod register;
 pub(crate) mod release;
 mod report;
@@ -55,6 +56,7 @@ pub fn decide(state: &State, request: &Request<'_>, now: Timestamp) -> Result<Ve
         Command::TaskCancel(c) => cancel::decide(state, c),
         Command::TaskStart(c) => start::decide(state, c),
         Command::TaskRetry(c) => retry::decide(state, c),
+        Command::TaskMove(c) => moving::decide(state, c),
         Command::NamespaceLimit(c) => Ok(limit::decide(state, c)),
         Command::WorkerRegister(c) => register::decide(state, request, c),
         Command::WorkerUnregister(c) => unregister::decide(state, c),

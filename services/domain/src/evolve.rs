@@ -6,19 +6,19 @@
 mod job;
 mod update;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use muster_events::commit::{Commit, Entry};
 use muster_events::event::{
-    Event, StopCause, TaskAssigned, TaskEnded, TaskPreempting, TaskStarted, TaskStopping, TaskSubmitted,
-    TaskWaiting, WorkerRegistered,
+    Event, StopCause, TaskAssigned, TaskEnded, TaskMoving, TaskPreempting, TaskStarted, TaskStopping,
+    TaskSubmitted, TaskWaiting, WorkerRegistered,
 };
 use muster_events::id::{AttemptRef, JobId, TaskId, WorkerId};
 use muster_events::report::Ending;
 use muster_events::time::Timestamp;
 
-use crate::claims::{self, Held};
+use crate::claims::{self, Claim, Held};
 use crate::jobs::systems_on;
 use crate::placement::is_carrier;
 use crate::restart;
@@ -131,6 +131,7 @@ fn apply(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Illegal>
         Event::TaskHealthy(e) => step.health(e.attempt, true)?,
         Event::TaskUnhealthy(e) => step.health(e.attempt, false)?,
         Event::TaskPreempting(e) => step.preempting(e)?,
+        Event::TaskMoving(e) => step.moving(e)?,
         Event::TaskStopping(e) => step.stopping(e)?,
         Event::TaskCompleted(e) => {
             step.ended(e.attempt, TaskState::Completed, Some(&e.ending), None)?;
@@ -186,7 +187,7 @@ fn apply(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Illegal>
             step.refill(&e.worker, &BTreeMap::new(), &BTreeMap::new());
         }
         // A refusal changes nothing but the record.
-        Event::CommandRejected(_) | Event::ReportRefused(_) => {}
+        Event::CommandRejected(_) | Event::ReportRefused(_) | Event::TaskMoveRefused(_) => {}
     }
     Ok(())
 }
@@ -256,7 +257,24 @@ impl Step<'_> {
         if status != WorkerStatus::Active || !e.victims.iter().all(|v| worker.tasks.contains(&v.task)) {
             return Err(self.misfit(&e.worker, format!("{status:?}").to_lowercase()));
         }
-        claims::hold(self.state, e);
+        let victims = e.victims.iter().map(|v| v.task).collect();
+        let claim = Claim { worker: e.worker.clone(), ports: e.ports.clone(), victims };
+        claims::hold(self.state, e.task, claim);
+        Ok(())
+    }
+
+    /// Room is held for the one that takes the place of a task that runs.
+    fn moving(&mut self, e: &TaskMoving) -> Result<(), Illegal> {
+        self.live(e.attempt)?;
+        let next = self.task(e.successor)?;
+        let takes_its_place = job::predecessor(self.state, next) == Some(e.attempt.task);
+        if !next.is_in_line() || !takes_its_place || self.state.claims.contains_key(&e.successor) {
+            let found = standing(next);
+            return Err(self.misfit(e.successor, found));
+        }
+        self.active(&e.worker)?;
+        let claim = Claim { worker: e.worker.clone(), ports: e.ports.clone(), victims: BTreeSet::new() };
+        claims::hold(self.state, e.successor, claim);
         Ok(())
     }
 

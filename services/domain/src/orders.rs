@@ -69,6 +69,8 @@ pub fn of<'a>(state: &State, events: impl Iterator<Item = (u64, &'a Event)>) -> 
             | Event::TaskWaiting(_)
             | Event::NamespaceLimited(_)
             | Event::TaskPreempting(_)
+            | Event::TaskMoving(_)
+            | Event::TaskMoveRefused(_)
             | Event::TaskStarted(_)
             | Event::TaskHealthy(_)
             | Event::TaskUnhealthy(_)

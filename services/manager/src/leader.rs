@@ -309,6 +309,7 @@ async fn landing(flying: &mut Option<Flight>) -> Result<Landed, StepDown> {
 const fn changes_room_or_line(event: &Event) -> bool {
     match event {
         Event::TaskSubmitted(_)
+        | Event::TaskMoving(_)
         | Event::TaskCompleted(_)
         | Event::TaskFailed(_)
         | Event::TaskRetrying(_)
@@ -331,6 +332,7 @@ const fn changes_room_or_line(event: &Event) -> bool {
         | Event::TaskHealthy(_)
         | Event::TaskUnhealthy(_)
         | Event::TaskPreempting(_)
+        | Event::TaskMoveRefused(_)
         | Event::TaskStopping(_)
         | Event::ReportRefused(_)
         | Event::WorkerDrained(_)

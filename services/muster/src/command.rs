@@ -16,6 +16,7 @@ pub(crate) mod manager;
 pub(crate) mod namespaces;
 pub(crate) mod plan;
 pub(crate) mod ps;
+pub(crate) mod rebalance;
 pub(crate) mod replay;
 pub(crate) mod retry;
 pub(crate) mod start;
@@ -87,6 +88,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Namespaces(args) => namespaces::run(args, context).await,
         Command::Limit(args) => namespaces::limit(args, context).await,
         Command::Drain(args) => drain::run(args, context).await,
+        Command::Rebalance(args) => rebalance::run(args, context).await,
+        Command::Move(args) => rebalance::move_one(args, context).await,
         Command::Activate(args) => activate::run(args, context).await,
         Command::Forget(args) => forget::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,
