@@ -22,6 +22,18 @@ pub struct Claim {
     pub victims: BTreeSet<TaskId>,
 }
 
+impl Claim {
+    /// What its task waits for, in words that follow on its name.
+    pub fn reason(&self) -> String {
+        let worker = &self.worker;
+        match self.victims.len() {
+            0 => format!("is about to start on {worker}, where room is held for it"),
+            1 => format!("waits for a task of lower priority to make room for it on {worker}"),
+            count => format!("waits for {count} tasks of lower priority to make room for it on {worker}"),
+        }
+    }
+}
+
 /// What is held on a worker for all claims there are on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {

@@ -69,7 +69,7 @@ async fn show(State(api): State<Api>, Params(mut query): Params) -> ApiResult<Re
     let min_gain = gain.map_or(MIN_GAIN, |percent| u32::try_from(percent).unwrap_or(100) * 100);
     let moment: Option<Moment> = query.parse("at")?;
     query.end()?;
-    let (state, held) = api.past.copy(moment, &api.model).await?.split();
+    let (state, held) = api.past.copy(moment, &api.model).await?;
     // With many workers and tasks it takes a while.
     let answer = tokio::task::spawn_blocking(move || {
         let wish = Wish { max, min_gain };

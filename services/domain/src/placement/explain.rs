@@ -101,20 +101,8 @@ fn cause(state: &State, id: TaskId, class: &Class, why: &Why) -> (Cause, String)
         if why.filtered.contains_key(&Filter::Carrier) {
             return (Cause::Carrier, reason::NO_CARRIER.to_owned());
         }
-        let victims = claim.victims.len();
-        if victims == 0 {
-            return (
-                Cause::Turn,
-                format!("is about to start on {}, where room is held for it", claim.worker),
-            );
-        }
-        let text = format!(
-            "{victims} task{} of lower priority make{} room for it on {}",
-            if victims == 1 { "" } else { "s" },
-            if victims == 1 { "s" } else { "" },
-            claim.worker
-        );
-        return (Cause::MakingRoom, text);
+        let cause = if claim.victims.is_empty() { Cause::Turn } else { Cause::MakingRoom };
+        return (cause, claim.reason());
     }
     if let Some(gang) = class.gang.as_ref().and_then(|id| state.gangs.get(id)).filter(|gang| !gang.placed) {
         // It is said once for the gang, of whichever of its tasks came first.
