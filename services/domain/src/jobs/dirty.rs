@@ -90,6 +90,7 @@ impl Dirty {
             | Event::TaskStopping(_)
             | Event::NamespaceLimited(_)
             | Event::LeaderElected(_)
+            | Event::LeaderSteppingDown(_)
             | Event::CommandRejected(_)
             | Event::ReportRefused(_)
             | Event::WorkerOffline(_)
