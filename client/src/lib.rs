@@ -46,9 +46,10 @@ pub use muster_events::id::{JobId, TaskId, WorkerId};
 pub use muster_events::job::JobDefinition;
 pub use muster_events::spec::TaskDefinition;
 pub use types::{
-    Candidate, ClusterStatus, Decision, EventPage, EventRecord, Explanation, Job, JobExplanation, JobPage,
-    JobState, Look, NamespacePage, NamespaceUse, NodeInfo, Plan, PlanPart, Preempted, Task, TaskPage,
-    TaskState, TaskSummary, Verdict, Waits, Why, Worker, WorkerMetrics, WorkerState, WorkerStatus,
+    Candidate, ClusterStatus, Decision, EventPage, EventRecord, Explanation, HandedOver, Job, JobExplanation,
+    JobPage, JobState, Leadership, Look, NamespacePage, NamespaceUse, NodeInfo, Plan, PlanPart, Preempted,
+    Standby, Task, TaskPage, TaskState, TaskSummary, Verdict, Waits, Why, Worker, WorkerMetrics, WorkerState,
+    WorkerStatus,
 };
 pub use version::{Compatibility, VERSION};
 pub use worker::WorkerClient;

@@ -9,14 +9,15 @@ use crate::events::{EventFilter, EventStream};
 use crate::http::{Http, Written};
 use crate::logs::{LogOptions, LogStream};
 use crate::types::{
-    ClusterStatus, DrainAnswer, EventPage, Explanation, NamespacePage, NamespaceUse, Retried, Submitted,
-    Task, TaskPage, Worker, WorkerPage, WorkerStatus, WorkerStatusPage,
+    ClusterStatus, DrainAnswer, EventPage, Explanation, HandedOver, Leadership, NamespacePage, NamespaceUse,
+    Retried, Submitted, Task, TaskPage, Worker, WorkerPage, WorkerStatus, WorkerStatusPage,
 };
-use muster_events::command::{Submission, TaskRetry};
+use muster_events::command::{LeaderStepDown, Submission, TaskRetry};
 use muster_events::quota::Quota;
 use muster_events::spec::TaskDefinition;
 
 pub(crate) const NO_BODY: Option<&()> = None;
+const LEADER: [&str; 4] = ["api", "v1", "manager", "leader"];
 const TASKS: [&str; 4] = ["api", "v1", "manager", "tasks"];
 
 /// Which tasks. An empty filter is all of them.
@@ -187,6 +188,17 @@ impl ManagerClient {
     /// The cluster at a glance, with the hash of its state.
     pub async fn cluster_with_hash(&self) -> Result<ClusterStatus> {
         self.http.get(&["api", "v1", "manager", "cluster"], &[("hash", "true".to_owned())]).await
+    }
+
+    /// Who leads, and which managers stand by.
+    pub async fn leader(&self) -> Result<Leadership> {
+        self.http.get(&LEADER, &[]).await
+    }
+
+    /// Has the leader hand over to a standby, and answers when the next one leads.
+    pub async fn step_down(&self, step_down: &LeaderStepDown) -> Result<Written<HandedOver>> {
+        let path = [&LEADER[..], &["step-down"]].concat();
+        self.http.command(Method::POST, &path, &[], Some(step_down)).await
     }
 
     /// A page of the event log.

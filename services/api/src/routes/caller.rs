@@ -86,6 +86,11 @@ impl Accepted {
         at(self.seq, answer.unwrap_or_else(IntoResponse::into_response))
     }
 
+    /// The position that holds its effect.
+    pub(super) const fn seq(&self) -> u64 {
+        self.seq
+    }
+
     /// 201 for what is new, 200 for what was there.
     pub(super) const fn created(&self) -> StatusCode {
         if self.events > 0 { StatusCode::CREATED } else { StatusCode::OK }
