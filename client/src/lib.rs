@@ -46,10 +46,11 @@ pub use muster_events::id::{JobId, TaskId, WorkerId};
 pub use muster_events::job::JobDefinition;
 pub use muster_events::spec::TaskDefinition;
 pub use types::{
-    Balance, Candidate, ClusterStatus, Decision, EventPage, EventRecord, Explanation, Filled, Job,
-    JobExplanation, JobPage, JobState, Look, MoveRefused, Moved, NamespacePage, NamespaceUse, NodeInfo, Plan,
-    PlanPart, PlannedMove, Preempted, Rebalance, Stays, Task, TaskPage, TaskState, TaskSummary, UnderWay,
-    Verdict, Waits, Why, Worker, WorkerMetrics, WorkerState, WorkerStatus,
+    Balance, Candidate, ClusterStatus, Decision, EventPage, EventRecord, Explanation, Filled, HandedOver,
+    Job, JobExplanation, JobPage, JobState, Leadership, Look, MoveRefused, Moved, NamespacePage,
+    NamespaceUse, NodeInfo, Plan, PlanPart, PlannedMove, Preempted, Rebalance, Standby, Stays, Task,
+    TaskPage, TaskState, TaskSummary, UnderWay, Verdict, Waits, Why, Worker, WorkerMetrics, WorkerState,
+    WorkerStatus,
 };
 pub use version::{Compatibility, VERSION};
 pub use worker::WorkerClient;

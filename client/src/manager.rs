@@ -9,14 +9,16 @@ use crate::events::{EventFilter, EventStream};
 use crate::http::{Http, Written};
 use crate::logs::{LogOptions, LogStream};
 use crate::types::{
-    ClusterStatus, DrainAnswer, EventPage, Explanation, Moved, NamespacePage, NamespaceUse, Rebalance,
-    Retried, Submitted, Task, TaskPage, Worker, WorkerPage, WorkerStatus, WorkerStatusPage,
+    ClusterStatus, DrainAnswer, EventPage, Explanation, HandedOver, Leadership, Moved, NamespacePage,
+    NamespaceUse, Rebalance, Retried, Submitted, Task, TaskPage, Worker, WorkerPage, WorkerStatus,
+    WorkerStatusPage,
 };
-use muster_events::command::{Submission, TaskMove, TaskRetry};
+use muster_events::command::{LeaderStepDown, Submission, TaskMove, TaskRetry};
 use muster_events::quota::Quota;
 use muster_events::spec::TaskDefinition;
 
 pub(crate) const NO_BODY: Option<&()> = None;
+const LEADER: [&str; 4] = ["api", "v1", "manager", "leader"];
 const TASKS: [&str; 4] = ["api", "v1", "manager", "tasks"];
 
 /// Which tasks. An empty filter is all of them.
@@ -200,6 +202,17 @@ impl ManagerClient {
     /// The cluster at a glance, with the hash of its state.
     pub async fn cluster_with_hash(&self) -> Result<ClusterStatus> {
         self.http.get(&["api", "v1", "manager", "cluster"], &[("hash", "true".to_owned())]).await
+    }
+
+    /// Who leads, and which managers stand by.
+    pub async fn leader(&self) -> Result<Leadership> {
+        self.http.get(&LEADER, &[]).await
+    }
+
+    /// Has the leader hand over to a standby, and answers when the next one leads.
+    pub async fn step_down(&self, step_down: &LeaderStepDown) -> Result<Written<HandedOver>> {
+        let path = [&LEADER[..], &["step-down"]].concat();
+        self.http.command(Method::POST, &path, &[], Some(step_down)).await
     }
 
     /// A page of the event log.

@@ -31,6 +31,9 @@ pub enum Event {
     /// A manager took the lead.
     #[serde(rename = "leader.elected")]
     LeaderElected(LeaderElected),
+    /// The manager that leads hands the lead over: this is the last it decides.
+    #[serde(rename = "leader.stepping_down")]
+    LeaderSteppingDown(LeaderSteppingDown),
     /// A command was refused.
     #[serde(rename = "command.rejected")]
     CommandRejected(CommandRejected),
@@ -172,6 +175,21 @@ pub struct LeaderElected {
     pub leader: NodeName,
     /// How many leaders there have been, this one counted.
     pub epoch: u64,
+}
+
+/// Data of `leader.stepping_down`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LeaderSteppingDown {
+    /// Which manager.
+    pub leader: NodeName,
+    /// The how-manieth leader it is.
+    pub epoch: u64,
+    /// Why, as the command says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Whether it was to step down whoever stands by, even nobody.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forced: bool,
 }
 
 /// The most bytes of a refused payload that the event keeps.
@@ -581,6 +599,7 @@ impl Event {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::LeaderElected(_) => "leader.elected",
+            Self::LeaderSteppingDown(_) => "leader.stepping_down",
             Self::CommandRejected(_) => "command.rejected",
             Self::TaskSubmitted(_) => "task.submitted",
             Self::TaskWaiting(_) => "task.waiting",
@@ -648,6 +667,7 @@ impl Event {
             Self::TaskRestarted(e) => Some(e.task),
             Self::ReportRefused(e) => Some(e.attempt.task),
             Self::LeaderElected(_)
+            | Self::LeaderSteppingDown(_)
             | Self::CommandRejected(_)
             | Self::NamespaceLimited(_)
             | Self::WorkerRegistered(_)
@@ -696,6 +716,7 @@ impl Event {
             Self::JobReverted(e) => Some(e.job),
             Self::JobCompleted(e) | Self::JobFailed(e) => Some(e.job),
             Self::LeaderElected(_)
+            | Self::LeaderSteppingDown(_)
             | Self::CommandRejected(_)
             | Self::TaskSubmitted(_)
             | Self::TaskWaiting(_)
@@ -743,6 +764,7 @@ impl Event {
             }
             Self::WorkerOccupied(e) => Some(&e.worker),
             Self::LeaderElected(_)
+            | Self::LeaderSteppingDown(_)
             | Self::CommandRejected(_)
             | Self::NamespaceLimited(_)
             | Self::TaskSubmitted(_)

@@ -100,6 +100,7 @@ impl Serialize for EventData<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             Event::LeaderElected(e) => e.serialize(s),
+            Event::LeaderSteppingDown(e) => e.serialize(s),
             Event::CommandRejected(e) => e.serialize(s),
             Event::TaskSubmitted(e) => e.serialize(s),
             Event::TaskWaiting(e) => e.serialize(s),

@@ -50,5 +50,7 @@ mod remote;
 mod schemas;
 #[path = "system/security.rs"]
 mod security;
+#[path = "system/takeover.rs"]
+mod takeover;
 #[path = "system/up.rs"]
 mod up;

@@ -36,7 +36,11 @@ impl Past {
     ///
     /// # Errors
     /// 400 when there has been no such event yet; 503 when the log cannot be read; 500 when it is damaged.
-    pub(crate) async fn copy(&self, at: Option<Moment>, model: &ReadModel) -> Result<(State, Held<'_>), Problem> {
+    pub(crate) async fn copy(
+        &self,
+        at: Option<Moment>,
+        model: &ReadModel,
+    ) -> Result<(State, Held<'_>), Problem> {
         let held = self.one.lock().await;
         let state = match at {
             None => model.read().state.clone(),

@@ -6,6 +6,7 @@ mod events;
 mod explain;
 mod health;
 mod jobs;
+mod leader;
 mod logs;
 mod metrics;
 mod namespaces;
@@ -39,6 +40,7 @@ pub(crate) fn table() -> Vec<Op> {
     table.extend(logs::table());
     table.extend(workers::table());
     table.extend(cluster::table());
+    table.extend(leader::table());
     table.extend(namespaces::table());
     table.extend(vms::table());
     table.extend(events::table());

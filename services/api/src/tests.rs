@@ -4,6 +4,7 @@ mod cluster;
 mod events;
 mod explain;
 mod jobs;
+mod leader;
 mod logs;
 mod manager;
 mod openapi;

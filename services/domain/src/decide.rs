@@ -18,6 +18,7 @@ pub(crate) mod release;
 mod report;
 mod retry;
 mod start;
+mod step_down;
 mod submit;
 mod unregister;
 
@@ -70,6 +71,7 @@ pub fn decide(state: &State, request: &Request<'_>, now: Timestamp) -> Result<Ve
         Command::JobStart(c) => job::start::decide(state, c),
         Command::JobRetry(c) => job::retry::decide(state, c),
         Command::JobUpdate(c) => job::update::decide(state, c),
+        Command::LeaderStepDown(c) => step_down::decide(state, c),
     }
 }
 

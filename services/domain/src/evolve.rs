@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use muster_events::commit::{Commit, Entry};
 use muster_events::event::{
-    Event, StopCause, TaskAssigned, TaskEnded, TaskMoving, TaskPreempting, TaskStarted, TaskStopping,
-    TaskSubmitted, TaskWaiting, WorkerRegistered,
+    Event, LeaderSteppingDown, StopCause, TaskAssigned, TaskEnded, TaskMoving, TaskPreempting, TaskStarted,
+    TaskStopping, TaskSubmitted, TaskWaiting, WorkerRegistered,
 };
 use muster_events::id::{AttemptRef, JobId, TaskId, WorkerId};
 use muster_events::report::Ending;
@@ -124,6 +124,7 @@ fn apply(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Illegal>
     let mut step = Step { state, seq, at, kind: event.kind() };
     match event {
         Event::LeaderElected(e) => step.state.leader = Some(e.clone()),
+        Event::LeaderSteppingDown(e) => step.stepping_down(e)?,
         Event::TaskSubmitted(e) => step.submitted(e)?,
         Event::TaskWaiting(e) => step.waiting(e)?,
         Event::TaskAssigned(e) => step.assigned(e)?,
@@ -204,6 +205,17 @@ impl Step<'_> {
     #[expect(clippy::needless_pass_by_value, reason = "callers hand over ids and references to ids alike")]
     fn misfit(&self, subject: impl ToString, found: impl Into<String>) -> Illegal {
         Illegal::Move { seq: self.seq, kind: self.kind, subject: subject.to_string(), found: found.into() }
+    }
+
+    /// Only the one that leads steps down. It leads until another is elected: the log knows no moment without a leader.
+    fn stepping_down(&self, e: &LeaderSteppingDown) -> Result<(), Illegal> {
+        match &self.state.leader {
+            Some(leads) if (&leads.leader, leads.epoch) == (&e.leader, e.epoch) => Ok(()),
+            Some(leads) => {
+                Err(self.misfit(&e.leader, format!("{} leads, as number {}", leads.leader, leads.epoch)))
+            }
+            None => Err(self.misfit(&e.leader, "nobody leads")),
+        }
     }
 
     fn task(&self, id: TaskId) -> Result<&Task, Illegal> {

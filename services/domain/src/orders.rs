@@ -64,6 +64,7 @@ pub fn of<'a>(state: &State, events: impl Iterator<Item = (u64, &'a Event)>) -> 
             Event::TaskCancelled(_)
             | Event::ReportRefused(_)
             | Event::LeaderElected(_)
+            | Event::LeaderSteppingDown(_)
             | Event::CommandRejected(_)
             | Event::TaskSubmitted(_)
             | Event::TaskWaiting(_)

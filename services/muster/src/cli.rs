@@ -98,6 +98,8 @@ pub(crate) enum Command {
     Events(command::events::Args),
     /// Show the cluster at a glance
     Cluster(command::cluster::Args),
+    /// Show which manager leads and which stand by; `step-down` hands the lead over
+    Leader(command::leader::Args),
     /// Fold the event log from NATS and show or verify the state
     Replay(command::replay::Args),
     /// Measure this machine and muster on it

@@ -11,6 +11,7 @@ pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod forget;
 pub(crate) mod job;
+pub(crate) mod leader;
 pub(crate) mod logs;
 pub(crate) mod manager;
 pub(crate) mod namespaces;
@@ -94,6 +95,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Forget(args) => forget::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,
         Command::Cluster(args) => cluster::run(args, context).await,
+        Command::Leader(args) => leader::run(args, context).await,
         Command::Replay(args) => replay::run(args, context).await,
         Command::Bench(args) => bench::run(args, context).await,
         Command::Completions(args) => completions::run(args),

@@ -80,6 +80,7 @@ pub(crate) fn tell(event: &EventRecord) -> String {
             join(&[&run(data), &ended.map(|e| e.reason()).unwrap_or_default()])
         }
         "leader.elected" => format!("{}, leader number {}", text("/leader"), number("/epoch")),
+        "leader.stepping_down" => join(&[text("/leader"), text("/reason")]),
         "worker.registered" => join(&[text("/info/hostname"), text("/info/address")]),
         "worker.offline" => format!("last heard {}", text("/last_seen")),
         "worker.draining" => match text("/deadline") {

@@ -97,6 +97,7 @@ impl Dirty {
             | Event::TaskStopping(_)
             | Event::NamespaceLimited(_)
             | Event::LeaderElected(_)
+            | Event::LeaderSteppingDown(_)
             | Event::CommandRejected(_)
             | Event::ReportRefused(_)
             | Event::TaskMoving(_)

@@ -45,11 +45,14 @@ impl Cluster {
         listener: ListenConfig,
         server: &Access,
     ) -> Result<Record, Failure> {
-        let node = NodeName::new("manager").map_err(|e| Failure::failed(e.to_string()))?;
-        // The manager's connection makes the streams, so it comes first.
-        let bus = self.open(server, User::Manager, "manager").await?;
-        let token = self.manager.token();
-        self.manager.start("manager", muster_manager::run(args.manager.of(node), bus, token));
+        // The first manager's connection makes the streams, so it comes first.
+        for number in 1..=args.managers {
+            let name = if number == 1 { "manager".to_owned() } else { format!("manager-{number}") };
+            let node = NodeName::new(&name).map_err(|e| Failure::failed(e.to_string()))?;
+            let bus = self.open(server, User::Manager, &name).await?;
+            let token = self.manager.token();
+            self.manager.start(name, muster_manager::run(args.manager.of(node), bus, token));
+        }
 
         let bus = self.open(server, User::Api, "api").await?;
         let (ready, api) = oneshot::channel();
