@@ -275,20 +275,17 @@ impl Cluster {
 
     /// Stops a part in its tracks (SIGSTOP).
     pub fn freeze(&self, name: &str) {
-        self.signal(name, "-STOP");
+        crate::signal::freeze(self.pid(name)).expect("a process that can be stopped");
     }
 
     /// Lets it go on (SIGCONT).
     pub fn thaw(&self, name: &str) {
-        self.signal(name, "-CONT");
+        crate::signal::thaw(self.pid(name)).expect("a process that can go on");
     }
 
-    fn signal(&self, name: &str, signal: &str) {
+    fn pid(&self, name: &str) -> u32 {
         let child = self.parts.get(name).and_then(|part| part.child.as_ref());
-        let pid = child.and_then(Child::id).unwrap_or_else(|| panic!("{name} does not run"));
-        let sent =
-            std::process::Command::new("kill").args([signal, &pid.to_string()]).status().expect("kill");
-        assert!(sent.success(), "kill {signal} {name}: {sent}");
+        child.and_then(Child::id).unwrap_or_else(|| panic!("{name} does not run"))
     }
 
     fn take(&mut self, name: &str) -> Child {
