@@ -193,6 +193,10 @@ uuid_id! {
     /// one that bears the same name.
     Installation
 }
+uuid_id! {
+    /// Which log: given to it when it is begun. Tells a log from another one that has been begun in its place.
+    LogId
+}
 token_id! {
     /// A worker's name.
     WorkerId

@@ -24,6 +24,8 @@ pub struct Options {
     pub sync_always: bool,
     /// More lines for the top level of its configuration; with `ours`, more users in the account of publishers.
     pub more: String,
+    /// More lines for its block `jetstream`, where it does not run with our own nats.conf.
+    pub jetstream: String,
     /// Whether it runs with our own nats.conf (nats-process.conf where writes are not synced): users with permissions,
     /// whose passwords [`password`] tells. Without, anybody may do everything.
     pub ours: bool,
@@ -147,10 +149,11 @@ impl NatsServer {
     fn config(&self) -> String {
         let sync = if self.options.sync_always { "always" } else { "2m" };
         format!(
-            "listen: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\njetstream {{ store_dir: \"{}\", sync_interval: {sync} }}\n{}\n",
+            "listen: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\njetstream {{ store_dir: \"{}\", sync_interval: {sync}\n{} }}\n{}\n",
             self.port,
             self.monitor_port,
             self.dir.path().join("data").display(),
+            self.options.jetstream,
             self.options.more
         )
     }

@@ -32,6 +32,8 @@ mod kill;
 mod layers;
 #[path = "system/log_contract.rs"]
 mod log_contract;
+#[path = "system/lost_log.rs"]
+mod lost_log;
 #[path = "system/moving.rs"]
 mod moving;
 #[path = "system/permissions.rs"]

@@ -14,7 +14,7 @@ use futures_util::stream::BoxStream;
 use muster_events::codec::{self, Encoding};
 use muster_events::commit::Commit;
 use muster_events::hash::Hash;
-use muster_events::id::{Actor, CommandId, NodeName, TaskId, WorkerId};
+use muster_events::id::{Actor, CommandId, LogId, NodeName, TaskId, WorkerId};
 use muster_events::leadership::Standby;
 use muster_events::order::Orders;
 use muster_events::output::OutputStream;
@@ -35,6 +35,14 @@ pub type Live<T> = BoxStream<'static, Result<T>>;
 pub trait Bus: EventLog + CommandLog + OrderLog + HeartbeatLog + OutputLog + Signals + Leadership {
     /// Which cell this is.
     fn cell(&self) -> &Cell;
+
+    /// Which log this is.
+    fn log_id(&self) -> LogId;
+
+    /// Says, once, that another log has been begun in the place of this one, and what to do. Whoever hears it must
+    /// end: what it knows (numbers of events, positions, fences) means something else in the other log. Looked at
+    /// whenever the connection has been made anew, since nobody takes a log from a server that runs.
+    fn replaced(&self) -> watch::Receiver<Option<String>>;
 
     /// Whether the bus can be reached, now and whenever that changes.
     fn link(&self) -> watch::Receiver<Link>;

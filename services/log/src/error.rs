@@ -35,6 +35,12 @@ pub enum LogError {
     /// The server, or what is stored there, does not fit; each line names one difference and what to do.
     #[error("the NATS server does not fit:\n{}", .0.join("\n"))]
     Unfit(Vec<String>),
+    /// The server has not the disk for what a cell needs; says how much that is, where, and what there is.
+    #[error("{0}")]
+    NoRoom(String),
+    /// What is there is not the log that is known from before; says what to do.
+    #[error("{0}")]
+    OtherLog(String),
 }
 
 /// An append that did not happen, or of which nobody knows whether it happened.

@@ -14,8 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use muster_events::codec::CodecError;
+use muster_events::id::LogId;
 use muster_events::subject::Cell;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use self::journal::Journal;
 use self::leadership::Seat;
@@ -39,6 +41,7 @@ pub struct MemoryBus {
 
 struct Shared {
     cell: Cell,
+    log: LogId,
     events: Arc<Journal>,
     commands: Arc<Journal>,
     heartbeats: Arc<Journal>,
@@ -65,6 +68,7 @@ impl MemoryBus {
         Self {
             shared: Arc::new(Shared {
                 cell,
+                log: LogId::new(Uuid::new_v4()),
                 events: Arc::new(Journal::new(usize::MAX)),
                 commands: Arc::new(Journal::new(usize::MAX)),
                 heartbeats: Arc::new(Journal::new(HEARTBEATS_MAX)),
@@ -81,6 +85,15 @@ impl MemoryBus {
 impl Bus for MemoryBus {
     fn cell(&self) -> &Cell {
         &self.shared.cell
+    }
+
+    fn log_id(&self) -> LogId {
+        self.shared.log
+    }
+
+    /// Never: it ends with its last handle.
+    fn replaced(&self) -> watch::Receiver<Option<String>> {
+        watch::Sender::new(None).subscribe()
     }
 
     fn link(&self) -> watch::Receiver<Link> {

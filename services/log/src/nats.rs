@@ -5,7 +5,7 @@
 //!
 //! - `connect`: the connection; `core`: publishing with acknowledgement; `storage`: what is made of its absence;
 //! - `reader`: reading in order;
-//! - `shape`, `setup`, `monitor`: what must hold at the start;
+//! - `shape`, `setup`, `monitor`: what must hold at the start; `identity`: that it is the same log, then and later;
 //! - one file a trait: `events`, `commands`, `orders`, `heartbeats`, `output`, `signals`, `leadership` (on `kv`).
 
 mod backoff;
@@ -15,6 +15,7 @@ mod connect;
 mod core;
 mod events;
 mod heartbeats;
+mod identity;
 mod kv;
 mod leadership;
 mod life;
@@ -30,6 +31,7 @@ mod storage;
 
 use std::sync::Arc;
 
+use muster_events::id::LogId;
 use muster_events::subject::Cell;
 use tokio::sync::watch;
 
@@ -38,12 +40,14 @@ use self::core::Core;
 use crate::bus::{Bus, Durability, Fitness, Link};
 use crate::error::{LogError, Result};
 
-pub use self::config::{Credentials, NatsConfig, Streams};
+pub use self::config::{Credentials, Known, NatsConfig, Streams};
 pub use self::connect::OWN_INBOX;
 
 /// The bus on NATS.
 pub struct NatsBus {
     core: Arc<Core>,
+    log: LogId,
+    replaced: watch::Sender<Option<String>>,
 }
 
 impl NatsBus {
@@ -86,11 +90,14 @@ impl NatsBus {
             durability,
         };
         let core = Core::new(config.cell.clone(), client, link, refusals, storage, fitness);
-        Self::prepare(&core, &config).await?;
-        Ok(Arc::new(Self { core: Arc::new(core) }))
+        let seen = core.link.borrow().connects;
+        let log = Self::prepare(&core, &config).await?;
+        let (core, replaced) = (Arc::new(core), watch::Sender::new(None));
+        tokio::spawn(identity::watch(Arc::downgrade(&core), log, seen, replaced.clone()));
+        Ok(Arc::new(Self { core, log, replaced }))
     }
 
-    async fn prepare(core: &Core, config: &NatsConfig) -> Result<()> {
+    async fn prepare(core: &Core, config: &NatsConfig) -> Result<LogId> {
         let mut backoff = backoff::Backoff::new();
         loop {
             match setup::prepare(core, config).await {
@@ -107,6 +114,14 @@ impl NatsBus {
 impl Bus for NatsBus {
     fn cell(&self) -> &Cell {
         &self.core.cell
+    }
+
+    fn log_id(&self) -> LogId {
+        self.log
+    }
+
+    fn replaced(&self) -> watch::Receiver<Option<String>> {
+        self.replaced.subscribe()
     }
 
     fn link(&self) -> watch::Receiver<Link> {

@@ -1,8 +1,11 @@
 //! The command line: what is common to all commands, and the list of them.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::command;
 use crate::exit::EXIT_CODES;
@@ -15,6 +18,28 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// Reads a command line. Options that mean nothing to the command are wrong usage; the environment may have them, it
+    /// is for all commands.
+    pub(crate) fn parse_here<T>(words: impl IntoIterator<Item = T>) -> Result<Self, clap::Error>
+    where
+        T: Into<OsString> + Clone,
+    {
+        let mut command = Self::command();
+        let matches = command.try_get_matches_from_mut(words)?;
+        let cli = Self::from_arg_matches(&matches)?;
+        for option in ["api", "token", "ca"] {
+            let given = matches.value_source(option) == Some(ValueSource::CommandLine);
+            if let Some(instead) = cli.command.instead_of(option).filter(|_| given) {
+                let name = matches.subcommand_name().unwrap_or_default();
+                let text = format!("--{option} means nothing to `muster {name}`: {instead}");
+                return Err(command.error(ErrorKind::ArgumentConflict, text));
+            }
+        }
+        Ok(cli)
+    }
 }
 
 /// Options of every command.
@@ -110,6 +135,21 @@ pub(crate) enum Command {
 
 impl Command {
     /// Whether it runs until it is told to end: such a command logs what it does.
+    /// What is to be given instead of `option`, which says how to reach an API, to a part that asks none.
+    const fn instead_of(&self, option: &str) -> Option<&'static str> {
+        match (self, option.as_bytes()) {
+            (Self::Up(_) | Self::Api(_), b"api") => {
+                Some("it has an API of its own; where that listens says --listen")
+            }
+            (Self::Up(_) | Self::Api(_), b"token") => Some("whom its API lets in says --token-file"),
+            (Self::Up(_) | Self::Api(_), _) => Some("its API's certificate is given with --tls-cert"),
+            (Self::Manager(_) | Self::Worker(_), _) => {
+                Some("it asks no API but NATS; where that is says --nats")
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) const fn is_service(&self) -> bool {
         matches!(self, Self::Up(_) | Self::Manager(_) | Self::Worker(_) | Self::Api(_))
     }
@@ -119,6 +159,26 @@ impl Command {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn a_part_that_asks_no_api_takes_no_word_about_one() {
+        for (line, hint) in [
+            ("muster up --api http://x", "--listen"),
+            ("muster --api http://x up", "--listen"),
+            ("muster api --token x", "--token-file"),
+            ("muster up --ca x", "--tls-cert"),
+            ("muster manager --api http://x", "--nats"),
+            ("muster worker --token x", "--nats"),
+        ] {
+            let said = Cli::parse_here(line.split(' ')).unwrap_err().to_string();
+            assert!(said.contains("means nothing") && said.contains(hint), "{line}: {said}");
+        }
+        for line in
+            ["muster up", "muster --api http://x ps", "muster ps --token x", "muster worker --nats nats://x"]
+        {
+            assert!(Cli::parse_here(line.split(' ')).is_ok(), "{line}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_sound() {

@@ -23,8 +23,6 @@ mod units;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use crate::cli::Cli;
 use crate::command::Context;
 use crate::exit::Failure;
@@ -42,7 +40,7 @@ fn main() -> ExitCode {
         eprintln!("muster: {}", muster_worker::exec_limited(words));
         return ExitCode::from(exit::NOT_EXECUTED);
     }
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::parse_here(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return misused(&error),
     };

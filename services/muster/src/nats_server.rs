@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 pub(crate) use binary::find;
+pub(crate) use full::free_bytes;
 pub(crate) use secrets::{Secrets, User, file as secret_file};
 
 use crate::exit::Failure;

@@ -2,8 +2,10 @@
 
 use std::fmt::Display;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
+use muster_log::bus::Bus;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +41,23 @@ impl Parts {
         self.running.spawn(async move {
             let ended = part.await.map_err(|e| Failure::failed(format!("{name}: {e}")));
             (name, ended)
+        });
+    }
+
+    /// Ends all, as a part that fails does, when another log has been begun in the place of the one that `bus` follows.
+    pub(crate) fn follow_one_log(&mut self, bus: &Arc<dyn Bus>) {
+        let (mut replaced, token) = (bus.replaced(), self.token());
+        self.start("NATS", async move {
+            let heard = tokio::select! {
+                () = token.cancelled() => return Ok(()),
+                heard = replaced.wait_for(Option::is_some) => heard.ok().and_then(|said| said.clone()),
+            };
+            if let Some(said) = heard {
+                return Err(said);
+            }
+            // The bus has ended with its part.
+            token.cancelled().await;
+            Ok(())
         });
     }
 

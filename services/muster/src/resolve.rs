@@ -1,6 +1,6 @@
 //! Ids as people type them: whole, or their first characters.
 
-use muster_client::{ManagerClient, TaskFilter, TaskId};
+use muster_client::{Error, ManagerClient, TaskFilter, TaskId};
 
 use crate::exit::{Failure, NOT_FOUND, USAGE};
 
@@ -49,6 +49,19 @@ pub(crate) async fn task(manager: &ManagerClient, text: &str) -> Result<String, 
                 format!("`{text}` could be several tasks; give more of the id:\n  {shown}"),
             ))
         }
+    }
+}
+
+/// What it means that the cluster refused a selection by `job`: that there is none of this name, unless there is.
+pub(crate) async fn refused_by_job(manager: &ManagerClient, job: Option<&str>, error: Error) -> Failure {
+    let Some(job) = job.filter(|_| matches!(&error, Error::Api(api) if api.status == 400)) else {
+        return error.into();
+    };
+    match manager.job(job).await {
+        Err(gone) if matches!(&gone, Error::Api(api) if api.status == 404) => {
+            Failure::from(gone).hint("`muster job ls --all` lists them.")
+        }
+        _ => error.into(),
     }
 }
 

@@ -45,6 +45,8 @@ pub struct WorkerConfig {
     pub runtimes: Option<BTreeSet<Runtime>>,
     /// Its folder: the installation's id, the lock that keeps a second worker out, whether it has had Docker.
     pub data_dir: PathBuf,
+    /// Whether it may follow another log than the one its folder belongs to, which then belongs to the new one.
+    pub new_log: bool,
     /// Where its own HTTP listens, and for whom; absent: nowhere.
     pub http: Option<ListenConfig>,
     /// Docker's socket: a path, with or without `unix://`. Absent: `DOCKER_HOST` where that is a socket, else
@@ -106,6 +108,7 @@ impl WorkerConfig {
             capacity: CapacityOverrides::default(),
             runtimes: None,
             data_dir: data_dir.into(),
+            new_log: false,
             http: None,
             docker_socket: None,
             program: None,

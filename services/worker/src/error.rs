@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use muster_events::id::WorkerId;
+use muster_events::id::{LogId, WorkerId};
 use muster_events::outcome::Problem;
 use muster_http::ListenError;
 use muster_log::error::LogError;
@@ -26,9 +26,9 @@ pub enum WorkerError {
         .0.display()
     )]
     InUse(PathBuf),
-    /// The installation's id in the data folder is not one.
+    /// The id of the installation, or of the log, in the data folder is not one.
     #[error(
-        "`{}` holds `{found}` where the installation's UUID should be; put the file back, or remove it to begin as a new installation",
+        "`{}` holds `{found}` where a UUID should be; put the file back, or remove it to begin as a new installation",
         .path.display()
     )]
     Installation {
@@ -36,6 +36,21 @@ pub enum WorkerError {
         path: PathBuf,
         /// What stands in it, shortened.
         found: String,
+    },
+    /// The data folder belongs to another log than the one there is.
+    #[error(
+        "the data folder `{}` belongs to log {known}, and NATS has {there}: the log was begun anew, or it is another \
+         cluster's. There, what this worker still runs is unknown and would be stopped. Restore the server's data, or correct \
+         --nats or --data; to join the new log start once with --new-log",
+        .folder.display()
+    )]
+    OtherLog {
+        /// The folder.
+        folder: PathBuf,
+        /// The log it belongs to.
+        known: LogId,
+        /// The log that is there.
+        there: LogId,
     },
     /// A runtime that was asked for cannot be used.
     #[error("the {runtime} runtime was asked for but cannot be used: {message}")]

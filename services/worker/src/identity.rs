@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
-use muster_events::id::Installation;
+use muster_events::id::{Installation, LogId};
 use rustix::fs::{FlockOperation, flock};
 use uuid::Uuid;
 
@@ -12,6 +12,8 @@ use crate::error::WorkerError;
 
 /// The file that holds the installation's id and is locked while a worker lives here.
 const FILE: &str = "installation";
+/// The file that holds the id of the log the folder belongs to.
+const LOG_FILE: &str = "log-id";
 /// The most bytes of that file that are read.
 const FILE_BYTES_MAX: u64 = 256;
 
@@ -57,6 +59,30 @@ impl Identity {
         let installation = read_or_begin(&mut file, &path, folder)?;
         Ok(Self { installation, lock: file })
     }
+
+    /// Ties `folder`, which is held, to the log that is there, the first time or where `anew` is wished. What a worker
+    /// finds running in a folder of another log is unknown to this one, and would be stopped.
+    pub(crate) fn belong(&self, folder: &Path, there: LogId, anew: bool) -> Result<(), WorkerError> {
+        let path = folder.join(LOG_FILE);
+        let known = match fs::read_to_string(&path) {
+            Ok(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(source) => return Err(WorkerError::Folder { what: "cannot read", path, source }),
+        };
+        if let Some(text) = known.filter(|_| !anew) {
+            let known = text.parse::<LogId>().map_err(|_| WorkerError::Installation {
+                path: path.clone(),
+                found: text.chars().take(60).collect(),
+            })?;
+            let folder = folder.to_owned();
+            return if known == there { Ok(()) } else { Err(WorkerError::OtherLog { folder, known, there }) };
+        }
+        fs::write(&path, format!("{there}\n")).map_err(|source| WorkerError::Folder {
+            what: "cannot write",
+            path,
+            source,
+        })
+    }
 }
 
 fn read_or_begin(file: &mut File, path: &Path, folder: &Path) -> Result<Installation, WorkerError> {
@@ -99,6 +125,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let _first = Identity::open(folder.path()).unwrap();
         assert!(matches!(Identity::open(folder.path()), Err(WorkerError::InUse(_))));
+    }
+
+    #[test]
+    fn a_folder_belongs_to_one_log_until_that_is_wished_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let identity = Identity::open(folder.path()).unwrap();
+        let [first, second] = [1, 2].map(|n| LogId::new(Uuid::from_u128(n)));
+        for _ in 0..2 {
+            identity.belong(folder.path(), first, false).unwrap();
+        }
+        let error = identity.belong(folder.path(), second, false).unwrap_err().to_string();
+        for said in [&first.to_string(), &second.to_string(), "--new-log"] {
+            assert!(error.contains(said), "{error}");
+        }
+        identity.belong(folder.path(), second, true).unwrap();
+        identity.belong(folder.path(), second, false).unwrap();
     }
 
     #[test]

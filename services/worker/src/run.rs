@@ -84,6 +84,7 @@ impl Worker {
         let actor = Actor::new(worker.as_str())
             .map_err(|e| system("the worker's name cannot be that of an actor", io::Error::other(e)))?;
         let identity = Identity::open(&config.data_dir)?;
+        identity.belong(&config.data_dir, bus.log_id(), config.new_log)?;
         let killed = leftovers::end(&cell, identity.installation).await;
         if killed > 0 {
             tracing::warn!(%worker, killed, "processes of an earlier life of this worker were killed");

@@ -258,3 +258,37 @@ pub(super) async fn the_log_replays(cluster: &Cluster) {
     let (code, out, errors) = cluster.cli(&["replay", "--verify", "--json"]).await;
     assert_eq!(code, 0, "{kinds:?} {out}{errors}");
 }
+
+/// What is named and is not there ends with 3; what means nothing with 2.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_is_told_apart_from_what_is_empty() {
+    let cluster = Cluster::start(Setup { workers: 1, ..Setup::default() }).await;
+    let ended = async |arguments: &[&str]| {
+        let (code, out, errors) = cluster.cli(arguments).await;
+        (code, format!("{out}{errors}"))
+    };
+    let nobody = Uuid::new_v4().to_string();
+    for (arguments, name) in [
+        (["ps", "--job", "nope"], "nope"),
+        (["events", "--job", "nope"], "nope"),
+        (["ps", "--worker", "nope"], "nope"),
+    ] {
+        let (code, said) = ended(&arguments).await;
+        assert!(code == 3 && said.contains(name), "{arguments:?} {code}: {said}");
+    }
+    for arguments in [["ps", "--worker", "w1"], ["ps", "--job", &nobody]] {
+        let (code, said) = ended(&arguments).await;
+        assert!(code == 0 && said.starts_with("ID"), "{arguments:?} {code}: {said}");
+    }
+    let (code, said) = ended(&["up", "--api", "http://127.0.0.1:1"]).await;
+    assert!(code == 2 && said.contains("--listen"), "{code}: {said}");
+    // A task that is being stopped is shown as such.
+    let stubborn = ["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"];
+    let id = cluster.submit(json!({ "command": stubborn })).await;
+    cluster.in_state(&id, &["running"]).await;
+    let answer = cluster.delete(&format!("/api/v1/manager/tasks/{id}")).await;
+    assert!(answer.status < 300, "{}", answer.body);
+    let (code, said) = ended(&["ps", "--full-ids"]).await;
+    let line = said.lines().find(|line| line.starts_with(&id)).unwrap_or_default();
+    assert!(code == 0 && line.contains("stopping"), "{code}: {said}");
+}

@@ -121,6 +121,32 @@ fn fill(file: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_too_small_from_the_start_is_told() {
+    let dir = tempfile::Builder::new().prefix("muster-small-").tempdir().unwrap();
+    if !may_mount(dir.path()).await {
+        return;
+    }
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", ON_SMALL_DISK])
+        .arg(dir.path())
+        .arg(muster())
+        .args(["up", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--nats-port", "0", "--data"])
+        .arg(dir.path())
+        .arg("--nats-server")
+        .arg(nats_server::binary().unwrap())
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let nats = dir.path().join("nats").display().to_string();
+    for word in ["too little disk", "needs 1536 MiB", "the server may use", "are free in", &nats, "--data"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_told_and_outlived() {
     let Some(up) = Up::start().await else { return };
     let (status, first) = up.submit("before", 0).await;

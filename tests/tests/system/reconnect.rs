@@ -69,6 +69,41 @@ async fn a_server_that_hangs_is_noticed_and_nothing_is_lost_when_it_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_outage_and_its_end_are_told_once_by_each_part() {
+    let mut cluster = Cluster::start(Setup { workers: 1, ..Setup::default() }).await;
+    let told = async |cluster: &Cluster, what: &str, times: usize| {
+        for part in ["manager", "api", "w1"] {
+            let count = || cluster.printed(part).matches(what).count();
+            until(&format!("{part} has said `{what}` {times} times"), async || {
+                (count() >= times).then_some(())
+            })
+            .await;
+            assert_eq!(count(), times, "{part}: {what}");
+        }
+    };
+    let (away, back) = ("NATS is away", "NATS is reachable again");
+    for outage in 1..=4 {
+        let hangs = outage <= 2;
+        if hangs {
+            cluster.nats.freeze().unwrap()
+        } else {
+            cluster.nats.kill9().unwrap()
+        }
+        told(&cluster, away, outage).await;
+        if hangs {
+            cluster.nats.thaw().unwrap()
+        } else {
+            cluster.nats.restart().await.unwrap()
+        }
+        told(&cluster, back, outage).await;
+        cluster.all_active().await;
+        // Neither has been said once more meanwhile.
+        told(&cluster, away, outage).await;
+        told(&cluster, back, outage).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_nats_is_away_reads_go_on_and_work_too() {
     let mut cluster = Cluster::start(Setup { workers: 1, ..Setup::default() }).await;
     let Gated { id, done, gate } = Gated::running(&cluster).await;

@@ -45,20 +45,11 @@ impl Up {
 
     /// Starts it and waits until it says that it is ready.
     async fn start(&mut self) {
-        let log = File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
-        let mut child = without_environment(&mut Command::new(muster()))
-            .args(["up", "--json", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--nats-port", "0"])
-            .args(["--offer", "process", "--data"])
-            .arg(self.data())
-            .arg("--nats-server")
-            .arg(nats_server::binary().unwrap())
-            .args(self.more)
-            .current_dir(self.dir.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        self.start_with(&[]).await;
+    }
+
+    async fn start_with(&mut self, more: &[&str]) {
+        let mut child = self.spawn(more);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         self.child = Some(child);
         let line = timeout(HANGS_AFTER, lines.next_line()).await.expect("it is ready").unwrap();
@@ -67,6 +58,35 @@ impl Up {
         let written: Value =
             serde_json::from_slice(&fs::read(self.data().join("cluster.json")).unwrap()).unwrap();
         assert_eq!(written, self.record);
+    }
+
+    /// Starts it though it should not come up; what it says instead.
+    async fn refused(&mut self) -> String {
+        let before = self.log().len();
+        let mut child = self.spawn(&[]);
+        let status = timeout(HANGS_AFTER, child.wait()).await.expect("it ends").unwrap();
+        let said = self.log().split_off(before);
+        assert_eq!(status.code(), Some(1), "{said}");
+        said
+    }
+
+    fn spawn(&self, more: &[&str]) -> Child {
+        let log = File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
+        without_environment(&mut Command::new(muster()))
+            .args(["up", "--json", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--nats-port", "0"])
+            .args(["--offer", "process", "--data"])
+            .arg(self.data())
+            .arg("--nats-server")
+            .arg(nats_server::binary().unwrap())
+            .args(self.more)
+            .args(more)
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
     }
 
     /// Sends it a signal and gives its exit code once it has ended.
@@ -325,6 +345,43 @@ async fn a_host_with_two_workers_is_measured_once() {
     }
     let metrics = get("/api/v1/manager/metrics").await.unwrap();
     assert_eq!(metrics["hosts"]["memory_total"], total, "{metrics}");
+    up.interrupt().await;
+}
+
+/// Streams have been in other accounts than now, and the server shows each account its own only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_with_a_log_never_gets_an_empty_one_unsaid() {
+    let mut up = Up::new().await;
+    up.ok(&["submit", "--", "true"]).await;
+    up.interrupt().await;
+    let (streams, id) = (up.data().join("nats/data/jetstream"), up.data().join("log-id"));
+    let of_an_older_build = up.dir.path().join("older");
+    fs::rename(&streams, &of_an_older_build).unwrap();
+    fs::create_dir_all(streams.join("MUSTER/streams")).unwrap();
+    fs::rename(
+        of_an_older_build.join("EVENTS/streams/muster-EVENTS"),
+        streams.join("MUSTER/streams/muster-EVENTS"),
+    )
+    .unwrap();
+    let known = fs::read_to_string(&id).unwrap();
+    for (remembers, words) in [(true, known.trim()), (false, "MUSTER/streams/muster-EVENTS")] {
+        if !remembers {
+            fs::remove_file(&id).unwrap();
+        }
+        let said = up.refused().await;
+        for word in [words, "--new-log", "backup"] {
+            assert!(said.contains(word), "{word}: {said}");
+        }
+        assert!(!streams.join("EVENTS/streams/muster-EVENTS").exists(), "nothing was begun");
+    }
+    // The workers' folders remember as well; the option speaks for them too.
+    up.start_with(&["--new-log"]).await;
+    assert_ne!(fs::read_to_string(&id).unwrap(), known);
+    up.ok(&["submit", "--", "true"]).await;
+    up.interrupt().await;
+    // From then on it is the log of this folder.
+    up.start().await;
+    assert_eq!(up.events(&["--type", "task.completed"]).await.len(), 1);
     up.interrupt().await;
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use muster_events::id::LogId;
 use muster_events::subject::Cell;
 
 /// How to reach NATS and what to expect there.
@@ -20,6 +21,8 @@ pub struct NatsConfig {
     pub replicas: usize,
     /// What is done about streams that are not there yet.
     pub streams: Streams,
+    /// What is known from before of the log that is to be found there.
+    pub known: Known,
     /// Bytes that LOGS may hold.
     pub log_bytes_max: i64,
     /// Where the server's monitoring is reached over plain HTTP, such as `http://127.0.0.1:8222`. Only the monitoring
@@ -75,6 +78,18 @@ pub enum Streams {
     Expect,
 }
 
+/// What is known from before of the log that is to be found. What is not there then is not begun anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing: a log that is not there is begun.
+    #[default]
+    Nothing,
+    /// It is this one.
+    Log(LogId),
+    /// There is one; in words, what says so. To be had where a folder is looked at that the server may read differently.
+    Some(String),
+}
+
 impl NatsConfig {
     /// One server, the default cell and user, one copy of each stream; streams are made.
     pub fn new(url: impl Into<String>) -> Self {
@@ -85,6 +100,7 @@ impl NatsConfig {
             name: "muster".to_owned(),
             replicas: 1,
             streams: Streams::Make,
+            known: Known::Nothing,
             log_bytes_max: 1 << 30,
             monitor: None,
             wait: false,

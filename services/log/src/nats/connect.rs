@@ -152,7 +152,7 @@ fn options(
             ConnectOptions::with_credentials(&std::fs::read_to_string(path).map_err(unfit)?).map_err(unfit)?
         }
     };
-    let link = Arc::new(link);
+    let observer = Arc::new(Observer { part: config.name.clone(), link, refusals, storage });
     Ok(options
         .name(&config.name)
         .custom_inbox_prefix(OWN_INBOX)
@@ -168,34 +168,53 @@ fn options(
             })
         })
         .event_callback(move |event| {
-            observe(&link, &refusals, &storage, event);
+            observer.observe(event);
             std::future::ready(())
         }))
 }
 
-fn observe(link: &watch::Sender<Link>, refusals: &Refusals, storage: &Storage, event: Event) {
-    match event {
-        Event::Connected => {
-            storage.connected();
-            link.send_modify(|link| *link = Link { up: true, connects: link.connects + 1 });
-            let connects = link.borrow().connects;
-            if connects > 1 {
-                tracing::info!(connects, "NATS is reachable again");
+/// Hears what becomes of one part's connection. Each outage is told once, and so is its end.
+struct Observer {
+    /// Whose connection it is: a process may have several.
+    part: String,
+    link: watch::Sender<Link>,
+    refusals: Refusals,
+    storage: Storage,
+}
+
+impl Observer {
+    fn observe(&self, event: Event) {
+        let Self { part, link, refusals, storage } = self;
+        match event {
+            Event::Connected => {
+                storage.connected();
+                link.send_modify(|link| *link = Link { up: true, connects: link.connects + 1 });
+                let connects = link.borrow().connects;
+                if connects > 1 {
+                    tracing::info!(%part, connects, "NATS is reachable again");
+                }
             }
-        }
-        Event::Disconnected => {
-            link.send_modify(|link| link.up = false);
-            tracing::warn!("the connection to NATS is lost; trying again until it is back");
-        }
-        Event::Closed => link.send_modify(|link| link.up = false),
-        Event::ServerError(ServerError::Other(text)) => {
-            tracing::warn!("NATS says: {text}");
-            refusals.0.send_replace(text);
-        }
-        // A subscription dropped messages; readers see the gap in the sequence and read again from there.
-        Event::SlowConsumer(_) => tracing::debug!("messages come faster than they are taken: {event}"),
-        Event::ServerError(_) | Event::ClientError(_) | Event::LameDuckMode | Event::Draining => {
-            tracing::warn!("NATS: {event}");
+            Event::Disconnected => {
+                if link.send_if_modified(|link| std::mem::replace(&mut link.up, false)) {
+                    tracing::warn!(%part, "NATS is away: the connection is lost; trying again until it is back");
+                }
+            }
+            Event::Closed => link.send_modify(|link| link.up = false),
+            Event::ServerError(ServerError::Other(text)) => {
+                tracing::warn!(%part, "NATS says: {text}");
+                refusals.0.send_replace(text);
+            }
+            // A subscription dropped messages; readers see the gap in the sequence and read again from there.
+            Event::SlowConsumer(_) => {
+                tracing::debug!(%part, "messages come faster than they are taken: {event}")
+            }
+            // Each try to connect anew that has failed.
+            Event::ClientError(_) if !link.borrow().up => {
+                tracing::debug!(%part, "NATS is still away: {event}")
+            }
+            Event::ServerError(_) | Event::ClientError(_) | Event::LameDuckMode | Event::Draining => {
+                tracing::warn!(%part, "NATS: {event}");
+            }
         }
     }
 }

@@ -25,12 +25,35 @@ struct Varz {
 #[derive(Deserialize)]
 struct JetStream {
     config: Option<JetStreamConfig>,
+    #[serde(default)]
+    stats: JetStreamStats,
 }
 
 #[derive(Deserialize)]
 struct JetStreamConfig {
     #[serde(default)]
     sync_always: bool,
+    #[serde(default)]
+    max_storage: u64,
+    #[serde(default)]
+    store_dir: String,
+}
+
+#[derive(Default, Deserialize)]
+struct JetStreamStats {
+    #[serde(default)]
+    reserved_storage: u64,
+}
+
+/// The disk that a server may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Room {
+    /// The folder.
+    pub(super) folder: String,
+    /// Bytes it may hold in all.
+    pub(super) bytes_max: u64,
+    /// Bytes that are promised to streams already.
+    pub(super) reserved: u64,
 }
 
 /// The question over NATS, if the account imports it.
@@ -57,7 +80,22 @@ pub(super) async fn durability(address: Option<&str>, client: &Client, refusals:
     }
 }
 
+/// The disk that the server may use; nothing when it does not say.
+pub(super) async fn room(address: Option<&str>, client: &Client, refusals: &Refusals) -> Option<Room> {
+    let varz: Varz = match address {
+        Some(address) => serde_json::from_slice(&timeout(TIMEOUT, varz(address)).await.ok()?.ok()?).ok()?,
+        None => asked(client, refusals).await?,
+    };
+    let JetStream { config, stats } = varz.jetstream;
+    let JetStreamConfig { max_storage, store_dir, .. } = config?;
+    Some(Room { folder: store_dir, bytes_max: max_storage, reserved: stats.reserved_storage })
+}
+
 async fn ask(client: &Client, refusals: &Refusals) -> Option<Durability> {
+    policy(&asked(client, refusals).await?).ok()
+}
+
+async fn asked(client: &Client, refusals: &Refusals) -> Option<Varz> {
     let mut refusals = refusals.watch();
     let request = Request::new().timeout(Some(ANSWER_TIMEOUT));
     let message = tokio::select! {
@@ -65,7 +103,7 @@ async fn ask(client: &Client, refusals: &Refusals) -> Option<Durability> {
         _ = refusals.about(QUESTION) => return None,
     };
     let answer: Answer = serde_json::from_slice(&message.payload).ok()?;
-    policy(&answer.data).ok()
+    Some(answer.data)
 }
 
 fn unknown(address: &str, reason: &str) -> Durability {

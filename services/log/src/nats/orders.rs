@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::datetime::from_nanos;
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
 use async_nats::jetstream::stream::ConsumerErrorKind;
 use async_nats::{HeaderMap, Message, Subject};
@@ -212,6 +213,11 @@ impl Taker {
         match stream.get_or_create_consumer(&name, config).await {
             Ok(consumer) => Ok(consumer),
             Err(error) => Err(match error.kind() {
+                // Should it come back, the worker's tasks are still there. Whether it is then the same log, the
+                // identity says.
+                ConsumerErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                    LogError::Unavailable(format!("stream {} is missing", self.stream))
+                }
                 ConsumerErrorKind::JetStream(e) => core.api_error("taking orders", &e),
                 _ => core.no_answer(&format!("$JS.API.CONSUMER.CREATE.{}", self.stream), &error),
             }),

@@ -6,14 +6,17 @@ use std::collections::BTreeSet;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::CreateStreamErrorKind;
 use async_nats::jetstream::stream::Config;
+use muster_events::id::LogId;
 use muster_events::subject::Stream;
 use muster_events::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::config::{NatsConfig, Streams};
 use super::core::{Core, NoAck};
 use super::kv::Entry;
-use super::shape;
+use super::monitor::Room;
+use super::{identity, monitor, shape};
 use crate::clock::now;
 use crate::error::{LogError, Result};
 
@@ -29,27 +32,33 @@ struct Record {
     form: u32,
     /// When the cell was made.
     created_at: Timestamp,
+    /// Which log that is. Absent where an older build made it; the next manager gives it one.
+    #[serde(default)]
+    log: Option<LogId>,
     /// The streams that have been made.
     streams: BTreeSet<String>,
 }
 
-/// Makes sure that all streams are there and as they must be.
-pub(super) async fn prepare(core: &Core, config: &NatsConfig) -> Result<()> {
+/// Makes sure that all streams are there and as they must be; tells which log they hold.
+pub(super) async fn prepare(core: &Core, config: &NatsConfig) -> Result<LogId> {
     let bucket = shape::bucket(config);
     let shapes: Vec<Config> = Stream::ALL.iter().map(|stream| shape::stream(config, *stream)).collect();
     let mut problems = Vec::new();
     // The record is read before anything is made: what it names must be there by itself.
-    let record = match find(core, &bucket.name).await? {
-        Some(actual) => {
-            problems.extend(shape::differences(&bucket, &actual));
-            read_record(core).await?
-        }
+    let found = find(core, &bucket.name).await?;
+    let record = match &found {
+        Some(_) => read_record(core).await?,
+        None => None,
+    };
+    let log = record.as_ref().and_then(|(record, _)| record.log);
+    identity::expect(core, config, log).await?;
+    match found {
+        Some(actual) => problems.extend(shape::differences(&bucket, &actual)),
         None if config.streams == Streams::Make => {
-            problems.extend(make(core, &bucket).await?);
-            None
+            problems.extend(make(core, config, &bucket).await?);
         }
         None => return Err(not_made(config, &bucket.name)),
-    };
+    }
     let known = record.as_ref().map(|(record, _)| &record.streams);
     for shape in &shapes {
         match find(core, &shape.name).await? {
@@ -59,17 +68,31 @@ pub(super) async fn prepare(core: &Core, config: &NatsConfig) -> Result<()> {
             }
             None if config.streams == Streams::Expect => return Err(not_made(config, &shape.name)),
             // Nothing is made beside something unfit: the way back stays short.
-            None if problems.is_empty() => problems.extend(make(core, shape).await?),
+            None if problems.is_empty() => problems.extend(make(core, config, shape).await?),
             None => {}
         }
     }
     if !problems.is_empty() {
         return Err(LogError::Unfit(problems));
     }
-    if config.streams == Streams::Make {
-        write_record(core, record, shapes.into_iter().map(|shape| shape.name).collect()).await?;
+    match (config.streams, log) {
+        (Streams::Make, _) => {
+            write_record(core, record, shapes.into_iter().map(|shape| shape.name).collect()).await
+        }
+        (Streams::Expect, Some(log)) => Ok(log),
+        (Streams::Expect, None) => Err(LogError::Unavailable(format!(
+            "the log of cell {} does not say yet which it is; start a manager of this version, which says so",
+            config.cell
+        ))),
     }
-    Ok(())
+}
+
+/// Which log is there now; nothing where the record, or the stream that holds it, is not.
+pub(super) async fn log_there(core: &Core) -> Result<Option<LogId>> {
+    if find(core, &shape::bucket_stream(&core.cell)).await?.is_none() {
+        return Ok(None);
+    }
+    Ok(read_record(core).await?.and_then(|(record, _)| record.log))
 }
 
 fn missing(stream: &str) -> String {
@@ -88,13 +111,13 @@ fn not_made(config: &NatsConfig, stream: &str) -> LogError {
 }
 
 /// The configuration of a stream, if it is there.
-async fn find(core: &Core, name: &str) -> Result<Option<Config>> {
+pub(super) async fn find(core: &Core, name: &str) -> Result<Option<Config>> {
     let info = core.patiently("looking for a stream", || core.stream(name)).await?;
     Ok(info.map(|info| info.config))
 }
 
 /// Makes a stream; another process may make the same at the same time. Says what is wrong with what then is there.
-async fn make(core: &Core, shape: &Config) -> Result<Vec<String>> {
+async fn make(core: &Core, config: &NatsConfig, shape: &Config) -> Result<Vec<String>> {
     let name = &shape.name;
     let made = core
         .patiently("making a stream", || async {
@@ -103,6 +126,11 @@ async fn make(core: &Core, shape: &Config) -> Result<Vec<String>> {
                 Err(error) => match error.kind() {
                     CreateStreamErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NAME_EXIST => {
                         Ok(None)
+                    }
+                    CreateStreamErrorKind::JetStream(e)
+                        if e.error_code() == ErrorCode::STORAGE_RESOURCES_EXCEEDED =>
+                    {
+                        Err(no_room(core, config, name).await)
                     }
                     CreateStreamErrorKind::JetStream(e) => {
                         Err(core.api_error(&format!("making stream {name}"), &e))
@@ -120,6 +148,37 @@ async fn make(core: &Core, shape: &Config) -> Result<Vec<String>> {
     Ok(actual.map_or_else(|| vec![missing(name)], |actual| shape::differences(shape, &actual)))
 }
 
+/// What it means that a stream got no disk.
+async fn no_room(core: &Core, config: &NatsConfig, stream: &str) -> LogError {
+    let needs: Vec<(Stream, u64)> = Stream::ALL
+        .into_iter()
+        .filter_map(|of| {
+            Some((of, u64::try_from(shape::stream(config, of).max_bytes).ok().filter(|b| *b > 0)?))
+        })
+        .collect();
+    let each: Vec<_> =
+        needs.iter().map(|(of, bytes)| format!("{} {}", of.as_str(), mebibytes(*bytes))).collect();
+    let all = mebibytes(needs.iter().map(|(_, bytes)| bytes).sum());
+    let there = match monitor::room(config.monitor.as_deref(), &core.client, &core.refusals).await {
+        Some(Room { folder, bytes_max, reserved }) => format!(
+            "the server may use {} in {folder}, {} of it is promised already",
+            mebibytes(bytes_max),
+            mebibytes(reserved)
+        ),
+        None => "where and how much the server may use it does not tell us".to_owned(),
+    };
+    LogError::NoRoom(format!(
+        "JetStream has too little disk for stream {stream}: a cell needs {all} ({}), and room for what COMMANDS and EVENTS \
+         grow to; {there}. Make space, or raise max_file_store (where that is not set the server takes three quarters of what \
+         is free when it starts), and start the server again",
+        each.join(", ")
+    ))
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
+}
+
 /// The record and its revision.
 async fn read_record(core: &Core) -> Result<Option<(Record, u64)>> {
     let Some(Entry { value: Some(bytes), revision }) = core.entry(RECORD).await? else { return Ok(None) };
@@ -134,22 +193,35 @@ async fn read_record(core: &Core) -> Result<Option<(Record, u64)>> {
     Ok(Some((record, revision)))
 }
 
-/// Adds `streams` to the record. Another process may do the same at the same time.
-async fn write_record(core: &Core, found: Option<(Record, u64)>, streams: BTreeSet<String>) -> Result<()> {
+/// Adds `streams` to the record, and which log it is where it does not say; gives that. Another process may do the same
+/// at the same time.
+async fn write_record(core: &Core, found: Option<(Record, u64)>, streams: BTreeSet<String>) -> Result<LogId> {
+    let fresh = LogId::new(Uuid::new_v4());
     let mut found = found;
     loop {
         let (record, revision) = match found {
-            Some((record, _)) if record.streams.is_superset(&streams) => return Ok(()),
+            Some((Record { log: Some(log), streams: known, .. }, _)) if known.is_superset(&streams) => {
+                return Ok(log);
+            }
             Some((mut record, revision)) => {
+                record.log.get_or_insert(fresh);
                 record.streams.extend(streams.iter().cloned());
                 (record, revision)
             }
-            None => (Record { form: FORM, created_at: now(), streams: streams.clone() }, 0),
+            None => {
+                let streams = streams.clone();
+                (Record { form: FORM, created_at: now(), log: Some(fresh), streams }, 0)
+            }
         };
         let bytes = serde_json::to_vec(&record)
             .map_err(|error| LogError::Refused(format!("the cell's record cannot be written: {error}")))?;
         match core.put(RECORD, bytes.into(), revision, None).await {
-            Ok(_) => return Ok(()),
+            Ok(_) => {
+                if revision == 0 {
+                    tracing::info!(log = %fresh, "a new log is begun; it is empty");
+                }
+                return Ok(record.log.unwrap_or(fresh));
+            }
             // Somebody else was first, or our own try whose acknowledgement was lost.
             Err(NoAck::WrongSequence | NoAck::Lost(_)) => found = read_record(core).await?,
             Err(other) => return Err(other.into()),

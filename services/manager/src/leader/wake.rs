@@ -16,7 +16,7 @@ use muster_log::bus::{Bus, Incoming, Link, Live};
 use muster_log::error::LogError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Leader, now};
 use crate::append::Landed;
@@ -237,12 +237,12 @@ impl Leader {
 
     fn link_changed(&mut self, link: Link) {
         if link.up {
-            info!(connects = link.connects, "NATS is back");
+            debug!(connects = link.connects, "NATS is back");
             // While we could not listen, nobody was late; and what was handed over last may not have been stored.
             self.liveness.forgive(now());
             self.resend = true;
         } else {
-            warn!("NATS is away; waiting for it to come back");
+            debug!("NATS is away; waiting for it to come back");
         }
     }
 

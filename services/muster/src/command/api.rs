@@ -31,6 +31,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     let config = args.nats.config("api", Streams::Expect, true)?;
     let Some(bus) = connect::open(config, &shutdown.asked).await? else { return Ok(exit::OK) };
     let mut parts = Parts::default();
+    parts.follow_one_log(&bus);
     let (ready, heard) = oneshot::channel();
     parts.start("API", muster_api::run(ApiConfig::new(http), bus, parts.token(), ready));
     let out = context.out;

@@ -76,7 +76,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     let mut kept = Vec::new();
     while left > 0 {
         filter.limit = Some(left.min(PAGE));
-        let page = manager.events(&filter).await?;
+        let page = match manager.events(&filter).await {
+            Ok(page) => page,
+            Err(error) => return Err(resolve::refused_by_job(&manager, args.job.as_deref(), error).await),
+        };
         left = left.saturating_sub(page.events.len() as u64);
         last = page.events.iter().map(|e| e.seq).fold(last, u64::max);
         if end_of_log {

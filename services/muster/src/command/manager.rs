@@ -77,6 +77,7 @@ pub(crate) async fn run(args: Args, _context: &Context) -> Outcome {
     let config = args.nats.config("manager", Streams::Make, true)?;
     let Some(bus) = connect::open(config, &shutdown.asked).await? else { return Ok(exit::OK) };
     let mut parts = Parts::default();
+    parts.follow_one_log(&bus);
     let config = args.settings.of(node);
     parts.start("manager", muster_manager::run(config, bus, parts.token()));
     alone(parts, &shutdown).await?;

@@ -6,7 +6,7 @@ use crate::command::submit::definition::pair;
 use crate::command::{Context, Outcome};
 use crate::exit::{self, Failure};
 use crate::output::one_line;
-use crate::resolve::short;
+use crate::resolve::{self, short};
 use crate::units::{ago, grouped, now};
 
 /// States of tasks that have not ended.
@@ -66,6 +66,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         tasks.extend(found);
         total += of;
     }
+    if let Some(worker) = args.worker.as_deref().filter(|_| total == 0) {
+        // That there is none of this name explains it better than an empty table.
+        manager.worker(worker).await?;
+    }
     if context.out.json {
         context.out.json(&tasks)?;
         return Ok(exit::OK);
@@ -98,7 +102,10 @@ async fn collect(
     loop {
         let left = limit - tasks.len() as u64;
         filter.limit = Some(left.clamp(1, PAGE));
-        let page = manager.tasks(&filter).await?;
+        let page = match manager.tasks(&filter).await {
+            Ok(page) => page,
+            Err(error) => return Err(resolve::refused_by_job(manager, args.job.as_deref(), error).await),
+        };
         let given = page.tasks.len();
         tasks.extend(page.tasks.into_iter().take(usize::try_from(left).unwrap_or(usize::MAX)));
         filter.cursor = page.next;

@@ -38,7 +38,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         return Ok(exit::OK);
     }
     context.out.line(match retried.total {
-        0 => "nothing to try again".to_owned(),
+        0 => "nothing to try again: only what has failed or was cancelled is".to_owned(),
         1 => "1 task is tried again".to_owned(),
         total => format!("{} tasks are tried again", grouped(total)),
     })?;

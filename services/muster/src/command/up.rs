@@ -2,6 +2,7 @@
 
 mod cluster;
 mod lock;
+mod log_id;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

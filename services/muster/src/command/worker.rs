@@ -95,6 +95,9 @@ pub(crate) struct Settings {
     /// Bytes of output that are kept of one attempt; of what comes after, the last 128 KiB are
     #[arg(long, value_parser = units::bytes, value_name = "BYTES", default_value = "16MiB")]
     output_max: u64,
+    /// Join another log than the one the data folder belongs to; what then still runs here is stopped
+    #[arg(long)]
+    pub(crate) new_log: bool,
     /// End containers with the worker; otherwise they run on and its next start takes them over. Processes always end
     #[arg(long)]
     pub(crate) stop_containers: bool,
@@ -114,6 +117,7 @@ impl Settings {
             capacity: CapacityOverrides { slots: Some(self.slots), ..CapacityOverrides::default() },
             runtimes: (!self.runtimes.is_empty()).then(|| self.runtimes.iter().copied().collect()),
             docker_socket: self.docker_socket.clone(),
+            new_log: self.new_log,
             stop_containers_on_exit: self.stop_containers,
             output: OutputLimits { bytes_max: self.output_max, ..OutputLimits::default() },
             ..WorkerConfig::new(id, folder)
@@ -140,6 +144,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     config.capacity.disk = args.disk;
     config.devices = args.devices.into_iter().collect();
     let mut parts = Parts::default();
+    parts.follow_one_log(&bus);
     let (ready, heard) = oneshot::channel();
     parts.start(format!("worker {id}"), muster_worker::run(config, bus, parts.token(), ready));
     let out = context.out;

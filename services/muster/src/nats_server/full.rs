@@ -53,5 +53,10 @@ impl Full {
 
 /// Where nobody can tell, there is.
 fn has_space(folder: &Path) -> bool {
-    rustix::fs::statvfs(folder).map_or(true, |fs| fs.f_bavail.saturating_mul(fs.f_frsize) >= SPACE_MIN)
+    free_bytes(folder).is_none_or(|free| free >= SPACE_MIN)
+}
+
+/// Bytes that are free in the file system of `folder`.
+pub(crate) fn free_bytes(folder: &Path) -> Option<u64> {
+    rustix::fs::statvfs(folder).ok().map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize))
 }

@@ -6,9 +6,10 @@ use async_nats::jetstream::stream::{Config, PersistenceMode};
 use async_nats::jetstream::{self, Context};
 use futures_util::FutureExt;
 use futures_util::future::try_join_all;
+use muster_events::id::LogId;
 use muster_log::bus::{Bus, Durability, EventLog};
 use muster_log::error::{AppendError, LogError};
-use muster_log::nats::{NatsBus, NatsConfig, Streams};
+use muster_log::nats::{Known, NatsBus, NatsConfig, Streams};
 use muster_tests::nats_server::{NatsServer, Options};
 
 use super::fixtures::*;
@@ -96,6 +97,69 @@ async fn a_missing_stream_is_not_made_again() {
         "{lines:?}"
     );
     assert!(raw.get_stream("muster-EVENTS").await.is_err());
+}
+
+#[tokio::test]
+async fn too_little_disk_is_told_with_what_is_needed_and_where() {
+    let jetstream = "max_file_store: 64MB".to_owned();
+    let server = NatsServer::start_with(Options { jetstream, ..Options::default() }).await.unwrap();
+    let folder = server.dir().join("data").display().to_string();
+    for (monitor, there) in [
+        (Some(server.monitor_url()), [folder.as_str(), "64 MiB", "0 MiB of it"]),
+        (None, ["does not tell us", "max_file_store", "start the server again"]),
+    ] {
+        let error = NatsBus::open(NatsConfig { monitor, ..config(&server) }).await.map(drop).unwrap_err();
+        let LogError::NoRoom(text) = error else { panic!("{error}") };
+        let needs = ["muster-ORDERS", "1536 MiB", "LOGS 1024 MiB", "ORDERS 256 MiB", "HEARTBEATS 256 MiB"];
+        for said in needs.into_iter().chain(there) {
+            assert!(text.contains(said), "{said}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_is_known_is_not_begun_again() {
+    let mut server = NatsServer::start().await.unwrap();
+    let log = open(&server).await.log_id();
+    assert_eq!(open(&server).await.log_id(), log);
+    let knowing = |known: &Known, server: &NatsServer| NatsConfig { known: known.clone(), ..config(server) };
+    let some = Known::Some("the folder x holds a log".to_owned());
+    for known in [&Known::Log(log), &some] {
+        assert_eq!(NatsBus::open(knowing(known, &server)).await.unwrap().log_id(), log);
+    }
+    server.kill9().unwrap();
+    std::fs::remove_dir_all(server.dir().join("data")).unwrap();
+    server.restart().await.unwrap();
+    for (known, said) in [(&Known::Log(log), log.to_string()), (&some, "the folder x".to_owned())] {
+        let error = NatsBus::open(knowing(known, &server)).await.map(drop).unwrap_err();
+        assert!(matches!(&error, LogError::OtherLog(text) if text.contains(&said)), "{error}");
+        assert!(raw(&server).await.get_stream("muster-EVENTS").await.is_err(), "nothing was made");
+    }
+    // Somebody begins another, knowing of none.
+    let other = open(&server).await.log_id();
+    assert_ne!(other, log);
+    let error = NatsBus::open(knowing(&Known::Log(log), &server)).await.map(drop).unwrap_err();
+    assert!(matches!(&error, LogError::OtherLog(text) if text.contains(&other.to_string())), "{error}");
+}
+
+#[tokio::test]
+async fn the_log_of_an_older_build_is_given_an_id_and_keeps_it() {
+    let server = NatsServer::start().await.unwrap();
+    let before = open(&server).await.log_id();
+    let bucket = raw(&server).await.get_key_value("muster-cell").await.unwrap();
+    let record = bucket.get("record").await.unwrap().unwrap();
+    let mut record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    assert_eq!(record.as_object_mut().unwrap().remove("log"), Some(before.to_string().into()));
+    bucket.put("record", record.to_string().into()).await.unwrap();
+    // Who makes nothing waits for who does.
+    let expecting = |wait| NatsConfig { streams: Streams::Expect, wait, ..config(&server) };
+    let error = NatsBus::open(expecting(false)).await.map(drop).unwrap_err();
+    assert!(matches!(&error, LogError::Unavailable(text) if text.contains("start a manager")), "{error}");
+    let waiting = tokio::spawn(NatsBus::open(expecting(true)));
+    let managers = try_join_all((0..8).map(|_| NatsBus::open(config(&server)))).await.unwrap();
+    let ids: std::collections::BTreeSet<LogId> = managers.iter().map(|bus| bus.log_id()).collect();
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    assert!(ids.contains(&within(waiting).await.unwrap().unwrap().log_id()));
 }
 
 #[tokio::test]

@@ -276,6 +276,35 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[tokio::test]
+async fn another_log_in_the_place_of_the_old_one_is_told_and_the_same_one_is_not() {
+    let mut server = NatsServer::start().await.unwrap();
+    let bus = open(&server).await;
+    let mut replaced = bus.replaced();
+    let (data, away) = (server.dir().join("data"), server.dir().join("away"));
+    // A server without its data is an outage.
+    server.kill9().unwrap();
+    fs::rename(&data, &away).unwrap();
+    server.restart().await.unwrap();
+    within(bus.link().wait_for(|link| link.up && link.connects == 2)).await.unwrap();
+    server.kill9().unwrap();
+    fs::remove_dir_all(&data).ok();
+    fs::rename(&away, &data).unwrap();
+    server.restart().await.unwrap();
+    within(bus.append(&commit(1), 0)).await.unwrap();
+    assert_eq!(*replaced.borrow(), None);
+
+    server.kill9().unwrap();
+    fs::remove_dir_all(&data).unwrap();
+    server.restart().await.unwrap();
+    let other = open(&server).await;
+    let said = within(replaced.wait_for(Option::is_some)).await.unwrap().clone().unwrap();
+    for id in [bus.log_id(), other.log_id()] {
+        assert!(said.contains(&id.to_string()), "{said}");
+    }
+    assert_eq!(*other.replaced().borrow(), None);
+}
+
+#[tokio::test]
 async fn a_log_that_has_gone_back_ends_the_reading() {
     let mut server = NatsServer::start().await.unwrap();
     let bus = open(&server).await;

@@ -10,10 +10,11 @@ use muster_events::id::{NodeName, WorkerId};
 use muster_events::spec::Runtime;
 use muster_http::ListenConfig;
 use muster_log::bus::Bus;
-use muster_log::nats::NatsBus;
+use muster_log::error::LogError;
+use muster_log::nats::{NatsBus, NatsConfig};
 use tokio::sync::{oneshot, watch};
 
-use super::Args;
+use super::{Args, log_id};
 use crate::connect::refused;
 use crate::exit::Failure;
 use crate::home::{Record, WorkerRecord};
@@ -49,7 +50,10 @@ impl Cluster {
         for number in 1..=args.managers {
             let name = if number == 1 { "manager".to_owned() } else { format!("manager-{number}") };
             let node = NodeName::new(&name).map_err(|e| Failure::failed(e.to_string()))?;
-            let bus = self.open(server, User::Manager, &name).await?;
+            let config = NatsConfig { known: log_id::known(args)?, ..server.config(User::Manager, &name) };
+            let bus = self.connect(config).await.map_err(|e| log_id::refused(&e, args))?;
+            log_id::keep(&args.data, bus.log_id())?;
+            self.manager.follow_one_log(&bus);
             let token = self.manager.token();
             self.manager.start(name, muster_manager::run(args.manager.of(node), bus, token));
         }
@@ -85,7 +89,11 @@ impl Cluster {
     }
 
     async fn open(&mut self, server: &Access, user: User, part: &str) -> Result<Arc<dyn Bus>, Failure> {
-        let bus = NatsBus::open(server.config(user, part)).await.map_err(|e| refused(&e))?;
+        self.connect(server.config(user, part)).await.map_err(|e| refused(&e))
+    }
+
+    async fn connect(&mut self, config: NatsConfig) -> Result<Arc<dyn Bus>, LogError> {
+        let bus = NatsBus::open(config).await?;
         self.troubles.push(bus.trouble());
         Ok(bus)
     }
