@@ -41,14 +41,16 @@ pub use http::Written;
 pub use jobs::JobFilter;
 pub use logs::{LogOptions, LogStream, LogStreams};
 pub use manager::{ManagerClient, TaskFilter};
-pub use muster_events::command::{Submission, TaskRetry};
+pub use muster_events::command::{Move, Submission, TaskMove, TaskRetry};
 pub use muster_events::id::{JobId, TaskId, WorkerId};
 pub use muster_events::job::JobDefinition;
 pub use muster_events::spec::TaskDefinition;
 pub use types::{
-    Candidate, ClusterStatus, Decision, EventPage, EventRecord, Explanation, Job, JobExplanation, JobPage,
-    JobState, Look, NamespacePage, NamespaceUse, NodeInfo, Plan, PlanPart, Preempted, Task, TaskPage,
-    TaskState, TaskSummary, Verdict, Waits, Why, Worker, WorkerMetrics, WorkerState, WorkerStatus,
+    Balance, Candidate, ClusterStatus, Decision, EventPage, EventRecord, Explanation, Filled, HandedOver,
+    Job, JobExplanation, JobPage, JobState, Leadership, Look, MoveRefused, Moved, NamespacePage,
+    NamespaceUse, NodeInfo, Plan, PlanPart, PlannedMove, Preempted, Rebalance, Standby, Stays, Task,
+    TaskPage, TaskState, TaskSummary, UnderWay, Verdict, Waits, Why, Worker, WorkerMetrics, WorkerState,
+    WorkerStatus,
 };
 pub use version::{Compatibility, VERSION};
 pub use worker::WorkerClient;

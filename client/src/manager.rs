@@ -9,14 +9,16 @@ use crate::events::{EventFilter, EventStream};
 use crate::http::{Http, Written};
 use crate::logs::{LogOptions, LogStream};
 use crate::types::{
-    ClusterStatus, DrainAnswer, EventPage, Explanation, NamespacePage, NamespaceUse, Retried, Submitted,
-    Task, TaskPage, Worker, WorkerPage, WorkerStatus, WorkerStatusPage,
+    ClusterStatus, DrainAnswer, EventPage, Explanation, HandedOver, Leadership, Moved, NamespacePage,
+    NamespaceUse, Rebalance, Retried, Submitted, Task, TaskPage, Worker, WorkerPage, WorkerStatus,
+    WorkerStatusPage,
 };
-use muster_events::command::{Submission, TaskRetry};
+use muster_events::command::{LeaderStepDown, Submission, TaskMove, TaskRetry};
 use muster_events::quota::Quota;
 use muster_events::spec::TaskDefinition;
 
 pub(crate) const NO_BODY: Option<&()> = None;
+const LEADER: [&str; 4] = ["api", "v1", "manager", "leader"];
 const TASKS: [&str; 4] = ["api", "v1", "manager", "tasks"];
 
 /// Which tasks. An empty filter is all of them.
@@ -115,6 +117,19 @@ impl ManagerClient {
         self.http.command(Method::POST, &task_path("retry", None), &[], Some(which)).await
     }
 
+    /// Which tasks of services would be better off on other workers: at most `max` moves (16 when absent) of which each gains
+    /// `min_gain` percent or more (5 when absent).
+    pub async fn rebalance(&self, max: Option<u64>, min_gain: Option<u64>) -> Result<Rebalance> {
+        let given = [("max", max), ("min_gain", min_gain)];
+        let query: Vec<_> = given.into_iter().filter_map(|(name, n)| Some((name, n?.to_string()))).collect();
+        self.http.get(&["api", "v1", "rebalance"], &query).await
+    }
+
+    /// Moves tasks of services: each runs on its new worker before it stops where it is. Those that do not fit are told.
+    pub async fn move_tasks(&self, moves: &TaskMove) -> Result<Written<Moved>> {
+        self.http.command(Method::POST, &["api", "v1", "rebalance"], &[], Some(moves)).await
+    }
+
     /// What a task printed, wherever it ran.
     pub async fn logs(&self, id: &str, options: LogOptions) -> Result<LogStream> {
         LogStream::open(Arc::clone(&self.http), &task_path(id, Some("logs")), options).await
@@ -187,6 +202,17 @@ impl ManagerClient {
     /// The cluster at a glance, with the hash of its state.
     pub async fn cluster_with_hash(&self) -> Result<ClusterStatus> {
         self.http.get(&["api", "v1", "manager", "cluster"], &[("hash", "true".to_owned())]).await
+    }
+
+    /// Who leads, and which managers stand by.
+    pub async fn leader(&self) -> Result<Leadership> {
+        self.http.get(&LEADER, &[]).await
+    }
+
+    /// Has the leader hand over to a standby, and answers when the next one leads.
+    pub async fn step_down(&self, step_down: &LeaderStepDown) -> Result<Written<HandedOver>> {
+        let path = [&LEADER[..], &["step-down"]].concat();
+        self.http.command(Method::POST, &path, &[], Some(step_down)).await
     }
 
     /// A page of the event log.

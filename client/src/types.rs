@@ -5,8 +5,10 @@ mod cluster;
 mod event;
 mod explanation;
 mod job;
+mod leadership;
 mod namespace;
 mod plan;
+mod rebalance;
 mod task;
 mod worker;
 
@@ -14,8 +16,10 @@ pub use cluster::{ClusterStatus, TaskCounts, WorkerCounts};
 pub use event::{EventPage, EventRecord};
 pub use explanation::{Candidate, Decision, Explanation, Look, Verdict, Why};
 pub use job::{Job, JobPage, JobRun, JobState, JobStep, JobTasks, JobUpdateStatus, JobVersion, JobVersions};
+pub use leadership::{HandedOver, Leadership, Standby};
 pub use namespace::{NamespacePage, NamespaceUse};
 pub use plan::{JobExplanation, Plan, PlanPart, Preempted, Waits};
+pub use rebalance::{Balance, Filled, MoveRefused, Moved, PlannedMove, Rebalance, Stays, UnderWay};
 pub use task::{Retried, Submitted, Task, TaskPage, TaskState};
 pub use worker::{
     DrainAnswer, NodeInfo, TaskSummary, Worker, WorkerHealth, WorkerMetrics, WorkerPage, WorkerState,

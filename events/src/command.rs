@@ -1,15 +1,17 @@
 //! Commands: what somebody asks for, and how a message on `…cmd.<actor>.<entity>.<verb>` is opened.
 
 mod job;
+mod moving;
 mod submission;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::job::{JobName, JobScale, JobStop, JobUpdate};
+pub use self::moving::{MOVES_MAX, Move, TaskMove};
 use crate::codec::{self, Encoding};
 use crate::hash::Digest;
-use crate::id::{Actor, CommandId, JobId, TaskId, WorkerId};
+use crate::id::{Actor, CommandId, JobId, NodeName, TaskId, WorkerId};
 use crate::job::JobDefinition;
 use crate::outcome::{FieldError, Problem};
 use crate::quota::NamespaceLimit;
@@ -36,6 +38,9 @@ pub enum Command {
     /// Try tasks that have failed again: these, or all of them.
     #[serde(rename = "task.retry")]
     TaskRetry(TaskRetry),
+    /// Move tasks of services to other workers: what takes their places is up before they stop.
+    #[serde(rename = "task.move")]
+    TaskMove(TaskMove),
     /// Limit what the tasks of a namespace use at a time.
     #[serde(rename = "namespace.limit")]
     NamespaceLimit(NamespaceLimit),
@@ -75,14 +80,18 @@ pub enum Command {
     /// The update of a service shall go on, wait, or go back.
     #[serde(rename = "job.update")]
     JobUpdate(JobUpdate),
+    /// The manager that leads shall hand the lead over to one that stands by.
+    #[serde(rename = "leader.step_down")]
+    LeaderStepDown(LeaderStepDown),
 }
 
 /// The verbs there are, as `<entity>.<verb>`; [`GROUP_VERB`] apart.
-pub const VERBS: [&str; 17] = [
+pub const VERBS: [&str; 19] = [
     "task.submit",
     "task.cancel",
     "task.start",
     "task.retry",
+    "task.move",
     "namespace.limit",
     "worker.register",
     "worker.unregister",
@@ -96,6 +105,7 @@ pub const VERBS: [&str; 17] = [
     "job.start",
     "job.retry",
     "job.update",
+    "leader.step_down",
 ];
 
 /// The verb of a message that holds a list of commands: a [`Group`].
@@ -241,6 +251,22 @@ pub struct WorkerDrain {
     pub ignore_system: bool,
 }
 
+/// Payload of `leader.step_down`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LeaderStepDown {
+    /// Only if this one leads: so that a command which comes late does not end the next one's lead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<NodeName>,
+    /// Why, for the record; at most 1,000 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Also when no standby is there to take over: nobody leads then until one comes, or the same one takes the lead
+    /// again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
+}
+
 /// Many commands in one message, each with its own id and outcome. A gateway may name the caller of each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -279,6 +305,7 @@ impl Command {
             Self::TaskCancel(_) => "task.cancel",
             Self::TaskStart(_) => "task.start",
             Self::TaskRetry(_) => "task.retry",
+            Self::TaskMove(_) => "task.move",
             Self::NamespaceLimit(_) => "namespace.limit",
             Self::WorkerRegister(_) => "worker.register",
             Self::WorkerUnregister(_) => "worker.unregister",
@@ -292,6 +319,7 @@ impl Command {
             Self::JobStart(_) => "job.start",
             Self::JobRetry(_) => "job.retry",
             Self::JobUpdate(_) => "job.update",
+            Self::LeaderStepDown(_) => "leader.step_down",
         }
     }
 
@@ -315,6 +343,7 @@ impl Command {
             "task.cancel" => Self::TaskCancel(codec::decode_request(encoding, payload)?),
             "task.start" => Self::TaskStart(codec::decode_request(encoding, payload)?),
             "task.retry" => Self::TaskRetry(codec::decode_request(encoding, payload)?),
+            "task.move" => Self::TaskMove(codec::decode_request(encoding, payload)?),
             "namespace.limit" => Self::NamespaceLimit(codec::decode_request(encoding, payload)?),
             "worker.register" => Self::WorkerRegister(codec::decode_request(encoding, payload)?),
             "worker.unregister" => Self::WorkerUnregister(codec::decode_request(encoding, payload)?),
@@ -328,6 +357,7 @@ impl Command {
             "job.start" => Self::JobStart(codec::decode_request(encoding, payload)?),
             "job.retry" => Self::JobRetry(codec::decode_request(encoding, payload)?),
             "job.update" => Self::JobUpdate(codec::decode_request(encoding, payload)?),
+            "leader.step_down" => Self::LeaderStepDown(codec::decode_request(encoding, payload)?),
             other => {
                 return Err(Problem::new(
                     404,
@@ -347,6 +377,7 @@ impl Command {
             Self::TaskCancel(v) => codec::encode(encoding, v),
             Self::TaskStart(v) => codec::encode(encoding, v),
             Self::TaskRetry(v) => codec::encode(encoding, v),
+            Self::TaskMove(v) => codec::encode(encoding, v),
             Self::NamespaceLimit(v) => codec::encode(encoding, v),
             Self::WorkerRegister(v) => codec::encode(encoding, v),
             Self::WorkerUnregister(v) | Self::WorkerActivate(v) => codec::encode(encoding, v),
@@ -358,6 +389,7 @@ impl Command {
             Self::JobScale(v) => codec::encode(encoding, v),
             Self::JobStart(v) | Self::JobRetry(v) => codec::encode(encoding, v),
             Self::JobUpdate(v) => codec::encode(encoding, v),
+            Self::LeaderStepDown(v) => codec::encode(encoding, v),
         }
     }
 
@@ -366,10 +398,12 @@ impl Command {
         match self {
             Self::TaskSubmit(submission) => submission.check().map(drop),
             Self::TaskRetry(retry) => retry.check().map_err(Problem::invalid),
+            Self::TaskMove(moves) => moves.check().map_err(Problem::invalid),
             Self::NamespaceLimit(limit) => limit.check().map_err(Problem::invalid),
             Self::TaskCancel(cancel) => check_reason(cancel.reason.as_deref()),
             Self::JobSubmit(job) => job.check().map(drop).map_err(Problem::invalid),
             Self::JobStop(stop) => check_reason(stop.reason.as_deref()),
+            Self::LeaderStepDown(step_down) => check_reason(step_down.reason.as_deref()),
             Self::JobScale(scale) => scale.check(),
             Self::JobUpdate(update) => update.check(),
             Self::WorkerRegister(register) => register.check().map_err(Problem::invalid),

@@ -4,9 +4,11 @@
 //! from its place in the commit.
 
 mod job;
-
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod leader;
+mod moving;
+mod task;
+mod why;
+mod worker;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,13 +17,17 @@ pub use self::job::{
     JobEnded, JobMissed, JobProgressed, JobRetried, JobReverted, JobScaled, JobSkipped, JobStarted,
     JobStopped, JobStopping, JobSubmitted, JobUpdateFailed, JobUpdating,
 };
-use crate::id::{AttemptRef, Incarnation, Installation, JobId, NodeName, TaskId, WorkerId};
+pub use self::leader::{LeaderElected, LeaderSteppingDown};
+pub use self::moving::{TaskMoveRefused, TaskMoving};
+pub use self::task::{
+    ReportRefused, StopCause, TaskAssigned, TaskCancelled, TaskEnded, TaskHealth, TaskPreempting, TaskReady,
+    TaskRescheduled, TaskRestarted, TaskRetrying, TaskStarted, TaskStopping, TaskSubmitted, TaskWaiting,
+};
+pub use self::why::{Candidate, Filter, Why};
+pub use self::worker::{WorkerDraining, WorkerGone, WorkerOccupied, WorkerOffline, WorkerRegistered};
+use crate::id::{JobId, TaskId, WorkerId};
 use crate::outcome::Problem;
 use crate::quota::NamespaceLimit;
-use crate::report::Ending;
-use crate::spec::TaskSpec;
-use crate::time::Timestamp;
-use crate::worker::WorkerInfo;
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +35,9 @@ pub enum Event {
     /// A manager took the lead.
     #[serde(rename = "leader.elected")]
     LeaderElected(LeaderElected),
+    /// The manager that leads hands the lead over: this is the last it decides.
+    #[serde(rename = "leader.stepping_down")]
+    LeaderSteppingDown(LeaderSteppingDown),
     /// A command was refused.
     #[serde(rename = "command.rejected")]
     CommandRejected(CommandRejected),
@@ -53,6 +62,12 @@ pub enum Event {
     /// Tasks of lower priority are told to stop, and what they leave is held for it.
     #[serde(rename = "task.preempting")]
     TaskPreempting(TaskPreempting),
+    /// It moves to another worker: a task that takes its place starts there, and it runs until that one is up.
+    #[serde(rename = "task.moving")]
+    TaskMoving(TaskMoving),
+    /// It was asked to move, together with others that do, and stays.
+    #[serde(rename = "task.move_refused")]
+    TaskMoveRefused(TaskMoveRefused),
     /// It shall stop.
     #[serde(rename = "task.stopping")]
     TaskStopping(TaskStopping),
@@ -157,15 +172,6 @@ pub enum Event {
     WorkerOccupied(WorkerOccupied),
 }
 
-/// Data of `leader.elected`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct LeaderElected {
-    /// Which manager.
-    pub leader: NodeName,
-    /// How many leaders there have been, this one counted.
-    pub epoch: u64,
-}
-
 /// The most bytes of a refused payload that the event keeps.
 pub const REJECTED_PAYLOAD_MAX: usize = 1024;
 
@@ -181,398 +187,12 @@ pub struct CommandRejected {
     pub payload: Option<String>,
 }
 
-/// Data of `task.submitted`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct TaskSubmitted {
-    /// The task.
-    pub task: TaskId,
-    /// The job it belongs to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub job: Option<JobId>,
-    /// Which copy of its definition it is, from 0.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub index: u32,
-    /// The run of the job that made it, from 1; absent where no definition of a job did.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub run: u32,
-    /// The version of the job it is of, which has its spec.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub version: u32,
-    /// Its value, where the job has an array.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub value: Option<String>,
-    /// The worker it is for, where the job wants one on each: its spec is the job's, bound to this worker.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on: Option<WorkerId>,
-    /// The task whose place it takes as soon as it is up: that one is to leave its worker, and runs until then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replaces: Option<TaskId>,
-    /// What to run; absent when `like` names a task with the same spec, or `version` says which version of the job has
-    /// it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub spec: Option<Arc<TaskSpec>>,
-    /// The task, submitted earlier by the same command, whose spec this one shares.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub like: Option<TaskId>,
-}
-
-impl TaskSubmitted {
-    /// A task that says nothing of itself yet.
-    pub const fn new(task: TaskId) -> Self {
-        Self {
-            task,
-            job: None,
-            index: 0,
-            run: 0,
-            version: 0,
-            value: None,
-            on: None,
-            replaces: None,
-            spec: None,
-            like: None,
-        }
-    }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-const fn is_zero(n: &u32) -> bool {
-    *n == 0
-}
-
-/// Why workers were passed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Filter {
-    /// It is offline.
-    Offline,
-    /// It is draining.
-    Draining,
-    /// It lacks the runtime.
-    Runtime,
-    /// A constraint does not hold.
-    Constraint,
-    /// A task of its job is there, and they are to be kept apart.
-    Distinct,
-    /// It could not hold the task even when empty.
-    TooSmall,
-    /// Not enough processors free.
-    Cpu,
-    /// Not enough memory free.
-    Memory,
-    /// Not enough disk free.
-    Disk,
-    /// No slot free.
-    Slots,
-    /// Not enough devices free.
-    Devices,
-    /// The ports are taken on its host.
-    Ports,
-    /// The namespace's quota leaves no room, whatever the worker.
-    Quota,
-    /// It is an HTTP worker, and no active worker is there to call it.
-    Carrier,
-}
-
-impl Filter {
-    /// The word in events and explanations.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Offline => "offline",
-            Self::Draining => "draining",
-            Self::Runtime => "runtime",
-            Self::Constraint => "constraint",
-            Self::Distinct => "distinct",
-            Self::TooSmall => "too_small",
-            Self::Cpu => "cpu",
-            Self::Memory => "memory",
-            Self::Disk => "disk",
-            Self::Slots => "slots",
-            Self::Devices => "devices",
-            Self::Ports => "ports",
-            Self::Quota => "quota",
-            Self::Carrier => "carrier",
-        }
-    }
-}
-
-/// Why a placement came out as it did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Why {
-    /// Workers looked at.
-    pub considered: u32,
-    /// How many each filter removed.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub filtered: BTreeMap<Filter, u32>,
-    /// The best candidates with their scores (0 to 10000; higher wins), at most five.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub best: Vec<Candidate>,
-}
-
-/// A worker that could have taken the task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Candidate {
-    /// The worker.
-    pub worker: WorkerId,
-    /// Its score, 0 to 10000: how full (best fit) or how empty (spread) it would be with the task.
-    pub score: u32,
-}
-
-/// Data of `task.waiting`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct TaskWaiting {
-    /// The first task in line of those that are alike in all that placement looks at; the others wait for the same.
-    pub task: TaskId,
-    /// How many wait alike.
-    pub count: u64,
-    /// In words.
-    pub reason: String,
-    /// By the numbers.
-    pub why: Why,
-}
-
-/// Data of `task.assigned`. The event's own `seq` is the attempt's fence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct TaskAssigned {
-    /// The task.
-    pub task: TaskId,
-    /// Which attempt this is, from 1.
-    pub number: u32,
-    /// Where.
-    pub worker: WorkerId,
-    /// The ports it gets, by their names.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub ports: BTreeMap<String, u16>,
-    /// Which worker calls it and reports, where it is an HTTP worker.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub carrier: Option<WorkerId>,
-    /// Why there; absent when `why_seq` says where it stands.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub why: Option<Arc<Why>>,
-    /// The `seq` of the `task.assigned` that tells why, for the whole group of alike tasks placed with it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub why_seq: Option<u64>,
-    /// Whether the next event places another task of the same gang. These events are in the log together or not at all.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub more: bool,
-}
-
-/// Data of `task.preempting`. The victims' own `task.stopping` follow it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct TaskPreempting {
-    /// The task that waits, and keeps waiting until they have stopped.
-    pub task: TaskId,
-    /// Where room is held for it.
-    pub worker: WorkerId,
-    /// The ports that are held for it, by their names.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub ports: BTreeMap<String, u16>,
-    /// The attempts that make room, the least of them that is enough: lowest priority first, then those placed last.
-    pub victims: Vec<AttemptRef>,
-}
-
-/// Data of `task.started`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct TaskStarted {
-    /// Which attempt.
-    pub attempt: AttemptRef,
-    /// When, by the worker's clock.
-    pub at: Timestamp,
-    /// Container id or process id.
-    pub handle: String,
-}
-
-/// Data of `task.healthy` and `task.unhealthy`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct TaskHealth {
-    /// Which attempt.
-    pub attempt: AttemptRef,
-    /// When, by the worker's clock.
-    pub at: Timestamp,
-    /// What the check said, where it failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-}
-
-/// Why an attempt shall stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum StopCause {
-    /// The task is cancelled.
-    Cancel,
-    /// Its worker's drain deadline has passed; the task is placed elsewhere.
-    Drain,
-    /// It makes room for a task of higher priority and is placed again.
-    Preempt,
-}
-
-impl StopCause {
-    /// The word in events and explanations.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cancel => "cancel",
-            Self::Drain => "drain",
-            Self::Preempt => "preempt",
-        }
-    }
-}
-
-/// Data of `task.stopping`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct TaskStopping {
-    /// Which attempt.
-    pub attempt: AttemptRef,
-    /// Why.
-    pub cause: StopCause,
-    /// In the words of who asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
-
-/// Data of `task.completed` and `task.failed`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct TaskEnded {
-    /// Which attempt.
-    pub attempt: AttemptRef,
-    /// When, by the worker's clock.
-    pub at: Timestamp,
-    /// How.
-    pub ending: Ending,
-    /// What it hands on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub result: Option<String>,
-}
-
-/// Data of `task.retrying`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct TaskRetrying {
-    /// Which attempt is over.
-    pub attempt: AttemptRef,
-    /// When, by the worker's clock.
-    pub at: Timestamp,
-    /// How.
-    pub ending: Ending,
-    /// Which retry follows, from 1; counted anew after a quiet time.
-    pub retry: u32,
-    /// When it is in line again.
-    pub retry_at: Timestamp,
-}
-
-/// Data of `task.ready`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct TaskReady {
-    /// The task.
-    pub task: TaskId,
-}
-
-/// Data of `task.cancelled`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct TaskCancelled {
-    /// The task.
-    pub task: TaskId,
-    /// The attempt that was stopped, where there was one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attempt: Option<AttemptRef>,
-    /// How that attempt ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ending: Option<Ending>,
-    /// In the words of who asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
-
-/// Data of `task.rescheduled`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct TaskRescheduled {
-    /// The attempt that no longer counts.
-    pub attempt: AttemptRef,
-    /// Where it was: by the end of the same commit the task may be somewhere else.
-    pub worker: WorkerId,
-    /// Which worker called it, where that was an HTTP worker.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub carrier: Option<WorkerId>,
-    /// Why.
-    pub reason: String,
-}
-
-/// Data of `task.restarted`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct TaskRestarted {
-    /// The task.
-    pub task: TaskId,
-}
-
-/// Data of `report.refused`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct ReportRefused {
-    /// The attempt it spoke of.
-    pub attempt: AttemptRef,
-    /// Who reported.
-    pub worker: WorkerId,
-    /// Why it does not count.
-    pub reason: String,
-    /// Whether the attempt may still run there and has to be stopped.
-    pub stop: bool,
-}
-
-/// Data of `worker.registered`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct WorkerRegistered {
-    /// The worker.
-    pub worker: WorkerId,
-    /// Which life of it.
-    pub incarnation: Incarnation,
-    /// Which data folder.
-    pub installation: Installation,
-    /// What it is.
-    pub info: Box<WorkerInfo>,
-    /// Attempts it said it holds that are not its own any more: to be stopped there.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub stale: Vec<AttemptRef>,
-}
-
-/// Data of `worker.offline`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct WorkerOffline {
-    /// The worker.
-    pub worker: WorkerId,
-    /// When it was last heard.
-    pub last_seen: Timestamp,
-}
-
-/// Data of `worker.draining`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct WorkerDraining {
-    /// The worker.
-    pub worker: WorkerId,
-    /// When what still runs is stopped and placed elsewhere.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deadline: Option<Timestamp>,
-    /// Whether the tasks of system jobs stay.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub ignore_system: bool,
-}
-
-/// Data of `worker.drained`, `worker.activated` and `worker.unregistered`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct WorkerGone {
-    /// The worker.
-    pub worker: WorkerId,
-}
-
-/// Data of `worker.occupied`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct WorkerOccupied {
-    /// The worker.
-    pub worker: WorkerId,
-    /// How many of its slots are taken by what muster did not give it.
-    pub slots: u64,
-}
-
 impl Event {
     /// Its type, as in the log: `task.submitted`.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::LeaderElected(_) => "leader.elected",
+            Self::LeaderSteppingDown(_) => "leader.stepping_down",
             Self::CommandRejected(_) => "command.rejected",
             Self::TaskSubmitted(_) => "task.submitted",
             Self::TaskWaiting(_) => "task.waiting",
@@ -581,6 +201,8 @@ impl Event {
             Self::TaskHealthy(_) => "task.healthy",
             Self::TaskUnhealthy(_) => "task.unhealthy",
             Self::TaskPreempting(_) => "task.preempting",
+            Self::TaskMoving(_) => "task.moving",
+            Self::TaskMoveRefused(_) => "task.move_refused",
             Self::TaskStopping(_) => "task.stopping",
             Self::TaskCompleted(_) => "task.completed",
             Self::TaskFailed(_) => "task.failed",
@@ -627,6 +249,8 @@ impl Event {
             Self::TaskStarted(e) => Some(e.attempt.task),
             Self::TaskHealthy(e) | Self::TaskUnhealthy(e) => Some(e.attempt.task),
             Self::TaskPreempting(e) => Some(e.task),
+            Self::TaskMoving(e) => Some(e.attempt.task),
+            Self::TaskMoveRefused(e) => Some(e.task),
             Self::TaskStopping(e) => Some(e.attempt.task),
             Self::TaskCompleted(e) | Self::TaskFailed(e) => Some(e.attempt.task),
             Self::TaskRetrying(e) => Some(e.attempt.task),
@@ -636,6 +260,7 @@ impl Event {
             Self::TaskRestarted(e) => Some(e.task),
             Self::ReportRefused(e) => Some(e.attempt.task),
             Self::LeaderElected(_)
+            | Self::LeaderSteppingDown(_)
             | Self::CommandRejected(_)
             | Self::NamespaceLimited(_)
             | Self::WorkerRegistered(_)
@@ -684,11 +309,14 @@ impl Event {
             Self::JobReverted(e) => Some(e.job),
             Self::JobCompleted(e) | Self::JobFailed(e) => Some(e.job),
             Self::LeaderElected(_)
+            | Self::LeaderSteppingDown(_)
             | Self::CommandRejected(_)
             | Self::TaskSubmitted(_)
             | Self::TaskWaiting(_)
             | Self::TaskAssigned(_)
             | Self::TaskPreempting(_)
+            | Self::TaskMoving(_)
+            | Self::TaskMoveRefused(_)
             | Self::NamespaceLimited(_)
             | Self::TaskStarted(_)
             | Self::TaskHealthy(_)
@@ -717,6 +345,8 @@ impl Event {
         match self {
             Self::TaskAssigned(e) => Some(&e.worker),
             Self::TaskPreempting(e) => Some(&e.worker),
+            Self::TaskMoving(e) => Some(&e.worker),
+            Self::TaskMoveRefused(e) => Some(&e.worker),
             Self::TaskRescheduled(e) => Some(&e.worker),
             Self::ReportRefused(e) => Some(&e.worker),
             Self::WorkerRegistered(e) => Some(&e.worker),
@@ -727,6 +357,7 @@ impl Event {
             }
             Self::WorkerOccupied(e) => Some(&e.worker),
             Self::LeaderElected(_)
+            | Self::LeaderSteppingDown(_)
             | Self::CommandRejected(_)
             | Self::NamespaceLimited(_)
             | Self::TaskSubmitted(_)

@@ -1,5 +1,7 @@
 //! Names of things. Every id that can stand in a NATS subject is checked here, once, when it enters.
 
+mod key;
+
 use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::str::FromStr;
@@ -9,6 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use uuid::Uuid;
 
+pub use self::key::CommandKey;
 use crate::outcome::shorten;
 
 /// The most characters an id that is a token may have.

@@ -21,6 +21,7 @@ pub mod event;
 pub mod hash;
 pub mod id;
 pub mod job;
+pub mod leadership;
 pub mod lifecycle;
 pub mod order;
 pub mod outcome;

@@ -100,6 +100,7 @@ impl Serialize for EventData<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             Event::LeaderElected(e) => e.serialize(s),
+            Event::LeaderSteppingDown(e) => e.serialize(s),
             Event::CommandRejected(e) => e.serialize(s),
             Event::TaskSubmitted(e) => e.serialize(s),
             Event::TaskWaiting(e) => e.serialize(s),
@@ -108,6 +109,8 @@ impl Serialize for EventData<'_> {
             Event::TaskHealthy(e) | Event::TaskUnhealthy(e) => e.serialize(s),
             Event::NamespaceLimited(e) => e.serialize(s),
             Event::TaskPreempting(e) => e.serialize(s),
+            Event::TaskMoving(e) => e.serialize(s),
+            Event::TaskMoveRefused(e) => e.serialize(s),
             Event::TaskStopping(e) => e.serialize(s),
             Event::TaskCompleted(e) | Event::TaskFailed(e) => e.serialize(s),
             Event::TaskRetrying(e) => e.serialize(s),

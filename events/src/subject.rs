@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::event::Event;
-use crate::id::{Actor, BadId, TaskId, WorkerId, is_token};
+use crate::id::{Actor, BadId, NodeName, TaskId, WorkerId, is_token};
 use crate::output::OutputStream;
 
 /// The name of one cluster on a NATS server: the first token of all its subjects and the prefix of its streams.
@@ -47,6 +47,7 @@ impl Cell {
             (None, None, Some(worker)) => format!("{self}.feed.{entity}.{worker}.{kind}"),
             (None, None, None) => match event {
                 Event::LeaderElected(e) => format!("{self}.feed.{entity}.{}.{kind}", e.leader),
+                Event::LeaderSteppingDown(e) => format!("{self}.feed.{entity}.{}.{kind}", e.leader),
                 Event::NamespaceLimited(e) => format!("{self}.feed.{entity}.{}.{kind}", e.namespace),
                 _ => format!("{self}.feed.{entity}.{actor}.{kind}"),
             },
@@ -73,6 +74,11 @@ impl Cell {
     /// The key-value bucket of this cell: leadership and the cell's record.
     pub fn bucket(&self) -> String {
         format!("{}-cell", self.0)
+    }
+
+    /// What every standby says of itself: `muster.standby.*`.
+    pub fn standby_filter(&self) -> String {
+        format!("{}.standby.*", self.0)
     }
 
     /// Everything the feed says of one task: `muster.feed.task.<task>.*`.
@@ -178,6 +184,8 @@ pub enum Topic {
     },
     /// `ask.manager.<what>`: requests the leading manager answers: `status`.
     AskManager(String),
+    /// `standby.<node>`: how far a manager that does not lead has folded the log.
+    Standby(NodeName),
 }
 
 /// A text that is no subject of muster.
@@ -198,6 +206,7 @@ impl fmt::Display for Subject {
             }
             Topic::Feed { entity, id, kind } => write!(f, "{cell}.feed.{entity}.{id}.{kind}"),
             Topic::AskManager(what) => write!(f, "{cell}.ask.manager.{what}"),
+            Topic::Standby(node) => write!(f, "{cell}.standby.{node}"),
         }
     }
 }
@@ -233,6 +242,7 @@ impl FromStr for Subject {
                 Topic::Feed { entity: (*entity).to_owned(), id: (*id).to_owned(), kind: (*kind).to_owned() }
             }
             ("ask", ["manager", what]) => Topic::AskManager((*what).to_owned()),
+            ("standby", [node]) => Topic::Standby(NodeName::new(node).map_err(|_| bad())?),
             _ => return Err(bad()),
         };
         Ok(Self { cell, topic })
@@ -265,6 +275,7 @@ mod tests {
             "muster.out.-.67e55044-10b1-426f-9247-bb680e5fe0c8.3.stderr",
             "muster.feed.task.67e55044-10b1-426f-9247-bb680e5fe0c8.assigned",
             "muster.ask.manager.status",
+            "muster.standby.m-1",
         ] {
             assert_eq!(text.parse::<Subject>().unwrap().to_string(), text);
         }
@@ -277,7 +288,7 @@ mod tests {
 
     #[test]
     fn an_event_of_the_feed_stands_under_what_it_is_about() {
-        use crate::event::{CommandRejected, LeaderElected, TaskRestarted, WorkerGone};
+        use crate::event::{CommandRejected, LeaderElected, LeaderSteppingDown, TaskRestarted, WorkerGone};
         use crate::id::{Namespace, NodeName};
         use crate::outcome::Problem;
         use crate::quota::{NamespaceLimit, Quota};
@@ -299,6 +310,15 @@ mod tests {
             (
                 Event::LeaderElected(LeaderElected { leader: NodeName::new("m1").unwrap(), epoch: 1 }),
                 "muster.feed.leader.m1.elected",
+            ),
+            (
+                Event::LeaderSteppingDown(LeaderSteppingDown {
+                    leader: NodeName::new("m1").unwrap(),
+                    epoch: 1,
+                    reason: None,
+                    forced: false,
+                }),
+                "muster.feed.leader.m1.stepping_down",
             ),
             (Event::NamespaceLimited(limited), "muster.feed.namespace.ml.limited"),
             (Event::CommandRejected(rejected), "muster.feed.command.alice.rejected"),

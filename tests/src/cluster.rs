@@ -29,6 +29,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// What a cluster shall be like.
 #[derive(Clone, Debug)]
 pub struct Setup {
+    /// How many managers: one is the part `manager`; of several each, `m1`, `m2`, …, is the node of that name.
+    pub managers: usize,
     /// How many workers: `w1`, `w2`, …
     pub workers: usize,
     /// Whether the server syncs each write.
@@ -44,6 +46,7 @@ impl Default for Setup {
     fn default() -> Self {
         let processes = ["--offer", "process"].map(str::to_owned).to_vec();
         Self {
+            managers: 1,
             workers: 2,
             sync_always: false,
             nats: String::new(),
@@ -183,7 +186,12 @@ impl Cluster {
             arguments.extend(more.into_iter().flatten().flatten().cloned());
             parts.insert(name.to_owned(), Part { arguments, child: None });
         };
-        add("manager", "manager", &[]);
+        match setup.managers {
+            1 => add("manager", "manager", &[]),
+            several => {
+                (1..=several).map(|n| format!("m{n}")).for_each(|m| add(&m, "manager", &["--node", &m]))
+            }
+        }
         add("api", "api", &["--listen", &api]);
         for number in 1..=setup.workers {
             let name = format!("w{number}");
@@ -263,6 +271,21 @@ impl Cluster {
     /// Waits until a part ends by itself and gives its exit code.
     pub async fn ended(&mut self, name: &str) -> Option<i32> {
         self.take(name).wait().await.expect("it can be waited for").code()
+    }
+
+    /// Stops a part in its tracks (SIGSTOP).
+    pub fn freeze(&self, name: &str) {
+        crate::signal::freeze(self.pid(name)).expect("a process that can be stopped");
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn thaw(&self, name: &str) {
+        crate::signal::thaw(self.pid(name)).expect("a process that can go on");
+    }
+
+    fn pid(&self, name: &str) -> u32 {
+        let child = self.parts.get(name).and_then(|part| part.child.as_ref());
+        child.and_then(Child::id).unwrap_or_else(|| panic!("{name} does not run"))
     }
 
     fn take(&mut self, name: &str) -> Child {

@@ -3,3 +3,4 @@
 pub mod cluster;
 pub mod nats_server;
 pub mod schemas;
+mod signal;

@@ -95,18 +95,17 @@ impl NatsServer {
 
     /// Stops it in its tracks (SIGSTOP): its connections stay open, and nothing comes from them.
     pub fn freeze(&self) -> io::Result<()> {
-        self.signal("-STOP")
+        crate::signal::freeze(self.pid()?)
     }
 
     /// Lets it go on.
     pub fn thaw(&self) -> io::Result<()> {
-        self.signal("-CONT")
+        crate::signal::thaw(self.pid()?)
     }
 
-    fn signal(&self, signal: &str) -> io::Result<()> {
+    fn pid(&self) -> io::Result<u32> {
         let child = self.child.as_ref().ok_or_else(|| io::Error::other("nats-server does not run"))?;
-        let sent = Command::new("kill").args([signal, &child.id().to_string()]).status()?;
-        if sent.success() { Ok(()) } else { Err(io::Error::other(format!("kill {signal}: {sent}"))) }
+        Ok(child.id())
     }
 
     /// Starts it again on its ports and its data, after ending it if need be, and waits until it can be used.

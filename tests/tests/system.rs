@@ -42,6 +42,8 @@ mod permissions;
 mod placing;
 #[path = "system/raw_input.rs"]
 mod raw_input;
+#[path = "system/rebalance.rs"]
+mod rebalance;
 #[path = "system/reconnect.rs"]
 mod reconnect;
 #[path = "system/remote.rs"]
@@ -50,5 +52,7 @@ mod remote;
 mod schemas;
 #[path = "system/security.rs"]
 mod security;
+#[path = "system/takeover.rs"]
+mod takeover;
 #[path = "system/up.rs"]
 mod up;

@@ -6,6 +6,7 @@ pub(crate) mod job;
 pub(crate) mod node;
 pub(crate) mod number;
 pub(crate) mod plan;
+pub(crate) mod rebalance;
 pub(crate) mod task;
 pub(crate) mod vm;
 pub(crate) mod worker;

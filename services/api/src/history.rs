@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use muster_domain::state::State;
 use muster_events::commit::{Cause, Commit};
 use muster_events::event::{Event, TaskSubmitted};
-use muster_events::id::Actor;
+use muster_events::id::{Actor, CommandId};
 use muster_events::outcome::Problem;
 use muster_events::record::EventRecord;
 use muster_events::subject::Cell;
@@ -237,6 +237,11 @@ impl Found<'_> {
     /// Who caused it.
     pub(crate) const fn actor(&self) -> &Actor {
         &self.cause.actor
+    }
+
+    /// The command that caused it, if one did.
+    pub(crate) fn command(&self) -> Option<&CommandId> {
+        self.cause.command.as_ref().map(|command| &command.id)
     }
 
     /// The event itself.

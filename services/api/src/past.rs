@@ -16,6 +16,9 @@ use crate::model::ReadModel;
 /// Commits folded before others are let run.
 const BATCH_MAX: usize = 128;
 
+/// Keeps others waiting for a state of their own.
+pub(crate) type Held<'a> = MutexGuard<'a, ()>;
+
 /// Folds one state at a time: each holds as much memory as the read model, and takes as long as a start. Others wait;
 /// who leaves meanwhile is forgotten.
 pub(crate) struct Past {
@@ -29,17 +32,21 @@ impl Past {
     }
 
     /// A state to do with as one likes: as it was at a moment, which the parameter `at` asked for, or else as `model` has
-    /// it. The next is given when this one is dropped.
+    /// it. The next is given when what comes with it is dropped.
     ///
     /// # Errors
     /// 400 when there has been no such event yet; 503 when the log cannot be read; 500 when it is damaged.
-    pub(crate) async fn copy(&self, at: Option<Moment>, model: &ReadModel) -> Result<Copied<'_>, Problem> {
-        let one = self.one.lock().await;
+    pub(crate) async fn copy(
+        &self,
+        at: Option<Moment>,
+        model: &ReadModel,
+    ) -> Result<(State, Held<'_>), Problem> {
+        let held = self.one.lock().await;
         let state = match at {
             None => model.read().state.clone(),
             Some(moment) => self.fold(moment).await?,
         };
-        Ok(Copied { state, held: one })
+        Ok((state, held))
     }
 
     async fn fold(&self, moment: Moment) -> Result<State, Problem> {
@@ -67,19 +74,6 @@ impl Past {
             }
             Moment::Seq(_) | Moment::Time(_) => Ok(fold.state),
         }
-    }
-}
-
-/// A state of one's own.
-pub(crate) struct Copied<'a> {
-    pub(crate) state: State,
-    held: MutexGuard<'a, ()>,
-}
-
-impl<'a> Copied<'a> {
-    /// The state, and what keeps others waiting.
-    pub(crate) fn split(self) -> (State, MutexGuard<'a, ()>) {
-        (self.state, self.held)
     }
 }
 

@@ -4,11 +4,13 @@ mod cluster;
 mod events;
 mod explain;
 mod jobs;
+mod leader;
 mod logs;
 mod manager;
 mod openapi;
 mod orchestrator;
 mod plan;
+mod rebalance;
 mod tasks;
 mod workers;
 

@@ -1,8 +1,8 @@
-//! Room that is held: a task of high priority waits for others to stop, and nobody else may take what they leave.
+//! Room that is held: a task of high priority waits for others to stop, and nobody else may take what they leave; or a
+//! task moves, and the one that is to take its place finds the room that was there when the move was decided.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_events::event::TaskPreempting;
 use muster_events::id::{TaskId, WorkerId};
 use muster_events::resources::Resources;
 use muster_events::spec::TaskSpec;
@@ -18,8 +18,20 @@ pub struct Claim {
     /// The ports that are kept for it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ports: BTreeMap<String, u16>,
-    /// The tasks that make room. They may have ended since.
+    /// The tasks that make room; none where it was there. They may have ended since.
     pub victims: BTreeSet<TaskId>,
+}
+
+impl Claim {
+    /// What its task waits for, in words that follow on its name.
+    pub fn reason(&self) -> String {
+        let worker = &self.worker;
+        match self.victims.len() {
+            0 => format!("is about to start on {worker}, where room is held for it"),
+            1 => format!("waits for a task of lower priority to make room for it on {worker}"),
+            count => format!("waits for {count} tasks of lower priority to make room for it on {worker}"),
+        }
+    }
 }
 
 /// What is held on a worker for all claims there are on it.
@@ -33,7 +45,7 @@ pub struct Held {
 }
 
 impl Held {
-    fn add(&mut self, spec: &TaskSpec) {
+    pub(crate) fn add(&mut self, spec: &TaskSpec) {
         self.resources = self.resources.plus(&spec.resources);
         for (name, count) in &spec.devices {
             *self.devices.entry(name.clone()).or_default() += count;
@@ -60,18 +72,16 @@ pub(crate) fn has_room(worker: &Worker, spec: &TaskSpec) -> bool {
 }
 
 /// Holds room for a task. Task and worker are there.
-pub(crate) fn hold(state: &mut State, e: &TaskPreempting) {
-    let (Some(task), Some(worker)) = (state.tasks.get(&e.task), state.workers.get_mut(&e.worker)) else {
+pub(crate) fn hold(state: &mut State, id: TaskId, claim: Claim) {
+    let (Some(task), Some(worker)) = (state.tasks.get(&id), state.workers.get_mut(&claim.worker)) else {
         return;
     };
     worker.held.add(&task.spec);
-    state.fleet.refill(&e.worker, worker);
-    state.ports.take(&worker.info.hostname, e.ports.values().copied());
-    state.groups.add(task, &e.worker);
+    state.fleet.refill(&claim.worker, worker);
+    state.ports.take(&worker.info.hostname, claim.ports.values().copied());
+    state.groups.add(task, &claim.worker);
     state.usage.add(&task.spec);
-    let victims = e.victims.iter().map(|v| v.task).collect();
-    let claim = Claim { worker: e.worker.clone(), ports: e.ports.clone(), victims };
-    state.claims.insert(e.task, claim);
+    state.claims.insert(id, claim);
 }
 
 /// Lets go of what is held for a task, if anything is.

@@ -12,11 +12,13 @@ mod drain;
 mod heartbeat;
 mod job;
 mod limit;
+mod moving;
 mod register;
 pub(crate) mod release;
 mod report;
 mod retry;
 mod start;
+mod step_down;
 mod submit;
 mod unregister;
 
@@ -55,6 +57,7 @@ pub fn decide(state: &State, request: &Request<'_>, now: Timestamp) -> Result<Ve
         Command::TaskCancel(c) => cancel::decide(state, c),
         Command::TaskStart(c) => start::decide(state, c),
         Command::TaskRetry(c) => retry::decide(state, c),
+        Command::TaskMove(c) => moving::decide(state, c),
         Command::NamespaceLimit(c) => Ok(limit::decide(state, c)),
         Command::WorkerRegister(c) => register::decide(state, request, c),
         Command::WorkerUnregister(c) => unregister::decide(state, c),
@@ -68,6 +71,7 @@ pub fn decide(state: &State, request: &Request<'_>, now: Timestamp) -> Result<Ve
         Command::JobStart(c) => job::start::decide(state, c),
         Command::JobRetry(c) => job::retry::decide(state, c),
         Command::JobUpdate(c) => job::update::decide(state, c),
+        Command::LeaderStepDown(c) => step_down::decide(state, c),
     }
 }
 

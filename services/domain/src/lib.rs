@@ -7,7 +7,7 @@
 //! applies events to the state, the same for the leader, a replay, a standby and every read model, and [`fold`] whole
 //! commits, checking that they are one log; [`orders`] derives from events what workers shall do; [`fleet`], [`groups`],
 //! [`ports`] and [`claims`] keep what placement looks at; [`plan`] tries out a job
-//! on a copy; [`invariants`] checks a state apart from the logic that made it.
+//! on a copy; [`rebalance`] says which tasks would be better off elsewhere, and [`moves`] which may go; [`invariants`] checks a state apart from the logic that made it.
 
 pub mod claims;
 pub mod deadline;
@@ -20,11 +20,13 @@ pub mod groups;
 pub mod invariants;
 pub mod jobs;
 pub mod load;
+pub mod moves;
 pub mod orders;
 pub mod placement;
 pub mod plan;
 pub mod ports;
 pub mod quota;
+pub mod rebalance;
 mod restart;
 pub mod state;
 

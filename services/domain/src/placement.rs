@@ -25,6 +25,7 @@ mod preempt;
 mod ranking;
 mod reason;
 mod verdict;
+mod wish;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet, btree_set};
@@ -50,8 +51,11 @@ use carriers::Carriers;
 pub(crate) use carriers::{is_carrier, runs};
 pub use explain::{Explanation, Look, Verdict, explain};
 use filter::Fit;
+pub(crate) use filter::suited;
 use preempt::Tenancies;
 pub use reason::Cause;
+pub(crate) use verdict::Judge;
+pub(crate) use wish::Wishes;
 
 /// Places waiting tasks, and says of classes that cannot be placed why they wait where that is news.
 ///

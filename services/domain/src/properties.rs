@@ -49,6 +49,10 @@ enum Step {
     Forgive,
     Later(u8),
     Place(u8),
+    /// Two tasks to two workers, whatever they are.
+    Move([(Index, u8); 2]),
+    /// A rebalance is planned and carried out.
+    Rebalance(u8, u32),
     /// Jobs 0 and 1 are batches, 2 and 3 services, 4 is a system job, 5 a pipeline, 6 one by the clock.
     JobSubmit {
         job: u8,
@@ -201,6 +205,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Forgive),
         4 => (0..50_u8).prop_map(Step::Later),
         8 => (1..9_u8).prop_map(Step::Place),
+        2 => (any::<[Index; 2]>(), worker(), worker()).prop_map(|([a, b], v, w)| Step::Move([(a, v), (b, w)])),
+        3 => (1..6_u8, 1..2000_u32).prop_map(|(max, gain)| Step::Rebalance(max, gain)),
         14 => job_step(),
         4 => Just(Step::Flush),
     ]
@@ -245,6 +251,8 @@ fn play(sim: &mut Sim, step: &Step) {
         Step::Forgive => sim.forgive(),
         Step::Later(seconds) => sim.later(*seconds),
         Step::Place(limit) => sim.place(usize::from(*limit)),
+        Step::Move(moves) => sim.move_tasks(moves),
+        Step::Rebalance(max, min_gain) => sim.rebalance(usize::from(*max), *min_gain),
         Step::JobSubmit { job, count, wish } => sim.job_submit(*job, *count, wish),
         Step::JobStop(job) => sim.job_stop(*job),
         Step::JobScale(job, count) => sim.job_scale(*job, *count),

@@ -15,6 +15,7 @@ use muster_events::codec::{self, Encoding};
 use muster_events::commit::Commit;
 use muster_events::hash::Hash;
 use muster_events::id::{Actor, CommandId, LogId, NodeName, TaskId, WorkerId};
+use muster_events::leadership::Standby;
 use muster_events::order::Orders;
 use muster_events::output::OutputStream;
 use muster_events::record::EventRecord;
@@ -22,6 +23,7 @@ use muster_events::subject::{Cell, Topic};
 use muster_events::time::Timestamp;
 use muster_events::worker::Heartbeat;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{AppendError, LogError, Result};
@@ -285,9 +287,19 @@ pub struct Lease {
     /// Cancelled when the lead may have been lost: another node's name is in the key, or it could not be renewed in
     /// time. The fence in the log is what keeps the log right; this only says when to stop trying.
     pub lost: CancellationToken,
+    /// Until when it holds, by this machine's clock, unless it is renewed; nothing where no clock ends it. A process that
+    /// was stopped for a while looks here first: nobody could tell it.
+    pub until: watch::Receiver<Option<Instant>>,
     /// Gives the lead up at once, so that another need not wait for the lease to run out. Dropping a lease unsaid
     /// stops its renewal.
     pub release: Pin<Box<dyn Future<Output = Result<()>> + Send>>,
+}
+
+impl Lease {
+    /// Whether it has run out by this machine's clock.
+    pub fn has_run_out(until: &watch::Receiver<Option<Instant>>) -> bool {
+        until.borrow().is_some_and(|until| until <= Instant::now())
+    }
 }
 
 /// One leader at a time.
@@ -297,6 +309,12 @@ pub trait Leadership: Send + Sync {
     /// renewed its lease. Renews it from then on.
     fn lead(&self, node: &NodeName, lease: Duration) -> BoxFuture<'_, Result<Lease>>;
 
-    /// Who leads now.
+    /// Who holds the lead now.
     fn leader(&self) -> BoxFuture<'_, Result<Option<NodeName>>>;
+
+    /// Says how far a standby is, to whoever leads. Nobody stores it, and nobody may hear it.
+    fn announce(&self, standby: &Standby) -> BoxFuture<'_, Result<()>>;
+
+    /// What standbys say of themselves from now on.
+    fn standbys(&self) -> BoxFuture<'_, Result<Live<Standby>>>;
 }

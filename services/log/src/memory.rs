@@ -55,6 +55,16 @@ struct Shared {
 impl MemoryBus {
     /// An empty one.
     pub fn new(cell: Cell) -> Self {
+        Self::with(cell, Seat::default())
+    }
+
+    /// One on which everybody who asks for the lead gets it at once and for good. What then keeps the log right is the
+    /// fence alone.
+    pub fn where_all_lead(cell: Cell) -> Self {
+        Self::with(cell, Seat::for_all())
+    }
+
+    fn with(cell: Cell, seat: Seat) -> Self {
         Self {
             shared: Arc::new(Shared {
                 cell,
@@ -65,7 +75,7 @@ impl MemoryBus {
                 output: Arc::new(Journal::new(OUTPUT_MAX)),
                 orders: Arc::default(),
                 signals: Arc::default(),
-                seat: Arc::default(),
+                seat: Arc::new(seat),
                 link: watch::Sender::new(Link { up: true, connects: 1 }),
             }),
         }

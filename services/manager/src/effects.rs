@@ -4,6 +4,7 @@
 mod answer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use muster_events::codec::Encoding;
@@ -14,6 +15,7 @@ use muster_events::record::EventRecord;
 use muster_log::bus::Bus;
 use muster_log::error::LogError;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tracing::{debug, error, warn};
 
 /// Commits whose effects wait to be sent. At the bound the leader waits: nobody is told less than was decided.
@@ -21,6 +23,9 @@ const COURIER_MAX: usize = 64;
 /// Commits whose feed waits to be sent. At the bound a commit's feed is left out and a warning says so: the feed is
 /// a convenience for listeners, the log is the truth.
 const FEED_MAX: usize = 256;
+
+/// How long the end of a lead waits for what is still to be sent.
+const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
 /// An answer to a publisher.
 pub(crate) struct Reply {
@@ -42,6 +47,7 @@ pub(crate) struct Effects {
 pub(crate) struct Courier {
     sender: mpsc::Sender<Effects>,
     feed: mpsc::Sender<Arc<Commit>>,
+    carrying: [JoinHandle<()>; 2],
 }
 
 impl Courier {
@@ -49,9 +55,20 @@ impl Courier {
     pub(crate) fn start(bus: &Arc<dyn Bus>, undelivered: mpsc::Sender<()>) -> Self {
         let (sender, receiver) = mpsc::channel(COURIER_MAX);
         let (feed, feed_receiver) = mpsc::channel(FEED_MAX);
-        tokio::spawn(carry(Arc::clone(bus), receiver, undelivered));
-        tokio::spawn(carry_feed(Arc::clone(bus), feed_receiver));
-        Self { sender, feed }
+        let carrying = [
+            tokio::spawn(carry(Arc::clone(bus), receiver, undelivered)),
+            tokio::spawn(carry_feed(Arc::clone(bus), feed_receiver)),
+        ];
+        Self { sender, feed, carrying }
+    }
+
+    /// Ends when all has been sent. Orders that are not by then the next leader sends again.
+    pub(crate) async fn finish(self) {
+        let Self { sender, feed, carrying } = self;
+        drop((sender, feed));
+        if tokio::time::timeout(FINISH_WITHIN, join_all(carrying)).await.is_err() {
+            warn!("NATS is slow; some outcomes may not have been sent, they stand in the log");
+        }
     }
 
     /// Hands over what a commit leads to; waits while too much is waiting already.

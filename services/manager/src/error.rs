@@ -25,6 +25,8 @@ pub enum ManagerError {
 pub(crate) enum StepDown {
     /// It was asked to end.
     Shutdown,
+    /// It was asked to hand the lead over, and all that it decided is in the log.
+    HandedOver,
     /// Somebody else leads, or may.
     LeaseLost,
     /// Somebody else appended: what was decided since is dropped, and the log folded again.

@@ -1,21 +1,36 @@
-//! Folds the log up to its present end.
+//! The fold of the log, and the stream by which it grows.
 
 use futures_util::StreamExt as _;
 use muster_domain::fold::Fold;
-use muster_log::bus::Bus;
+use muster_log::bus::{Bus, Live, Stored};
 
 use crate::error::ManagerError;
 
-/// Follows the log from where `fold` stands to its present end.
-pub(crate) async fn catch_up(fold: &mut Fold, bus: &dyn Bus) -> Result<(), ManagerError> {
-    let last = bus.last_position().await?;
-    if last <= fold.head.position {
-        return Ok(());
+/// A fold that follows the log.
+pub(crate) struct Follower {
+    pub(crate) fold: Fold,
+    commits: Live<Stored>,
+}
+
+impl Follower {
+    /// Follows the log from where `fold` stands.
+    pub(crate) async fn open(fold: Fold, bus: &dyn Bus) -> Result<Self, ManagerError> {
+        let commits = bus.read(fold.head.position + 1).await?;
+        Ok(Self { fold, commits })
     }
-    let mut commits = bus.read(fold.head.position + 1).await?;
-    while fold.head.position < last {
-        let stored = commits.next().await.ok_or(ManagerError::Ended("commits"))??;
-        fold.take(stored.position, stored.hash, &stored.commit)?;
+
+    /// Folds the next commit, whenever there is one. Safe to drop half-way.
+    pub(crate) async fn next(&mut self) -> Result<(), ManagerError> {
+        let stored = self.commits.next().await.ok_or(ManagerError::Ended("commits"))??;
+        Ok(self.fold.take(stored.position, stored.hash, &stored.commit)?)
     }
-    Ok(())
+
+    /// Folds what the log holds at present.
+    pub(crate) async fn catch_up(&mut self, bus: &dyn Bus) -> Result<(), ManagerError> {
+        let last = bus.last_position().await?;
+        while self.fold.head.position < last {
+            self.next().await?;
+        }
+        Ok(())
+    }
 }

@@ -3,12 +3,12 @@
 //! the connection, a question, or the earliest deadline.
 
 mod decide;
+mod term;
 mod wake;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::BoxFuture;
 use muster_domain::deadline::Liveness;
@@ -16,14 +16,13 @@ use muster_domain::fold::{Broken, Fold, Head};
 use muster_domain::jobs::{self, Dirty};
 use muster_domain::state::State;
 use muster_domain::{evolve, orders, placement};
-use muster_events::commit::{Cause, DEADLINE, LEADER, SCHEDULER};
-use muster_events::event::{Event, LeaderElected};
+use muster_events::commit::{Cause, DEADLINE, SCHEDULER};
+use muster_events::event::Event;
 use muster_events::hash::Hash;
 use muster_events::id::{Actor, WorkerId};
 use muster_events::time::Timestamp;
 use muster_log::bus::{Bus, Incoming};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::append::{Landed, append};
@@ -32,6 +31,9 @@ use crate::draft::{Drafts, Piece, split};
 use crate::effects::{Courier, Effects, Reply};
 use crate::error::{ManagerError, StepDown};
 use crate::questions::Asked;
+use crate::roll::Roll;
+pub(crate) use term::{Ended, Held};
+pub(crate) use wake::Wakes;
 
 /// The most placements in one round; what is left is placed in the next, so that a commit does not wait for a
 /// hundred thousand.
@@ -41,10 +43,6 @@ const RECONCILE_MAX: usize = 8192;
 
 /// How far the clock may run ahead of the time that passed, in microseconds, before it counts as a jump.
 const CLOCK_STEP_MICROS: i64 = 2_000_000;
-/// How long the end waits for the commit on its way. Without an answer by then the next leader looks whether it is
-/// there.
-const END_WITHIN: Duration = Duration::from_secs(5);
-
 /// A manager that leads.
 pub(crate) struct Leader {
     pub(crate) config: ManagerConfig,
@@ -71,6 +69,12 @@ pub(crate) struct Leader {
     reminded: BTreeMap<WorkerId, Timestamp>,
     /// Both clocks at the last look: should the machine have slept, only one of them has gone on.
     clocks: (Instant, Timestamp),
+    /// When its lead began.
+    pub(crate) since: Timestamp,
+    /// Who would take over.
+    pub(crate) roll: Roll,
+    /// It decides nothing more: the lead goes to another once all that is decided is in the log.
+    stepping_down: bool,
     courier: Courier,
     undelivered: mpsc::Receiver<()>,
     poisoned: BTreeSet<(u64, u32)>,
@@ -96,7 +100,7 @@ impl Leader {
         // While nobody led, nobody listened.
         liveness.forgive(now());
         let Fold { state, head: Head { position, hash } } = fold;
-        let dirty = Dirty::all(&state);
+        let (dirty, since) = (Dirty::all(&state), state.at);
         Self {
             config,
             bus,
@@ -115,42 +119,13 @@ impl Leader {
             remind: BTreeSet::new(),
             reminded: BTreeMap::new(),
             clocks: (Instant::now(), now()),
+            since,
+            roll: Roll::default(),
+            stepping_down: false,
             courier,
             undelivered,
             poisoned,
         }
-    }
-
-    /// Leads until a reason to step down. The first commit says who leads; where it lands shows that nobody else does.
-    pub(crate) async fn run(
-        mut self,
-        shutdown: &CancellationToken,
-        lost: &CancellationToken,
-    ) -> Result<Infallible, StepDown> {
-        self.elect()?;
-        self.take_off()?;
-        self.land().await?;
-        let mut wakes = wake::Wakes::open(&*self.bus, self.state.cursor.seq).await?;
-        loop {
-            self.watch_clocks();
-            self.work_off().await?;
-            self.take_off()?;
-            self.answer_when_quiet().await?;
-            let interest = self.interest();
-            let woken = tokio::select! {
-                landed = landing(&mut self.flying) => wake::Wake::Landed(landed),
-                woken = wakes.next(&mut self.undelivered, interest) => woken,
-                () = lost.cancelled() => return Err(StepDown::LeaseLost),
-                () = shutdown.cancelled() => return Err(self.end().await),
-            };
-            self.woken(woken).await?;
-        }
-    }
-
-    fn elect(&mut self) -> Result<(), StepDown> {
-        let epoch = self.state.leader.as_ref().map_or(0, |l| l.epoch) + 1;
-        let event = Event::LeaderElected(LeaderElected { leader: self.config.node.clone(), epoch });
-        self.record_own(LEADER, vec![event])
     }
 
     /// Whether nothing is decided that is not in the log.
@@ -169,7 +144,7 @@ impl Leader {
 
     /// Whether to decide nothing new until all that is decided is in the log.
     fn is_pausing(&self) -> bool {
-        self.resend || !self.remind.is_empty() || !self.questions.is_empty()
+        self.stepping_down || self.resend || !self.remind.is_empty() || !self.questions.is_empty()
     }
 
     /// A machine that slept, or whose clock was set forward, was not there to hear anybody: nobody is late.
@@ -287,14 +262,6 @@ impl Leader {
         let orders = orders::of(&self.state, events);
         self.courier.send(Effects { orders, replies, commit: Some(landed.commit) }).await;
     }
-
-    /// Ends at the wish of whoever runs us: what is on its way lands; what is only drafted the next leader decides.
-    async fn end(mut self) -> StepDown {
-        match tokio::time::timeout(END_WITHIN, self.land()).await {
-            Ok(Err(reason)) => reason,
-            Ok(Ok(())) | Err(_) => StepDown::Shutdown,
-        }
-    }
 }
 
 /// The landing of what flies; never, when nothing does.
@@ -309,6 +276,7 @@ async fn landing(flying: &mut Option<Flight>) -> Result<Landed, StepDown> {
 const fn changes_room_or_line(event: &Event) -> bool {
     match event {
         Event::TaskSubmitted(_)
+        | Event::TaskMoving(_)
         | Event::TaskCompleted(_)
         | Event::TaskFailed(_)
         | Event::TaskRetrying(_)
@@ -324,6 +292,7 @@ const fn changes_room_or_line(event: &Event) -> bool {
         | Event::WorkerUnregistered(_)
         | Event::WorkerOccupied(_) => true,
         Event::LeaderElected(_)
+        | Event::LeaderSteppingDown(_)
         | Event::CommandRejected(_)
         | Event::TaskWaiting(_)
         | Event::TaskAssigned(_)
@@ -331,6 +300,7 @@ const fn changes_room_or_line(event: &Event) -> bool {
         | Event::TaskHealthy(_)
         | Event::TaskUnhealthy(_)
         | Event::TaskPreempting(_)
+        | Event::TaskMoveRefused(_)
         | Event::TaskStopping(_)
         | Event::ReportRefused(_)
         | Event::WorkerDrained(_)
@@ -355,7 +325,7 @@ const fn changes_room_or_line(event: &Event) -> bool {
 }
 
 /// The cause of what the manager decides of itself.
-fn own_cause(actor: &'static str) -> Cause {
+pub(crate) fn own_cause(actor: &'static str) -> Cause {
     let actor = Actor::new(actor).unwrap_or_else(|_| unreachable!("`{actor}` is a token"));
     Cause { command: None, actor, trace: None }
 }

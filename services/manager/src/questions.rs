@@ -4,14 +4,15 @@ use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use muster_domain::state::State;
 use muster_events::codec::{self, Encoding};
+use muster_events::leadership::{self, Status};
 use muster_events::outcome::Problem;
 use muster_events::standing::{self, Standing};
 use muster_log::bus::{Bus, Question};
 use muster_log::error::LogError;
+use tokio::time::Instant;
 
 use crate::error::StepDown;
 use crate::leader::Leader;
-use crate::status::{self, Status};
 
 /// A question with its topic.
 pub(crate) enum Asked {
@@ -23,7 +24,7 @@ pub(crate) enum Asked {
 
 /// Every question, as it arrives.
 pub(crate) async fn all(bus: &dyn Bus) -> Result<BoxStream<'static, Result<Asked, LogError>>, LogError> {
-    let status = bus.questions(status::QUESTION).await?.map(|q| q.map(Asked::Status));
+    let status = bus.questions(leadership::QUESTION).await?.map(|q| q.map(Asked::Status));
     let tasks = bus.questions(standing::QUESTION).await?.map(|q| q.map(Asked::Task));
     // Should either end, so does the whole: a leader that hears one kind only is none.
     let ended = |what: &'static str| {
@@ -38,7 +39,7 @@ impl Leader {
     pub(crate) async fn answer(&mut self, asked: Asked) -> Result<Result<(), LogError>, StepDown> {
         let (question, payload) = match asked {
             Asked::Status(question) => {
-                let asked: status::Question =
+                let asked: leadership::Question =
                     codec::decode(Encoding::Json, &question.payload).unwrap_or_default();
                 let payload = codec::encode(Encoding::Json, &self.status(asked)?)?;
                 (question, payload)
@@ -54,14 +55,17 @@ impl Leader {
         Ok((question.answer)(payload.into()).await)
     }
 
-    fn status(&self, asked: status::Question) -> Result<Status, StepDown> {
+    fn status(&self, asked: leadership::Question) -> Result<Status, StepDown> {
         Ok(Status {
             leader: self.config.node.clone(),
             epoch: self.state.leader.as_ref().map_or(0, |l| l.epoch),
+            since: self.since,
+            lease_ms: u64::try_from(self.config.lease.as_millis()).unwrap_or(u64::MAX),
             seq: self.state.last_seq(),
             position: self.position,
             commit_hash: self.hash,
             state_hash: if asked.hash { Some(self.state.hash()?) } else { None },
+            standbys: self.roll.present(Instant::now()),
         })
     }
 }

@@ -2,6 +2,7 @@
 //! decided twice.
 
 mod jobs;
+mod standby;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -109,6 +109,10 @@ pub(crate) enum Command {
     Drain(command::drain::Args),
     /// Place on a drained worker again
     Activate(command::activate::Args),
+    /// Show which tasks of services would be better off on other workers, and move them with --apply
+    Rebalance(command::rebalance::Args),
+    /// Move one task of a service to another worker
+    Move(command::rebalance::MoveArgs),
     /// Forget a worker that will not come back
     Forget(command::forget::Args),
     /// List namespaces, what they may use and what they do
@@ -119,6 +123,8 @@ pub(crate) enum Command {
     Events(command::events::Args),
     /// Show the cluster at a glance
     Cluster(command::cluster::Args),
+    /// Show which manager leads and which stand by; `step-down` hands the lead over
+    Leader(command::leader::Args),
     /// Fold the event log from NATS and show or verify the state
     Replay(command::replay::Args),
     /// Measure this machine and muster on it
@@ -188,6 +194,10 @@ mod tests {
             vec!["muster", "retry"],
             vec!["muster", "retry", "--failed", "0123"],
             vec!["muster", "ps", "--failed", "--all"],
+            vec!["muster", "rebalance", "--max", "0"],
+            vec!["muster", "rebalance", "--detach"],
+            vec!["muster", "rebalance", "--plan", "x", "--max", "3"],
+            vec!["muster", "move", "0123"],
             vec!["muster", "submit", "--memory", "lots", "--", "true"],
             vec!["muster", "submit", "--cpu", "nan", "--", "true"],
             vec!["muster", "submit", "--cpu=-1", "--", "true"],

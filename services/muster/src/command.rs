@@ -11,11 +11,13 @@ pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod forget;
 pub(crate) mod job;
+pub(crate) mod leader;
 pub(crate) mod logs;
 pub(crate) mod manager;
 pub(crate) mod namespaces;
 pub(crate) mod plan;
 pub(crate) mod ps;
+pub(crate) mod rebalance;
 pub(crate) mod replay;
 pub(crate) mod retry;
 pub(crate) mod start;
@@ -87,10 +89,13 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Namespaces(args) => namespaces::run(args, context).await,
         Command::Limit(args) => namespaces::limit(args, context).await,
         Command::Drain(args) => drain::run(args, context).await,
+        Command::Rebalance(args) => rebalance::run(args, context).await,
+        Command::Move(args) => rebalance::move_one(args, context).await,
         Command::Activate(args) => activate::run(args, context).await,
         Command::Forget(args) => forget::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,
         Command::Cluster(args) => cluster::run(args, context).await,
+        Command::Leader(args) => leader::run(args, context).await,
         Command::Replay(args) => replay::run(args, context).await,
         Command::Bench(args) => bench::run(args, context).await,
         Command::Completions(args) => completions::run(args),

@@ -30,6 +30,13 @@ pub(crate) fn tell(event: &EventRecord) -> String {
         "task.assigned" => format!("attempt {} on {}{}", number("/number"), text("/worker"), why(data)),
         "task.started" => format!("attempt {} runs as {}", number("/attempt/number"), text("/handle")),
         "task.unhealthy" => text("/message").to_owned(),
+        "task.moving" => {
+            let next = crate::resolve::short(text("/successor"));
+            let route =
+                format!("from {} to {}, where {next} takes its place", text("/from"), text("/worker"));
+            join(&[&route, text("/reason")])
+        }
+        "task.move_refused" => join(&[&format!("not to {}", text("/worker")), text("/reason")]),
         "task.preempting" => preempting(data),
         "task.stopping" => join(&[text("/cause"), text("/reason")]),
         "task.completed" | "task.failed" => ending(data.pointer("/ending")),
@@ -73,6 +80,7 @@ pub(crate) fn tell(event: &EventRecord) -> String {
             join(&[&run(data), &ended.map(|e| e.reason()).unwrap_or_default()])
         }
         "leader.elected" => format!("{}, leader number {}", text("/leader"), number("/epoch")),
+        "leader.stepping_down" => join(&[text("/leader"), text("/reason")]),
         "worker.registered" => join(&[text("/info/hostname"), text("/info/address")]),
         "worker.offline" => format!("last heard {}", text("/last_seen")),
         "worker.draining" => match text("/deadline") {
@@ -170,6 +178,11 @@ mod tests {
             ("task.failed", json!({ "ending": { "exited": { "code": 7 } } }), "exit code 7"),
             ("task.completed", json!({ "ending": { "exited": { "code": 0 } } }), "exit code 0"),
             ("task.failed", json!({ "ending": "oom" }), "oom"),
+            (
+                "task.moving",
+                json!({ "from": "w-01", "worker": "w-02", "successor": "67e55044-10b1", "reason": "it is full" }),
+                "from w-01 to w-02, where 67e55044 takes its place: it is full",
+            ),
             (
                 "task.preempting",
                 json!({ "worker": "w-02", "victims": [{ "task": "67e55044-10b1" }, { "task": "4a0a5484-13b2" }] }),

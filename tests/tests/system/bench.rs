@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::process::Command;
 
 /// At each setting, and how many tasks a thousandth of the work is stands in the names of three.
-const FIGURES: [&str; 20] = [
+const FIGURES: [&str; 25] = [
     "tasks_placed",
     "tasks_of_a_batch_placed",
     "memory_manager_at_100_tasks",
@@ -30,6 +30,11 @@ const FIGURES: [&str; 20] = [
     "submit_to_finished_p99",
     "raw_push_read",
     "replay",
+    "lease",
+    "takeover_p50",
+    "takeover_p99",
+    "hand_over_p50",
+    "hand_over_p99",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,6 +90,6 @@ async fn every_figure_is_there_with_its_limit_and_its_aim() {
         assert_eq!(aim.is_null(), figure["met"].is_null(), "whether it is reached: {figure}");
     }
     let aimed = figures.iter().filter(|figure| !figure["aim"].is_null()).count();
-    assert_eq!(aimed, 2 * 5, "submits in three ways, programs, and the time to the end");
+    assert_eq!(aimed, 2 * 7, "submits in three ways, programs, the time to the end, and two take-overs");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "it cleans up");
 }

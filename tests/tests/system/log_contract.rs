@@ -33,6 +33,7 @@ contract!(
     commits_stand_where_they_were_appended,
     an_append_behind_a_wrong_position_is_a_conflict,
     a_lost_fence_is_noticed,
+    of_two_who_append_at_once_one_is_refused,
     reading_begins_anywhere_and_goes_on_live,
     every_reader_gets_everything,
     a_command_is_stored_as_it_was_sent,
@@ -49,5 +50,6 @@ contract!(
     the_lead_is_handed_over,
     the_lead_of_a_dead_leader_runs_out,
     a_restarted_leader_leads_at_once,
+    standbys_are_heard,
     what_is_too_large_is_refused_before_it_is_sent,
 );

@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::{FutureExt as _, StreamExt as _};
 use muster_events::codec::Encoding;
 use muster_events::id::NodeName;
+use muster_events::leadership::Standby;
 use muster_events::subject::Cell;
 use muster_log::bus::{CommandLog as _, Leadership as _, Signals as _};
 use muster_tests::cluster::until;
@@ -107,6 +108,7 @@ async fn nobody_may_listen_where_it_is_not_meant_for_him() {
             "muster.out.>",
             "muster.ask.>",
             "muster.ask.manager.status",
+            "muster.standby.*",
             "$JS.>",
             "$JS.EVENT.>",
             "$KV.>",
@@ -122,6 +124,30 @@ async fn nobody_may_listen_where_it_is_not_meant_for_him() {
             assert_eq!(attacker.may_listen(subject).await, may, "{by:?} {subject}");
         }
     }
+}
+
+/// The leader counts on those who say that they stand by.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_manager_can_say_that_it_stands_by() {
+    let stage = Stage::set(true).await;
+    let bus = stage.bus(User::Manager, &Cell::default()).await;
+    let mut heard = bus.standbys().await.unwrap();
+    let standby = |name: &str| Standby {
+        node: NodeName::new(name).unwrap(),
+        seq: 1,
+        position: 1,
+        ready: true,
+        leaving: false,
+    };
+    for by in User::ATTACKERS {
+        let mut attacker = stage.client(by).await;
+        let payload = serde_json::to_vec(&standby("nobody")).unwrap();
+        attacker.client.publish("muster.standby.nobody", payload.into()).await.unwrap();
+        // The server reads a connection in order: its answer to this is proof that it has had that.
+        assert!(attacker.may_listen("_INBOX.>").await, "{by:?}");
+    }
+    bus.announce(&standby("m-2")).await.unwrap();
+    assert_eq!(heard.next().await.unwrap().unwrap(), standby("m-2"));
 }
 
 /// Whoever listens to all inboxes hears outcomes, and nothing of what the manager asks, reads and writes.

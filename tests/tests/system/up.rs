@@ -23,12 +23,18 @@ struct Up {
     child: Option<Child>,
     /// What it said when it was ready.
     record: Value,
+    more: &'static [&'static str],
 }
 
 impl Up {
     async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With more arguments.
+    async fn with(more: &'static [&'static str]) -> Self {
         let dir = tempfile::Builder::new().prefix("muster-up-").tempdir().unwrap();
-        let mut up = Self { dir, child: None, record: Value::Null };
+        let mut up = Self { dir, child: None, record: Value::Null, more };
         up.start().await;
         up
     }
@@ -72,6 +78,7 @@ impl Up {
             .arg(self.data())
             .arg("--nats-server")
             .arg(nats_server::binary().unwrap())
+            .args(self.more)
             .args(more)
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
@@ -190,6 +197,24 @@ fn processes_of_task(id: &str) -> usize {
     all.filter_map(|entry| fs::read(entry.path().join("environ")).ok())
         .filter(|environment| environment.split(|byte| *byte == 0).any(|pair| pair == wanted.as_bytes()))
         .count()
+}
+
+/// With the permissions of the configuration that comes with muster.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_managers_one_leads_and_hands_over_to_the_next() {
+    let mut up = Up::with(&["--managers", "3"]).await;
+    let ready = async || {
+        let shown: Value = serde_json::from_str(&up.ok(&["leader", "--json"]).await).unwrap();
+        let standbys = shown["standbys"].as_array().unwrap().iter().filter(|s| s["ready"] == true).count();
+        (standbys == 2).then_some(shown)
+    };
+    let shown = until("two stand by", ready).await;
+    let text = up.ok(&["leader", "step-down", "--reason", "to see it"]).await;
+    assert!(text.contains(&format!("{} has stepped down; ", shown["leader"].as_str().unwrap())), "{text}");
+    up.ok(&["submit", "--", "true"]).await;
+    assert!(up.ok(&["cluster"]).await.contains("stand by"));
+    up.replay_agrees().await;
+    up.interrupt().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -178,11 +178,7 @@ fn seconds(ms: u64) -> Number {
 /// Why `task` is where it is. A task in line says what its class waits for.
 pub(crate) fn reason<'a>(state: &'a State, id: TaskId, task: &'a Task) -> Option<Cow<'a, str>> {
     if let Some(claim) = state.claims.get(&id) {
-        let count = claim.victims.len();
-        let tasks = if count == 1 { "task" } else { "tasks" };
-        let text =
-            format!("room is made for it on worker {}: {count} {tasks} of lower priority stop", claim.worker);
-        return Some(text.into());
+        return Some(claim.reason().into());
     }
     let blocked =
         (task.is_in_line() && !state.blocked.is_empty()).then(|| state.blocked.get(&task.class())).flatten();

@@ -81,6 +81,11 @@ impl Caller {
 }
 
 impl Accepted {
+    /// The position that holds the effect.
+    pub(super) const fn seq(&self) -> u64 {
+        self.seq
+    }
+
     /// `answer` with the position that holds the effect.
     pub(super) fn answer(&self, answer: ApiResult<Response>) -> Response {
         at(self.seq, answer.unwrap_or_else(IntoResponse::into_response))

@@ -52,7 +52,7 @@ async fn explain(State(api): State<Api>, Id(id): Id, Params(mut query): Params) 
     };
     let found = match moment {
         None => look(&api.model.read().state),
-        Some(_) => look(&api.past.copy(moment, &api.model).await?.state),
+        Some(_) => look(&api.past.copy(moment, &api.model).await?.0),
     };
     let Some((mut answer, blocked)) = found else { return Err(absent(&api, id, moment).into()) };
     let decided = decided(&api, id, answer.seq, blocked).await?;

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use bytes::Bytes;
 use muster_domain::state::WorkerStatus;
 use muster_events::time::Timestamp;
 use muster_http::ApiResult;
@@ -18,9 +17,6 @@ use super::json;
 use crate::answers::cluster::{DurabilityWord, LogPlace};
 use crate::app::{Api, now};
 use crate::openapi::{self, Op};
-
-/// The question that only a living leader answers.
-const ARE_YOU_THERE: &str = "status";
 
 pub(super) fn table() -> Vec<Op> {
     vec![
@@ -137,11 +133,14 @@ async fn manager(api: &Api, nats_is_up: bool) -> Component {
     if !nats_is_up {
         return Component::of("degraded", "cannot be asked while NATS is away");
     }
-    match api.bus.ask_manager(ARE_YOU_THERE, Bytes::new()).await {
-        Ok(_) => {
-            let model = api.model.read();
-            let leader = model.state.leader.as_ref().map(|l| l.leader.to_string());
-            Component::of("healthy", format!("{} leads", leader.unwrap_or_default()))
+    match super::leader::ask(api).await {
+        Ok(status) => {
+            let standbys = match status.standbys.iter().filter(|heard| heard.standby.ready).count() {
+                0 => "no other stands by".to_owned(),
+                1 => "1 other stands by".to_owned(),
+                n => format!("{n} others stand by"),
+            };
+            Component::of("healthy", format!("{} leads; {standbys}", status.leader))
         }
         Err(error) => {
             Component::of("degraded", format!("no leader answers; commands are stored and wait ({error})"))

@@ -1,6 +1,6 @@
 //! Metrics: JSON for people's programs, text for Prometheus.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 use std::sync::atomic::Ordering;
 
@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::header::{ACCEPT, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use muster_events::id::NodeName;
 use muster_events::outcome::Problem;
 use muster_events::resources::Resources;
 use muster_http::ApiResult;
@@ -49,6 +50,7 @@ struct Metrics {
     /// What their hosts measure.
     hosts: HostSums,
     log: LogPlace,
+    manager: ManagerMetrics,
     api: ApiMetrics,
 }
 
@@ -62,6 +64,29 @@ struct HostSums {
     memory_total: u64,
     disk_used: u64,
     disk_total: u64,
+}
+
+/// The managers.
+#[derive(Serialize, JsonSchema)]
+struct ManagerMetrics {
+    /// Whether one leads and answers.
+    answers: bool,
+    /// Managers that stand by and have folded the log.
+    standbys_ready: u64,
+    /// How many commits the leader was ahead of each standby when it last heard of it, by its name.
+    standbys_behind: BTreeMap<NodeName, u64>,
+}
+
+impl ManagerMetrics {
+    async fn of(api: &Api) -> Self {
+        let status = super::leader::ask(api).await.ok();
+        let standbys = || status.iter().flat_map(|s| &s.standbys);
+        Self {
+            answers: status.is_some(),
+            standbys_ready: standbys().filter(|heard| heard.standby.ready).count() as u64,
+            standbys_behind: standbys().map(|heard| (heard.standby.node.clone(), heard.behind)).collect(),
+        }
+    }
 }
 
 /// This API itself, since it started.
@@ -80,14 +105,20 @@ struct ApiMetrics {
 
 async fn aggregated(State(api): State<Api>, headers: HeaderMap, _: NoParams) -> ApiResult<Response> {
     let accept = headers.get(ACCEPT).and_then(|a| a.to_str().ok()).unwrap_or("");
-    if accept.contains("text/plain") { text(&api) } else { json(StatusCode::OK, &collect(&api)) }
+    let manager = ManagerMetrics::of(&api).await;
+    if accept.contains("text/plain") {
+        text(&api, manager)
+    } else {
+        json(StatusCode::OK, &collect(&api, manager))
+    }
 }
 
 async fn prometheus(State(api): State<Api>, _: NoParams) -> ApiResult<Response> {
-    text(&api)
+    let manager = ManagerMetrics::of(&api).await;
+    text(&api, manager)
 }
 
-fn collect(api: &Api) -> Metrics {
+fn collect(api: &Api, manager: ManagerMetrics) -> Metrics {
     let model = api.model.read();
     let (capacity, used) = totals(&model.state);
     let link = *api.bus.link().borrow();
@@ -101,6 +132,7 @@ fn collect(api: &Api) -> Metrics {
         used: used.into(),
         hosts: hosts(api, &model.state),
         log: api.model.applied().into(),
+        manager,
         api: ApiMetrics {
             commands_accepted: count(&counters.accepted),
             commands_refused: count(&counters.refused),
@@ -134,9 +166,9 @@ fn hosts(api: &Api, state: &muster_domain::state::State) -> HostSums {
     sums
 }
 
-fn text(api: &Api) -> ApiResult<Response> {
+fn text(api: &Api, manager: ManagerMetrics) -> ApiResult<Response> {
     let mut page = Page(String::with_capacity(4096));
-    write_page(api, &mut page).map_err(|_| Problem::new(500, "the metrics cannot be written"))?;
+    write_page(api, manager, &mut page).map_err(|_| Problem::new(500, "the metrics cannot be written"))?;
     respond(StatusCode::OK, PROMETHEUS, page.0)
 }
 
@@ -175,8 +207,8 @@ impl Page {
     }
 }
 
-fn write_page(api: &Api, page: &mut Page) -> fmt::Result {
-    let metrics = collect(api);
+fn write_page(api: &Api, manager: ManagerMetrics, page: &mut Page) -> fmt::Result {
+    let metrics = collect(api, manager);
     let model = api.model.read();
     let (capacity, used) = totals(&model.state);
     page.by_word("muster_tasks", "Tasks by state.", "state", &metrics.tasks)?;
@@ -196,6 +228,20 @@ fn write_page(api: &Api, page: &mut Page) -> fmt::Result {
     )?;
     let epoch = model.state.leader.as_ref().map_or(0, |l| l.epoch);
     page.single("muster_leader_epoch", "gauge", "How many leaders there have been.", epoch)?;
+    let of_managers = &metrics.manager;
+    page.single(
+        "muster_manager_up",
+        "gauge",
+        "Whether a manager leads and answers.",
+        u8::from(of_managers.answers),
+    )?;
+    let help = "Managers that stand by and have folded the log.";
+    page.single("muster_manager_standbys", "gauge", help, of_managers.standbys_ready)?;
+    let behind = "muster_manager_standby_behind_commits";
+    page.head(behind, "gauge", "Commits the leader is ahead of a standby.")?;
+    for (node, commits) in &of_managers.standbys_behind {
+        page.sample(behind, "node", node.as_str(), commits)?;
+    }
     let of_api = &metrics.api;
     let commands = "muster_api_commands_total";
     page.head(commands, "counter", "Commands through this API by what became of them.")?;

@@ -42,10 +42,9 @@ async fn plan(
 ) -> ApiResult<Response> {
     let moment: Option<Moment> = query.parse("at")?;
     query.end()?;
-    let copied = api.past.copy(moment, &api.model).await?;
+    let (state, held) = api.past.copy(moment, &api.model).await?;
     // Of a moment of the past: what would have followed then.
-    let at = if moment.is_some() { copied.state.at } else { now() };
-    let (state, held) = copied.split();
+    let at = if moment.is_some() { state.at } else { now() };
     // It may take as long as placing a hundred thousand tasks does.
     let answer = tokio::task::spawn_blocking(move || {
         let plan = plan::plan(&state, &job, at)?;
@@ -62,7 +61,7 @@ async fn explain(State(api): State<Api>, Id(id): Id, Params(mut query): Params) 
     let job = reference(&id)?;
     let answer = match moment {
         None => explained(&api.model.read().state, &job)?,
-        Some(_) => explained(&api.past.copy(moment, &api.model).await?.state, &job)?,
+        Some(_) => explained(&api.past.copy(moment, &api.model).await?.0, &job)?,
     };
     json(StatusCode::OK, &answer)
 }

@@ -225,7 +225,9 @@ async fn every_type_of_event_can_be_asked_for_and_no_other() {
     assert_eq!(status, 400);
     let message = body["message"].as_str().unwrap();
     assert!(
-        message.contains("type `worker.odd`: must be one of leader.elected, command.rejected"),
+        message.contains(
+            "type `worker.odd`: must be one of leader.elected, leader.stepping_down, command.rejected"
+        ),
         "{message}"
     );
     harness.end().await;

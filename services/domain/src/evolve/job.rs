@@ -12,7 +12,7 @@ use muster_events::time::Timestamp;
 use super::update::After;
 use super::{Illegal, Step};
 use crate::state::job::{End, Ended, Job, RUNS_KEPT, Run, Stop, VERSIONS_KEPT, Version};
-use crate::state::{Counts, State, Task, TaskState, Tasks, Worker};
+use crate::state::{Counts, State, Task, TaskState, Tasks, Worker, WorkerStatus};
 
 impl Step<'_> {
     /// Applies an event about a job; one about anything else is none of its business.
@@ -373,6 +373,15 @@ pub(super) fn moved(state: &mut State, id: TaskId, from: Option<TaskState>, to: 
             return;
         }
     }
+    if to.is_final()
+        && from.is_some()
+        && let Some(old) =
+            run.moving.get(&task.index).filter(|old| may_stay(&state.tasks, &state.workers, **old)).copied()
+        && let Some(before) = state.tasks.get(&old)
+    {
+        give_back(run, task.index, old, before);
+        return;
+    }
     run.counts.enter(to);
     take_place(run, id, task, from, to);
     if to.is_final() && !run.workers.is_empty() {
@@ -381,6 +390,33 @@ pub(super) fn moved(state: &mut State, id: TaskId, from: Option<TaskState>, to: 
     if from.is_some_and(TaskState::is_final) && run.end.take().is_some() {
         state.jobs.set_ended(job_id, None);
     }
+}
+
+/// The task whose place `next` has taken, if that one is not gone yet.
+pub(super) fn predecessor(state: &State, next: &Task) -> Option<TaskId> {
+    let run = next.job.and_then(|job| state.jobs.get(job)?.runs.get(&next.run))?;
+    run.moving.get(&next.index).copied()
+}
+
+/// Whether a task whose place another has taken runs on as if nothing had been, should that one end: nobody wants it
+/// away, and neither does its worker.
+fn may_stay(tasks: &Tasks, workers: &BTreeMap<WorkerId, Worker>, id: TaskId) -> bool {
+    let attempt = tasks.get(&id).and_then(Task::live_attempt).filter(|attempt| attempt.stop.is_none());
+    let worker = attempt.and_then(|attempt| workers.get(&attempt.worker));
+    worker.is_some_and(|worker| worker.status() == WorkerStatus::Active)
+}
+
+/// The task that another was to replace has its place again.
+fn give_back(run: &mut Run, index: u32, old: TaskId, task: &Task) {
+    for places in [&mut run.open, &mut run.ending, &mut run.moving] {
+        places.remove(&index);
+    }
+    run.stale.remove(&index);
+    run.open.insert(index, old);
+    if !run.spec.work.has(index, &task.spec) {
+        run.stale.insert(index);
+    }
+    run.counts.enter(task.state);
 }
 
 fn has_place(run: &Run, id: TaskId, index: u32) -> bool {

@@ -3,7 +3,8 @@
 use muster_events::event::TaskRetrying;
 use muster_events::id::{AttemptRef, TaskId};
 
-use super::{Illegal, Step, line_up, standing};
+use super::task::{line_up, standing};
+use super::{Illegal, Step};
 use crate::restart;
 use crate::state::TaskState;
 

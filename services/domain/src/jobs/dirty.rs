@@ -48,6 +48,7 @@ impl Dirty {
                 event.task().and_then(|task| maker(state, task))
             }
             Event::WorkerDraining(e) => {
+                self.note_moving(state);
                 let there = state.workers.get(&e.worker).into_iter().flat_map(|worker| &worker.tasks);
                 there.filter_map(|task| maker(state, *task)).for_each(|job| self.add(job));
                 None
@@ -74,8 +75,14 @@ impl Dirty {
                 let job = event.task().and_then(|task| maker(state, task));
                 job.filter(|job| state.jobs.updating.contains(job) || is_moving(state, *job))
             }
+            // The room that was held there is gone.
+            Event::WorkerOffline(_) => {
+                self.note_moving(state);
+                None
+            }
             // Which workers there are is what a system job goes by.
             Event::WorkerRegistered(_) | Event::WorkerActivated(_) | Event::WorkerUnregistered(_) => {
+                self.note_moving(state);
                 let systems = state.jobs.in_order(0).filter(|(_, j)| j.spec().work.kind() == JobKind::System);
                 systems.for_each(|(id, _)| self.add(id));
                 None
@@ -90,15 +97,23 @@ impl Dirty {
             | Event::TaskStopping(_)
             | Event::NamespaceLimited(_)
             | Event::LeaderElected(_)
+            | Event::LeaderSteppingDown(_)
             | Event::CommandRejected(_)
             | Event::ReportRefused(_)
-            | Event::WorkerOffline(_)
+            | Event::TaskMoving(_)
+            | Event::TaskMoveRefused(_)
             | Event::WorkerDrained(_)
             | Event::WorkerOccupied(_) => None,
         };
         if let Some(job) = job {
             self.add(job);
         }
+    }
+
+    /// Where the room for tasks that are to take the places of others may be gone, or those others may stay after all.
+    fn note_moving(&mut self, state: &State) {
+        let moving = state.jobs.in_order(0).filter(|(id, _)| is_moving(state, *id));
+        moving.for_each(|(id, _)| self.add(id));
     }
 
     /// With the last of the others on a worker that drains, it is time for the tasks of system jobs there.
@@ -133,13 +148,13 @@ impl Dirty {
     }
 }
 
-/// The job that made a task.
 /// Whether tasks of a job run until those that have their places are up.
 fn is_moving(state: &State, job: JobId) -> bool {
     let job = state.jobs.get(job);
     job.is_some_and(|job| job.live_runs().any(|(_, run)| !run.moving.is_empty()))
 }
 
+/// The job that made a task.
 fn maker(state: &State, task: TaskId) -> Option<JobId> {
     if state.jobs.is_empty() {
         return None;

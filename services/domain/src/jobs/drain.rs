@@ -1,5 +1,5 @@
-//! What a drain means for tasks that are kept up. Those of a service have their places taken elsewhere before they stop
-//! where they are; those of a system job stay until nothing else is left on their worker.
+//! What moves, and what a drain means for tasks that are kept up. Those of a service have their places taken elsewhere before
+//! they stop where they are; those of a system job stay until nothing else is left on their worker.
 
 use muster_events::event::{Event, TaskSubmitted};
 use muster_events::id::{TaskId, WorkerId};
@@ -7,7 +7,7 @@ use muster_events::job::JobKind;
 
 use super::Turn;
 use super::update::is_up;
-use crate::state::{State, Task, Worker};
+use crate::state::{State, Task, TaskState, Worker, WorkerStatus};
 
 /// Whether a task is the one that a system job has on its worker.
 pub(crate) fn is_system(state: &State, task: &Task) -> bool {
@@ -42,11 +42,37 @@ impl Turn<'_> {
                 _ if *index >= places => "the service was scaled down".to_owned(),
                 (None, _) => "another has taken its place".to_owned(),
                 (Some(at), Some((id, next))) if is_up(next) => {
-                    format!("worker {} drains, and task {id} runs in its place", at.worker)
+                    let to = next.attempt.as_ref().map(|attempt| &attempt.worker)?;
+                    match self.state.workers.get(&at.worker).and_then(|worker| worker.drain) {
+                        Some(_) => {
+                            format!("worker {} drains, and task {id} runs in its place on {to}", at.worker)
+                        }
+                        None => format!("it has moved to {to}: task {id} runs in its place"),
+                    }
                 }
                 _ => return None,
             };
             crate::decide::cancel::end(*old, task, Some(reason))
+        });
+        ended.take(self.limit).collect()
+    }
+
+    /// Ends those that were to take the places of tasks which may just as well stay: that have no room (their worker went
+    /// away, or no longer drains the old one's) or have failed. The old ones have their places again.
+    pub(super) fn take_back(&self) -> Vec<Event> {
+        let state = self.state;
+        let known = |id: &TaskId| state.tasks.get(id);
+        let ended = self.run.moving.iter().filter_map(|(index, old)| {
+            let at = known(old)?.live_attempt().filter(|attempt| attempt.stop.is_none())?;
+            let stays = state.workers.get(&at.worker)?.status() == WorkerStatus::Active;
+            let id = self.run.open.get(index)?;
+            let next = known(id).filter(|next| next.state == TaskState::Pending && stays)?;
+            if state.claims.contains_key(id) {
+                return None;
+            }
+            let why = next.reason.as_deref().unwrap_or("no room is held for it any more");
+            let reason = format!("the move is off ({why}): task {old} stays on {}", at.worker);
+            crate::decide::cancel::end(*id, next, Some(reason))
         });
         ended.take(self.limit).collect()
     }

@@ -19,6 +19,10 @@ impl Turn<'_> {
         if !moved.is_empty() {
             return moved;
         }
+        let taken_back = self.take_back();
+        if !taken_back.is_empty() {
+            return taken_back;
+        }
         let replaced = match update {
             Some(update) => self.update(work, update),
             None => self.end_stale(),

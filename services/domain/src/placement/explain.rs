@@ -57,7 +57,8 @@ pub fn explain(state: &State, id: TaskId, workers_max: usize) -> Option<Explanat
                 let stop =
                     a.stop.map_or_else(String::new, |cause| format!(", told to stop ({})", cause.as_str()));
                 let by = a.carrier.as_ref().map_or_else(String::new, |by| format!(", called by {by},"));
-                format!("attempt {} is on {}{by} since {}{stop}", a.number, a.worker, a.assigned_at)
+                let moves = moves(state, id, task);
+                format!("attempt {} is on {}{by} since {}{stop}{moves}", a.number, a.worker, a.assigned_at)
             });
             Explanation { cause: None, text: on, look: None }
         }
@@ -66,6 +67,20 @@ pub fn explain(state: &State, id: TaskId, workers_max: usize) -> Option<Explanat
             Explanation { cause: None, text: format!("{}{reason}", task.state.as_str()), look: None }
         }
     })
+}
+
+/// Who is to take the place of a task, if anybody is.
+fn moves(state: &State, id: TaskId, task: &Task) -> String {
+    let run = task.job.and_then(|job| state.jobs.get(job)?.runs.get(&task.run));
+    let next =
+        run.filter(|run| run.moving.get(&task.index) == Some(&id)).and_then(|run| run.open.get(&task.index));
+    let Some(next) = next else { return String::new() };
+    let attempt = state.tasks.get(next).and_then(Task::live_attempt);
+    let claimed = state.claims.get(next).map(|claim| &claim.worker);
+    match attempt.map(|attempt| &attempt.worker).or(claimed) {
+        Some(to) => format!("; it moves to {to}: task {next} takes its place once that is up"),
+        None => format!("; it is to leave: task {next}, which waits, takes its place once that is up"),
+    }
 }
 
 fn waiting(state: &State, id: TaskId, task: &Task, workers_max: usize) -> Explanation {
@@ -86,14 +101,8 @@ fn cause(state: &State, id: TaskId, class: &Class, why: &Why) -> (Cause, String)
         if why.filtered.contains_key(&Filter::Carrier) {
             return (Cause::Carrier, reason::NO_CARRIER.to_owned());
         }
-        let victims = claim.victims.len();
-        let text = format!(
-            "{victims} task{} of lower priority make{} room for it on {}",
-            if victims == 1 { "" } else { "s" },
-            if victims == 1 { "s" } else { "" },
-            claim.worker
-        );
-        return (Cause::MakingRoom, text);
+        let cause = if claim.victims.is_empty() { Cause::Turn } else { Cause::MakingRoom };
+        return (cause, claim.reason());
     }
     if let Some(gang) = class.gang.as_ref().and_then(|id| state.gangs.get(id)).filter(|gang| !gang.placed) {
         // It is said once for the gang, of whichever of its tasks came first.

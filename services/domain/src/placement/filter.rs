@@ -7,7 +7,8 @@ use muster_events::spec::{Constraint, Runtime};
 
 use super::attributes::Test;
 use super::ranking::Members;
-use crate::fleet::{Fleet, Slot, places};
+use crate::fleet::{Demand, Fleet, Slot, places};
+use crate::state::Class;
 
 /// The workers that take work and fit.
 #[derive(Debug)]
@@ -75,4 +76,27 @@ impl Fit {
         let lack_traits = fleet.active() - self.lack_runtime - found;
         Self { members: Members::Some(Rc::new(list)), lack_traits, ..self }
     }
+}
+
+/// The rows of the fleet, in order, that tasks of a class could ever run on: the workers have the runtime, are as the
+/// constraints ask, and could hold one when empty.
+pub(crate) fn suited(fleet: &Fleet, class: &Class) -> Vec<u32> {
+    let fit = Fit::new(fleet, class.runtime, &class.constraints);
+    let demand = Demand::new(class.resources, class.devices.clone(), class.strategy);
+    let allotted = class.ports.iter().filter(|ask| ask.port.is_none()).count();
+    let mut first = Vec::with_capacity(fleet.blocks().len());
+    let mut count = 0;
+    for block in fleet.blocks() {
+        first.push(count);
+        count += block.rows().len();
+    }
+    let mut suited = Vec::new();
+    for n in 0..fit.members.blocks(fleet) {
+        let (number, rows) = fit.members.block(fleet, n);
+        let block = &fleet.blocks()[number as usize];
+        let has_ports = |row: &usize| block.rows()[*row].ports.map_or(0, |r| r.size() as usize) >= allotted;
+        let rows = places(rows & block.large_enough(&demand)).filter(has_ports);
+        suited.extend(rows.map(|row| u32::try_from(first[number as usize] + row).unwrap_or(u32::MAX)));
+    }
+    suited
 }

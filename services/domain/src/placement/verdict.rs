@@ -17,15 +17,15 @@ use crate::state::{Class, State, Worker, WorkerStatus};
 
 /// What is in the way of a class on a worker: the first in the order of the filters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Obstacle {
+pub(crate) struct Obstacle {
     /// Which filter removes the worker.
-    pub(super) filter: Filter,
+    pub(crate) filter: Filter,
     /// In words, for people.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 /// What a class looks for, prepared for asking worker after worker.
-pub(super) struct Judge<'a> {
+pub(crate) struct Judge<'a> {
     state: &'a State,
     class: &'a Class,
     /// Whether somebody is there to call the workers, where they are HTTP workers.
@@ -36,7 +36,7 @@ pub(super) struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    pub(super) fn new(state: &'a State, class: &'a Class) -> Self {
+    pub(crate) fn new(state: &'a State, class: &'a Class) -> Self {
         let apart = class.constraints.iter().filter(|c| c.operator == Operator::Distinct);
         let counted = apart.map(|c| &*c.attribute).chain(class.spread.iter().map(|s| &*s.attribute));
         let counts = counted.map(|attribute| (attribute, counts(state, class, attribute))).collect();
@@ -45,8 +45,30 @@ impl<'a> Judge<'a> {
         Self { state, class, reachable, ports: PortBook::new(&state.ports), counts }
     }
 
+    /// Reckons in that a task of the class's group goes to a worker.
+    pub(crate) fn reckon_in(&mut self, id: &WorkerId, worker: &Worker) {
+        for (attribute, counts) in &mut self.counts {
+            if let Some(value) = dividing_of(attribute, id, &worker.info) {
+                *counts.entry(value.to_owned()).or_default() += 1;
+            }
+        }
+    }
+
+    /// Reckons in the ports that somebody else has got.
+    pub(crate) fn take_ports(&mut self, host: &str, ports: impl Iterator<Item = u16>) {
+        self.ports.take(host, ports);
+    }
+
+    /// The ports that a task of the class would get on a worker; `start` says where to begin to look.
+    pub(crate) fn offer(&self, worker: &Worker, start: u64) -> Option<BTreeMap<String, u16>> {
+        if self.class.ports.is_empty() {
+            return Some(BTreeMap::new());
+        }
+        self.ports.offer(&worker.info.hostname, worker.info.ports, &self.class.ports, start)
+    }
+
     /// What is in the way on a worker; `None` where it could take a task.
-    pub(super) fn obstacle(&self, id: &WorkerId, worker: &Worker) -> Option<Obstacle> {
+    pub(crate) fn obstacle(&self, id: &WorkerId, worker: &Worker) -> Option<Obstacle> {
         self.unfit(id, worker).or_else(|| self.lacks_room(worker))
     }
 

@@ -1,6 +1,7 @@
 //! A manager in small: decides, applies, keeps the log, derives orders; and checks all that must hold on the way.
 
 mod jobs;
+mod moves;
 
 use std::collections::BTreeSet;
 
@@ -448,6 +449,10 @@ impl Sim {
         // What was just accepted is known now: the same again brings no news, but for what is refused or stale again.
         let news = matches!(command, Command::AttemptReport(_) | Command::WorkerUnregister(_))
             || self.runs_anew(command);
+        if !refused && matches!(command, Command::TaskMove(_)) {
+            self.check_moved(&request);
+            return;
+        }
         if !refused && !stale && !news {
             assert_eq!(decide(&self.state, &request, self.now), Ok(vec![]), "{command:?}");
         }
@@ -490,6 +495,7 @@ impl Sim {
                 self.attempts.push((attempt, e.carrier.as_ref().unwrap_or(&e.worker).clone()));
             }
             self.check_retry(&probe, cause.command.is_some(), event);
+            moves::check(&probe, event);
             evolve::event(&mut probe, event, self.now).unwrap_or_else(|e| panic!("{e}: {event:?}"));
             self.jobs.see(&probe, event);
             assert_eq!(invariants::check(&probe), [], "after {event:?}");

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, VecDeque, btree_map};
 
 use muster_events::hash::Digest;
-use muster_events::id::CommandId;
+use muster_events::id::{CommandId, CommandKey};
 use muster_events::outcome::{Outcome, Problem};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use uuid::Uuid;
+use serde::{Deserialize, Serialize};
 
 /// The most outcomes that are remembered; the oldest is forgotten first. Within JetStream's own window (2 minutes)
 /// the server drops repeats, whatever their number; a submit whose tasks bear ids is the same submit for ever.
@@ -15,45 +14,8 @@ pub const OUTCOMES_MAX: usize = 65_536;
 /// How commands came out, by their ids. Reports are left out: their fences make them safe to repeat.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcomes {
-    by_id: BTreeMap<Key, Recorded>,
-    oldest_first: VecDeque<Key>,
-}
-
-/// An id as it is looked for. Nearly all are UUIDs, which compare as numbers; to compare their texts would fetch each
-/// from its own place in memory, dozens for one look among tens of thousands.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
-    Uuid(Uuid),
-    Text(CommandId),
-}
-
-impl From<&CommandId> for Key {
-    fn from(id: &CommandId) -> Self {
-        let text = id.as_str();
-        // Only of the one spelling in which a UUID is written, so that no two ids are one key.
-        let canonical = text.len() == 36 && !text.bytes().any(|b| b.is_ascii_uppercase());
-        match Uuid::try_parse(text) {
-            Ok(uuid) if canonical => Self::Uuid(uuid),
-            _ => Self::Text(id.clone()),
-        }
-    }
-}
-
-impl Serialize for Key {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Uuid(uuid) => {
-                serializer.serialize_str(uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
-            }
-            Self::Text(id) => id.serialize(serializer),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        CommandId::deserialize(deserializer).map(|id| Self::from(&id))
-    }
+    by_id: BTreeMap<CommandKey, Recorded>,
+    oldest_first: VecDeque<CommandKey>,
 }
 
 /// How one command came out.

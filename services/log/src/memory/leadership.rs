@@ -3,26 +3,31 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
+use muster_events::codec::{self, Encoding};
 use muster_events::id::NodeName;
+use muster_events::leadership::Standby;
+use muster_events::subject::Topic;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{MemoryBus, lock};
-use crate::bus::{Leadership, Lease};
+use super::{MemoryBus, checked, lock};
+use crate::bus::{Leadership, Lease, Live};
 use crate::error::Result;
 
 /// Where the leader sits.
 pub(super) struct Seat {
     holder: Mutex<Option<Holder>>,
     changes: watch::Sender<u64>,
+    /// Whether everybody who asks leads, beside all the others.
+    anarchy: bool,
 }
 
 impl Default for Seat {
     fn default() -> Self {
-        Self { holder: Mutex::new(None), changes: watch::Sender::new(0) }
+        Self { holder: Mutex::new(None), changes: watch::Sender::new(0), anarchy: false }
     }
 }
 
@@ -37,8 +42,16 @@ struct Holder {
 }
 
 impl Seat {
+    /// One on which everybody sits at once.
+    pub(super) fn for_all() -> Self {
+        Self { anarchy: true, ..Self::default() }
+    }
+
     /// Takes the seat if it is free for `node`; else says when it will be, as far as that is known.
     fn take(&self, node: &NodeName, lease: Duration) -> Result<(u64, CancellationToken), Option<Instant>> {
+        if self.anarchy {
+            return Ok((0, CancellationToken::new()));
+        }
         let mut holder = lock(&self.holder);
         if let Some(present) = holder.as_ref()
             && present.node != *node
@@ -115,6 +128,18 @@ impl Leadership for MemoryBus {
             .map(|holder| holder.node.clone());
         std::future::ready(Ok(leader)).boxed()
     }
+
+    fn announce(&self, standby: &Standby) -> BoxFuture<'_, Result<()>> {
+        let subject = self.shared.cell.subject(Topic::Standby(standby.node.clone())).to_string();
+        let sent = checked(codec::encode(Encoding::Json, standby));
+        std::future::ready(sent.map(|payload| self.shared.signals.send(&subject, &payload))).boxed()
+    }
+
+    fn standbys(&self) -> BoxFuture<'_, Result<Live<Standby>>> {
+        let messages = self.listen(&self.shared.cell.standby_filter());
+        let heard = messages.map(|message| Ok(codec::decode(Encoding::Json, &message?.1)?));
+        std::future::ready(Ok(heard.boxed())).boxed()
+    }
 }
 
 fn leading(seat: Arc<Seat>, term: u64, lost: CancellationToken) -> Lease {
@@ -127,5 +152,6 @@ fn leading(seat: Arc<Seat>, term: u64, lost: CancellationToken) -> Lease {
         });
         Ok(())
     };
-    Lease { lost, release: release.boxed() }
+    // Nothing but the seat itself ends it.
+    Lease { lost, until: watch::Sender::new(None).subscribe(), release: release.boxed() }
 }

@@ -48,7 +48,7 @@ impl Exchange {
         received(receiver).map(Ok).boxed()
     }
 
-    fn send(&self, subject: &str, payload: &Bytes) {
+    pub(super) fn send(&self, subject: &str, payload: &Bytes) {
         lock(&self.inner).listeners.retain(|(filter, listener)| {
             if !matches(filter, subject) {
                 return !listener.is_closed();

@@ -9,10 +9,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
+use muster_events::codec::{self, Encoding};
 use muster_events::id::NodeName;
+use muster_events::leadership::Standby;
+use muster_events::subject::Topic;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -24,7 +28,7 @@ use super::kv::Entry;
 use super::life::Life;
 use super::reader::{From, Kept, Reader, Reading};
 use super::shape::{bucket_stream, key_subject};
-use crate::bus::{Leadership, Lease};
+use crate::bus::{Leadership, Lease, Live};
 use crate::error::{LogError, Result};
 
 /// The key that names the leader.
@@ -85,6 +89,27 @@ impl Leadership for NatsBus {
         }
         .boxed()
     }
+
+    fn announce(&self, standby: &Standby) -> BoxFuture<'_, Result<()>> {
+        let subject = self.core.cell.subject(Topic::Standby(standby.node.clone())).to_string();
+        let payload = codec::encode(Encoding::Json, standby);
+        async move { self.core.send(subject, None, payload?.into()).await }.boxed()
+    }
+
+    fn standbys(&self) -> BoxFuture<'_, Result<Live<Standby>>> {
+        async move {
+            let messages = self.core.subscribe(self.core.cell.standby_filter()).await?;
+            let heard = messages.filter_map(|message| {
+                let standby = codec::decode(Encoding::Json, &message.payload);
+                let standby = standby.inspect_err(|error| {
+                    tracing::debug!(subject = %message.subject, "what a standby says is passed over: {error}");
+                });
+                std::future::ready(standby.ok().map(Ok))
+            });
+            Ok(heard.boxed())
+        }
+        .boxed()
+    }
 }
 
 /// A node that wants to lead, or does.
@@ -141,11 +166,12 @@ impl Candidate {
     /// The lead, renewed until it is lost, released or dropped.
     fn hold(self, revision: u64, since: Instant) -> Lease {
         let lost = CancellationToken::new();
+        let (holds, until) = watch::channel(Some(since + self.lease));
         let candidate = Arc::new(self);
         let renewing = {
             let (candidate, over) = (Arc::clone(&candidate), lost.clone().drop_guard());
             Renewing(tokio::spawn(async move {
-                candidate.renew(revision, since).await;
+                candidate.renew(revision, since, &holds).await;
                 drop(over);
             }))
         };
@@ -153,11 +179,11 @@ impl Candidate {
             drop(renewing);
             candidate.release().await
         };
-        Lease { lost, release: release.boxed() }
+        Lease { lost, until, release: release.boxed() }
     }
 
     /// Renews at each third of the lease; returns when the lead is, or may be, lost.
-    async fn renew(&self, mut revision: u64, since: Instant) {
+    async fn renew(&self, mut revision: u64, since: Instant, holds: &watch::Sender<Option<Instant>>) {
         let third = self.lease / 3;
         let (mut until, mut next) = (since + self.lease, since + third);
         let mut backoff = Backoff::new();
@@ -167,6 +193,7 @@ impl Candidate {
             match timeout_at(until, self.write(revision)).await {
                 Ok(Ok(renewed)) => {
                     (revision, until, next) = (renewed, asked + self.lease, asked + third);
+                    holds.send_replace(Some(until));
                     backoff = Backoff::new();
                 }
                 Ok(Err(NoAck::WrongSequence)) => match timeout_at(until, self.standing()).await {

@@ -7,6 +7,7 @@ use muster_events::event::{CommandRejected, Event};
 use muster_events::id::CommandId;
 use muster_events::outcome::{Outcome, Problem};
 use muster_log::bus::Incoming;
+use tokio::time::Instant;
 
 use super::Leader;
 use crate::draft::{Piece, split};
@@ -29,6 +30,10 @@ impl Leader {
 
     /// Decides all commands of a message, and has its publisher answered once they are in the log.
     async fn decide_message(&mut self, incoming: &Incoming) -> Result<(), StepDown> {
+        // Decided by the leader before us, after we had begun to listen.
+        if incoming.position < self.state.cursor.seq {
+            return Ok(());
+        }
         let Message { position, reply, group, trace, requests } =
             intake::open(incoming, &self.config.gateways);
         let count = requests.len();
@@ -111,8 +116,10 @@ impl Leader {
             }
         };
         for event in entries.iter().flat_map(|piece| &piece.entry.events) {
-            if let Event::WorkerUnregistered(e) = event {
-                self.liveness.forget(&e.worker);
+            match event {
+                Event::WorkerUnregistered(e) => self.liveness.forget(&e.worker),
+                Event::LeaderSteppingDown(_) => self.stepping_down = true,
+                _ => {}
             }
         }
         self.record(entries)?;
@@ -161,7 +168,23 @@ impl Leader {
         }
         let asked =
             DomainRequest { id: &request.id, actor: &request.actor, trusted: request.trusted, command };
-        decide(&self.state, &asked, self.now()).map_err(|problem| (problem, None))
+        let events = decide(&self.state, &asked, self.now()).map_err(|problem| (problem, None))?;
+        match command {
+            Command::LeaderStepDown(step_down) if !step_down.force => self.has_successor()?,
+            _ => {}
+        }
+        Ok(events)
+    }
+
+    /// Whether somebody is there to take the lead over. Who stands by is not in the log, so this is not the domain's to
+    /// say.
+    fn has_successor(&self) -> Result<(), (Problem, Option<String>)> {
+        if self.roll.has_successor(Instant::now()) {
+            return Ok(());
+        }
+        let text = "no standby is there that has folded the log, so nobody could take over: start another manager, or wait \
+                    until it has caught up (`muster leader` shows them); with `force` it steps down all the same";
+        Err((Problem::conflict(text), None))
     }
 }
 

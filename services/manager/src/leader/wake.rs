@@ -8,10 +8,11 @@ use muster_domain::state::TaskState;
 use muster_domain::{deadline, load};
 use muster_events::commit::SCHEDULER;
 use muster_events::id::WorkerId;
+use muster_events::leadership::Standby;
 use muster_events::order::{Order, Orders};
 use muster_events::time::Timestamp;
 use muster_events::worker::Heartbeat;
-use muster_log::bus::{Bus, Incoming, Link};
+use muster_log::bus::{Bus, Incoming, Link, Live};
 use muster_log::error::LogError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -38,6 +39,7 @@ pub(super) enum Wake {
     Commands(Vec<Result<Incoming, LogError>>),
     Heartbeats(Vec<Result<Heartbeat, LogError>>),
     Asked(Result<Asked, LogError>),
+    Standby(Result<Standby, LogError>),
     Link(Link),
     Deadline,
     Undelivered,
@@ -46,23 +48,27 @@ pub(super) enum Wake {
 }
 
 /// The streams a leader listens to.
-pub(super) struct Wakes {
+pub(crate) struct Wakes {
     commands: BoxStream<'static, Vec<Result<Incoming, LogError>>>,
     heartbeats: BoxStream<'static, Vec<Result<Heartbeat, LogError>>>,
     questions: BoxStream<'static, Result<Asked, LogError>>,
+    standbys: Live<Standby>,
     link: watch::Receiver<Link>,
     resend_at: Option<Instant>,
 }
 
 impl Wakes {
     /// Listens: to commands from position `from` on.
-    pub(super) async fn open(bus: &dyn Bus, from: u64) -> Result<Self, StepDown> {
+    pub(crate) async fn open(bus: &dyn Bus, from: u64) -> Result<Self, StepDown> {
         let mut link = bus.link();
         link.mark_unchanged();
+        let (commands, heartbeats, questions, standbys) =
+            tokio::try_join!(bus.read_commands(from), bus.heartbeats(), questions::all(bus), bus.standbys())?;
         Ok(Self {
-            commands: bus.read_commands(from).await?.ready_chunks(BATCH_MAX).boxed(),
-            heartbeats: bus.heartbeats().await?.ready_chunks(BATCH_MAX).boxed(),
-            questions: questions::all(bus).await?,
+            commands: commands.ready_chunks(BATCH_MAX).boxed(),
+            heartbeats: heartbeats.ready_chunks(BATCH_MAX).boxed(),
+            questions,
+            standbys,
             link,
             resend_at: None,
         })
@@ -76,6 +82,7 @@ impl Wakes {
             batch = self.commands.next(), if !pausing && !full => batch.map_or(Wake::Ended("commands"), Wake::Commands),
             batch = self.heartbeats.next() => batch.map_or(Wake::Ended("heartbeats"), Wake::Heartbeats),
             question = self.questions.next() => question.map_or(Wake::Ended("questions"), Wake::Asked),
+            standby = self.standbys.next() => standby.map_or(Wake::Ended("standbys"), Wake::Standby),
             changed = self.link.changed() => match changed {
                 Ok(()) => Wake::Link(*self.link.borrow_and_update()),
                 Err(_) => Wake::Ended("connection changes"),
@@ -130,12 +137,26 @@ impl Leader {
             }
             Wake::Heartbeats(batch) => self.hear_all(batch).await?,
             Wake::Asked(asked) => self.questions.push(asked?),
+            Wake::Standby(standby) => self.hear_standby(standby)?,
             Wake::Link(link) => self.link_changed(link),
             Wake::Deadline => self.expire()?,
             // The courier has told of it; what is undelivered is sent again after a pause.
             Wake::Undelivered => {}
             Wake::Resend => self.resend = true,
             Wake::Ended(what) => return Err(ManagerError::Ended(what).into()),
+        }
+        Ok(())
+    }
+
+    /// One of its own name is itself, a moment ago.
+    fn hear_standby(&mut self, standby: Result<Standby, LogError>) -> Result<(), StepDown> {
+        match standby {
+            Ok(standby) if standby.node != self.config.node => {
+                self.roll.note(standby, self.position, Instant::now())
+            }
+            Ok(_) => {}
+            Err(error @ LogError::Codec(_)) => warn!(%error, "what a standby says is left out"),
+            Err(error) => return Err(error.into()),
         }
         Ok(())
     }

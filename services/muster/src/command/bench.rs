@@ -12,6 +12,7 @@ mod report;
 mod rig;
 mod running;
 mod submits;
+mod takeover;
 
 use std::path::PathBuf;
 
@@ -66,6 +67,8 @@ enum Step {
     SubmitToFinished,
     /// The fold of the log, beside a bare reading of it
     Replay,
+    /// Another manager leads: after the leader was killed, and after it was asked to hand over
+    Takeover,
 }
 
 /// How much work each measurement is.
@@ -79,6 +82,8 @@ struct Load {
     programs: u32,
     /// Tasks submitted one at a time.
     singles: u32,
+    /// Kills of the leader.
+    kills: u32,
 }
 
 impl Load {
@@ -95,6 +100,7 @@ impl Load {
             large: share(100_000),
             programs: share(5_000),
             singles: share(300),
+            kills: share(10),
         }
     }
 }
@@ -185,6 +191,11 @@ impl Bench<'_> {
         step("replay");
         if self.wants(Step::Replay) {
             self.replay().await?;
+        }
+        // The last: it leaves other managers behind.
+        step("take-overs");
+        if self.wants(Step::Takeover) {
+            self.takeover().await?;
         }
         Ok(())
     }
@@ -286,6 +297,18 @@ impl Bench<'_> {
         let replayed = limits::replay(&self.rig).await?;
         self.report.figure("replay", replayed, "events/s", Some(read), Aim::None)?;
         self.costs("replay", "event", events, &before)
+    }
+
+    async fn takeover(&mut self) -> Result<(), Failure> {
+        let lease_ms = rig::LEASE.as_secs_f64() * 1000.0;
+        let times = takeover::measure(&mut self.rig, self.load.kills).await?;
+        let report = &mut self.report;
+        let at_most = Aim::AtMost(lease_ms + 300.0);
+        report.limit("lease", lease_ms, "ms")?;
+        report.figure("takeover_p50", times.kills.p50, "ms", Some(lease_ms), Aim::None)?;
+        report.figure("takeover_p99", times.kills.p99, "ms", Some(lease_ms), at_most)?;
+        report.figure("hand_over_p50", times.hand_overs.p50, "ms", None, Aim::None)?;
+        report.figure("hand_over_p99", times.hand_overs.p99, "ms", None, Aim::AtMost(100.0))
     }
 
     /// The processor time each part has spent since `before`, for each of `count` pieces of work. A part that had no

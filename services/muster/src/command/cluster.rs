@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use muster_client::{ClusterStatus, Compatibility};
+use muster_client::{ClusterStatus, Compatibility, Standby};
 use serde_json::Value;
 
 use crate::command::{Context, Outcome};
@@ -29,19 +29,22 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         context.out.json(&status)?;
         return Ok(exit::OK);
     }
-    for (name, value) in lines(&status) {
+    let standbys = manager.leader().await.map(|l| l.standbys).unwrap_or_default();
+    for (name, value) in lines(&status, &standbys) {
         context.out.line(format!("{name:<12} {value}"))?;
     }
     Ok(exit::OK)
 }
 
-fn lines(status: &ClusterStatus) -> Vec<(String, String)> {
+fn lines(status: &ClusterStatus, standbys: &[Standby]) -> Vec<(String, String)> {
+    let behind: Vec<_> = standbys.iter().map(|s| s.node.as_str()).collect();
+    let behind = if behind.is_empty() { String::new() } else { format!("; {} stand by", behind.join(", ")) };
     let mut lines = vec![
         ("workers".to_owned(), counts(&status.workers)),
         ("tasks".to_owned(), counts(&status.tasks)),
         ("capacity".to_owned(), amounts(&status.capacity)),
         ("used".to_owned(), amounts(&status.used)),
-        ("leader".to_owned(), status.leader.clone().unwrap_or_else(|| "-".to_owned())),
+        ("leader".to_owned(), format!("{}{behind}", status.leader.as_deref().unwrap_or("-"))),
         ("last event".to_owned(), grouped(status.seq)),
         ("version".to_owned(), status.version.clone()),
     ];

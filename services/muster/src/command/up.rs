@@ -22,6 +22,9 @@ pub(crate) struct Args {
     /// Workers to start
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=64), value_name = "N")]
     workers: u16,
+    /// Managers to start: one leads, the others take over should it fail
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=8), value_name = "N")]
+    managers: u16,
     /// The folder that holds everything between runs
     #[arg(long, env = "MUSTER_DATA", default_value = home::DEFAULT, value_name = "DIR")]
     data: PathBuf,

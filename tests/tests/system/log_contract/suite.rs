@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use futures_util::{FutureExt, StreamExt};
 use muster_events::codec::{self, Encoding};
 use muster_events::hash::Hash;
+use muster_events::leadership::Standby;
 use muster_events::output::OutputStream::{Stderr, Stdout};
 use muster_events::record::EventRecord;
 use muster_events::subject::Cell;
@@ -52,6 +53,24 @@ pub(super) async fn a_lost_fence_is_noticed(buses: Buses) {
     let late = buses.one.append(&commit(2), 1).await.unwrap_err();
     assert!(matches!(late, AppendError::Conflict { expected: 1 }), "{late}");
     assert_eq!(buses.one.get(2).await.unwrap().unwrap().commit, commit(20));
+}
+
+pub(super) async fn of_two_who_append_at_once_one_is_refused(buses: Buses) {
+    const ROUNDS: u64 = 300;
+    let mut won = [0, 0];
+    for position in 0..ROUNDS {
+        let drafts = [commit(2 * position + 1), commit(2 * position + 2)];
+        let (one, other) =
+            tokio::join!(buses.one.append(&drafts[0], position), buses.other.append(&drafts[1], position));
+        let winner = match (one, other) {
+            (Ok(_), Err(AppendError::Conflict { expected })) if expected == position => 0,
+            (Err(AppendError::Conflict { expected }), Ok(_)) if expected == position => 1,
+            both => panic!("{both:?}"),
+        };
+        assert_eq!(buses.one.get(position + 1).await.unwrap().unwrap().commit, drafts[winner]);
+        won[winner] += 1;
+    }
+    assert_eq!((buses.one.last_position().await.unwrap(), won[0] + won[1]), (ROUNDS, ROUNDS));
 }
 
 pub(super) async fn reading_begins_anywhere_and_goes_on_live(buses: Buses) {
@@ -269,7 +288,7 @@ pub(super) async fn the_manager_is_asked(buses: Buses) {
 
 pub(super) async fn the_lead_is_handed_over(buses: Buses) {
     assert_eq!(buses.one.leader().await.unwrap(), None);
-    let Lease { lost, release } = buses.one.lead(&node("m-1"), LEASE).await.unwrap();
+    let Lease { lost, release, .. } = buses.one.lead(&node("m-1"), LEASE).await.unwrap();
     assert_eq!(buses.other.leader().await.unwrap(), Some(node("m-1")));
     let mut standby = buses.other.lead(&node("m-2"), LEASE);
     assert!(standby.as_mut().now_or_never().is_none());
@@ -304,6 +323,26 @@ pub(super) async fn a_restarted_leader_leads_at_once(buses: Buses) {
     assert_eq!(buses.one.leader().await.unwrap(), Some(node("m-1")));
     after.release.await.unwrap();
     assert_eq!(buses.one.leader().await.unwrap(), None);
+}
+
+pub(super) async fn standbys_are_heard(buses: Buses) {
+    let standby = |name, position| Standby {
+        node: node(name),
+        seq: position * 10,
+        position,
+        ready: position > 1,
+        leaving: position > 2,
+    };
+    // Nobody has to listen.
+    buses.other.announce(&standby("m-1", 1)).await.unwrap();
+    // With this answer the server has that too.
+    buses.other.last_position().await.unwrap();
+    let mut heard = buses.one.standbys().await.unwrap();
+    let said = [standby("m-1", 2), standby("m-2", 1), standby("m-1", 3)];
+    for one in &said {
+        buses.other.announce(one).await.unwrap();
+    }
+    assert_eq!(take(&mut heard, 3).await, said);
 }
 
 pub(super) async fn what_is_too_large_is_refused_before_it_is_sent(buses: Buses) {

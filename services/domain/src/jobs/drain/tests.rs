@@ -84,7 +84,7 @@ fn where_there_is_no_other_room_it_goes_on_until_the_deadline() {
 }
 
 #[test]
-fn a_drain_that_is_taken_back_lets_the_move_end_where_there_is_room() {
+fn a_drain_that_is_taken_back_leaves_what_has_no_place_elsewhere_where_it_is() {
     let world = given([register("w1"), job_submit(service("web", 1))]).reconciled().placed();
     let world = start_all(world, "w1").and(drain("w1", None)).reconciled().placed();
     let world = world.and(activate("w1")).reconciled().placed();

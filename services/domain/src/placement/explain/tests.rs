@@ -118,7 +118,10 @@ fn a_task_that_others_make_room_for_says_where() {
     let world = given([sized("w", 4, 16), submit_all([fills])]).placed();
     let world = world.and(submit_all([urgent])).placed();
     let (cause, text) = cause_of(&world, "t");
-    assert_eq!((cause, text.as_str()), ("making_room", "1 task of lower priority makes room for it on w"));
+    assert_eq!(
+        (cause, text.as_str()),
+        ("making_room", "waits for a task of lower priority to make room for it on w")
+    );
     let low = explain(&world.state, id("low"), 10).unwrap();
     assert!(low.text.ends_with("told to stop (preempt)"), "{}", low.text);
 }

@@ -30,7 +30,7 @@ pub(super) struct Percentiles {
 }
 
 impl Percentiles {
-    fn of(mut times: Vec<f64>) -> Self {
+    pub(super) fn of(mut times: Vec<f64>) -> Self {
         times.sort_by(f64::total_cmp);
         let at = |percent: usize| {
             let rank = (times.len() * percent).div_ceil(100).saturating_sub(1);

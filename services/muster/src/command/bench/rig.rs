@@ -25,6 +25,9 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// The user of the measuring process in the account of COMMANDS, who may do everything there.
 pub(super) const USER: &str = "bench";
 
+/// How long the lead lasts without renewal: what a manager does when it is told nothing.
+pub(super) const LEASE: Duration = Duration::from_secs(3);
+
 /// The rig.
 pub(super) struct Rig {
     folder: TempDir,
@@ -88,8 +91,23 @@ impl Rig {
     }
 
     pub(super) async fn start_manager(&mut self) -> Result<(), Failure> {
-        self.part("manager", User::Manager, &["manager"]).await?;
+        self.start_managers_part("manager").await?;
         self.bus = Some(self.bus_of(User::Api).await?);
+        Ok(())
+    }
+
+    /// Starts a manager of this name; it leads or stands by.
+    pub(super) async fn start_managers_part(&mut self, name: &'static str) -> Result<(), Failure> {
+        let lease = format!("{}ms", LEASE.as_millis());
+        self.part(name, User::Manager, &["manager", "--node", name, "--lease", &lease]).await.map(|_| ())
+    }
+
+    /// Ends a part as a crash would.
+    pub(super) async fn kill(&mut self, name: &str) -> Result<(), Failure> {
+        for mut part in self.parts.extract_if(.., |part| part.name == name) {
+            let killed = part.child.kill().await;
+            killed.map_err(|e| Failure::failed(format!("{name} cannot be killed: {e}")))?;
+        }
         Ok(())
     }
 
@@ -122,7 +140,7 @@ impl Rig {
             .map_err(|e| failed(&e))?;
         let out = child.stdout.take();
         self.parts.push(Part { name, child });
-        let (Some(out), true) = (out, name != "manager") else { return Ok(Value::Null) };
+        let (Some(out), true) = (out, user != User::Manager) else { return Ok(Value::Null) };
         let mut line = String::new();
         let read = timeout(READY_WITHIN, BufReader::new(out).read_line(&mut line)).await;
         match read {
