@@ -291,4 +291,9 @@ async fn what_is_not_there_is_told_apart_from_what_is_empty() {
     let (code, said) = ended(&["ps", "--full-ids"]).await;
     let line = said.lines().find(|line| line.starts_with(&id)).unwrap_or_default();
     assert!(code == 0 && line.contains("stopping"), "{code}: {said}");
+    // To forget one that lives is no way to be rid of it.
+    let (code, said) = ended(&["forget", "nope"]).await;
+    assert!(code == 3 && said.contains("nope"), "{code}: {said}");
+    let (code, said) = ended(&["forget", "w1"]).await;
+    assert!(code == 0 && said.contains("registers again"), "{code}: {said}");
 }

@@ -11,7 +11,15 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
-    let answer = context.manager()?.unregister(&args.id).await?.value;
+    let manager = context.manager()?;
+    let before = manager.worker(&args.id).await?;
+    let answer = manager.unregister(&args.id).await?.value;
+    if before.status != "offline" {
+        eprintln!(
+            "{} is not offline: unless it is stopped it registers again within seconds",
+            answer.worker_id
+        );
+    }
     if context.out.json {
         context.out.json(&answer)?;
     } else {

@@ -47,10 +47,11 @@ impl Cluster {
         server: &Access,
     ) -> Result<Record, Failure> {
         // The first manager's connection makes the streams, so it comes first.
+        let known = log_id::known(args)?;
         for number in 1..=args.managers {
             let name = if number == 1 { "manager".to_owned() } else { format!("manager-{number}") };
             let node = NodeName::new(&name).map_err(|e| Failure::failed(e.to_string()))?;
-            let config = NatsConfig { known: log_id::known(args)?, ..server.config(User::Manager, &name) };
+            let config = NatsConfig { known: known.clone(), ..server.config(User::Manager, &name) };
             let bus = self.connect(config).await.map_err(|e| log_id::refused(&e, args))?;
             log_id::keep(&args.data, bus.log_id())?;
             self.manager.follow_one_log(&bus);
