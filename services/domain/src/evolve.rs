@@ -3,6 +3,7 @@
 //! Every pair of event and state is either a legal move or a typed [`Illegal`]; nothing is guessed and nothing panics,
 //! so a damaged or foreign log is named, not followed.
 
+mod arrived;
 mod job;
 mod retry;
 mod task;
@@ -108,6 +109,7 @@ pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Ille
     apply(state, event, at)?;
     if let Some(task) = event.task() {
         update::track(state, task, event, at);
+        arrived::track(state, task, at);
     }
     state.next_seq += 1;
     Ok(())

@@ -59,7 +59,11 @@ pub fn reconcile(state: &State, id: JobId, now: Timestamp, limit: usize) -> Vec<
 pub(crate) fn due(job: &Job) -> Option<Timestamp> {
     match &job.spec().work {
         Work::Cron(cron) => cron::due(job, cron),
-        Work::Service(service) => job.update.as_ref().and_then(|update| update::due(update, service)),
+        Work::Service(service) => {
+            let update = job.update.as_ref().and_then(|update| update::due(update, service));
+            let moved = job.live_runs().filter_map(|(_, run)| drain::due(run, service)).min();
+            update.into_iter().chain(moved).min()
+        }
         Work::Batch(_) | Work::System(_) | Work::Pipeline(_) => None,
     }
 }

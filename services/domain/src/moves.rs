@@ -126,7 +126,7 @@ pub(crate) fn movable(state: &State, id: TaskId) -> Result<Movable<'_>, Stays> {
 }
 
 /// How many of a service may move at a time.
-fn parallel(service: &Service) -> usize {
+pub(crate) fn parallel(service: &Service) -> usize {
     let most = service.update.map_or_else(|| service.count.div_ceil(MOVING_PART), |u| u.max_parallel);
     most.max(1) as usize
 }

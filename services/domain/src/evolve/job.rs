@@ -321,6 +321,7 @@ fn begun(version: u32, spec: Arc<JobSpec>, first: u64, at: Timestamp) -> Run {
         open: BTreeMap::new(),
         ending: BTreeMap::new(),
         moving: BTreeMap::new(),
+        arrived: BTreeMap::new(),
         over: BTreeMap::new(),
         again: BTreeMap::new(),
         workers: BTreeMap::new(),

@@ -3,10 +3,12 @@
 
 use muster_events::event::{Event, TaskSubmitted};
 use muster_events::id::{TaskId, WorkerId};
-use muster_events::job::JobKind;
+use muster_events::job::{JobKind, Service};
+use muster_events::time::Timestamp;
 
 use super::Turn;
-use super::update::is_up;
+use crate::moves::parallel;
+use crate::state::job::Run;
 use crate::state::{State, Task, TaskState, Worker, WorkerStatus};
 
 /// Whether a task is the one that a system job has on its worker.
@@ -31,9 +33,30 @@ pub(super) fn leaves_last(state: &State, id: &WorkerId) -> bool {
     worker.is_some_and(|w| w.drain.is_some_and(|d| !d.drained && !d.ignore_system) && only_systems(state, w))
 }
 
+/// Microseconds for which what takes a place must have been up until the one before is told to stop. A service that says
+/// how it is updated says it by that; one with a health check has been found well by that. Of any other nothing is known
+/// but that its program was started, and one that cannot run where it came to mostly ends within moments.
+const WELL_AFTER_MICROS: i64 = 3_000_000;
+
+fn well_after(service: &Service) -> i64 {
+    match &service.update {
+        Some(update) => i64::try_from(update.healthy_after_ms).unwrap_or(i64::MAX).saturating_mul(1000),
+        None if service.task.health.is_some() => 0,
+        None => WELL_AFTER_MICROS,
+    }
+}
+
+/// When the next has been up for long enough that the one before it is told to stop.
+pub(super) fn due(run: &Run, service: &Service) -> Option<Timestamp> {
+    run.arrived.values().min().map(|since| since.plus_micros(well_after(service)))
+}
+
 impl Turn<'_> {
-    /// Ends the tasks whose successors are up, whose places there are no longer, or that are nowhere themselves.
-    pub(super) fn end_moved(&self, places: u32) -> Vec<Event> {
+    /// Ends the tasks whose successors are well, whose places there are no longer, or that are nowhere themselves.
+    pub(super) fn end_moved(&self, work: &Service, places: u32) -> Vec<Event> {
+        let is_well = |place: &u32| {
+            self.run.arrived.get(place).is_some_and(|since| since.plus_micros(well_after(work)) <= self.now)
+        };
         let known = |id: &TaskId| self.state.tasks.get(id);
         let ended = self.run.moving.iter().filter_map(|(index, old)| {
             let task = known(old)?;
@@ -41,7 +64,7 @@ impl Turn<'_> {
             let reason = match (task.live_attempt(), next) {
                 _ if *index >= places => "the service was scaled down".to_owned(),
                 (None, _) => "another has taken its place".to_owned(),
-                (Some(at), Some((id, next))) if is_up(next) => {
+                (Some(at), Some((id, next))) if is_well(index) => {
                     let to = next.attempt.as_ref().map(|attempt| &attempt.worker)?;
                     match self.state.workers.get(&at.worker).and_then(|worker| worker.drain) {
                         Some(_) => {
@@ -77,8 +100,8 @@ impl Turn<'_> {
         ended.take(self.limit).collect()
     }
 
-    /// Makes successors for the tasks on workers that drain.
-    pub(super) fn move_off(&self) -> Vec<Event> {
+    /// Makes successors for the tasks on workers that drain, for as many as may move at a time.
+    pub(super) fn move_off(&self, work: &Service) -> Vec<Event> {
         let (state, run) = (self.state, self.run);
         // What an update is about to replace is not moved before that.
         if state.fleet.draining() == 0 || self.job.update.is_some() {
@@ -94,7 +117,8 @@ impl Turn<'_> {
         let successor = |(ordinal, (index, old)): (u64, (&u32, &TaskId))| {
             Event::TaskSubmitted(TaskSubmitted { replaces: Some(*old), ..self.task(*index, ordinal) })
         };
-        (self.job.next_task..).zip(leaving).map(successor).take(self.limit).collect()
+        let room = parallel(work).saturating_sub(run.moving.len());
+        (self.job.next_task..).zip(leaving).map(successor).take(room.min(self.limit)).collect()
     }
 }
 

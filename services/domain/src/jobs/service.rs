@@ -15,7 +15,7 @@ impl Turn<'_> {
         if !surplus.is_empty() {
             return surplus;
         }
-        let moved = self.end_moved(places);
+        let moved = self.end_moved(work, places);
         if !moved.is_empty() {
             return moved;
         }
@@ -34,6 +34,6 @@ impl Turn<'_> {
         let mut ordinal = self.job.next_task;
         let fill = |index| self.fill(index, &mut ordinal, None);
         let filled: Vec<Event> = free.chain(run.made..places).filter_map(fill).take(self.limit).collect();
-        if filled.is_empty() { self.move_off() } else { filled }
+        if filled.is_empty() { self.move_off(work) } else { filled }
     }
 }

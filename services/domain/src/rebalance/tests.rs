@@ -39,7 +39,7 @@ fn move_one(task_id: TaskId, to: &str) -> Command {
     Command::TaskMove(TaskMove { moves: vec![Move { task_id, to: worker_id(to), reason: None }] })
 }
 
-/// Everything that was placed runs.
+/// Everything that was placed runs, and has for long enough to be well.
 pub(super) fn all_start(world: World) -> World {
     let placed = world.state.tasks.iter().filter(|(_, task)| task.state == TaskState::Scheduled);
     let placed: Vec<_> = placed
@@ -48,6 +48,7 @@ pub(super) fn all_start(world: World) -> World {
     placed
         .into_iter()
         .fold(world, |world, (worker, attempt)| world.and(reports(&worker, [(attempt, started())])))
+        .later(3.0)
 }
 
 /// A service that runs, as far as it was placed.

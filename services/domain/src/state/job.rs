@@ -124,9 +124,12 @@ pub struct Run {
     pub open: BTreeMap<u32, TaskId>,
     /// The tasks that have been told to stop for good.
     pub ending: BTreeMap<u32, TaskId>,
-    /// The tasks whose places others have taken, and that run until those are up: their workers drain.
+    /// The tasks whose places others have taken, and that run until those are well: they move, or their workers drain.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub moving: BTreeMap<u32, TaskId>,
+    /// By the same places, since when those that have taken them are up.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub arrived: BTreeMap<u32, Timestamp>,
     /// The tasks that have ended and still count: of a batch those that did not complete, else all that hold a place.
     pub over: BTreeMap<u32, TaskId>,
     /// Those of `over` that shall run again as soon as they may.

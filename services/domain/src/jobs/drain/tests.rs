@@ -5,8 +5,8 @@ use crate::deadline::{self, Liveness};
 use crate::jobs::next;
 use crate::state::TaskState;
 use crate::testing::{
-    World, activate, batch, drain, given, job_scale, job_stop, job_submit, register, reports, service,
-    started, stopped, system, worker_id,
+    World, activate, batch, drain, exited, given, job_scale, job_stop, job_submit, register, reports,
+    service, started, stopped, system, worker_id,
 };
 
 /// Index, state and worker of a job's tasks that have not ended, the oldest first.
@@ -17,13 +17,13 @@ fn tasks(world: &World, job: &str) -> Vec<(u32, TaskState, String)> {
     live.iter().map(|(_, t)| (t.index, t.state, on(t))).collect()
 }
 
-/// Every task that was placed on the worker runs now.
+/// Every task that was placed on the worker runs now, and has for long enough to be well.
 fn start_all(world: World, worker: &str) -> World {
     let placed = world.state.workers[&worker_id(worker)].tasks.clone();
     let placed = placed.into_iter().filter(|id| world.state.tasks[id].state == TaskState::Scheduled);
     let all: Vec<_> =
         placed.filter_map(|id| Some((world.state.tasks[&id].attempt_ref(id)?, started()))).collect();
-    if all.is_empty() { world } else { world.and(reports(worker, all)).reconciled().placed() }
+    if all.is_empty() { world } else { world.and(reports(worker, all)).later(3.0).reconciled().placed() }
 }
 
 /// Every task of a worker that was told to stop has stopped.
@@ -54,17 +54,36 @@ fn a_service_moves_before_it_stops() {
     use TaskState::{Running, Scheduled};
     let world = serving().and(drain("w1", None)).reconciled().placed();
     let on = |w: &str| w.to_owned();
-    let both =
-        [(0, Running, on("w1")), (1, Running, on("w1")), (0, Scheduled, on("w2")), (1, Scheduled, on("w2"))];
-    assert_eq!(tasks(&world, "web"), both, "nothing has been told to stop");
+    let both = [(0, Running, on("w1")), (1, Running, on("w1")), (0, Scheduled, on("w2"))];
+    assert_eq!(tasks(&world, "web"), both, "one goes first, and nothing has been told to stop");
+    let world = stop_all(start_all(world, "w2"), "w1");
+    let other = [(1, Running, on("w1")), (0, Running, on("w2")), (1, Scheduled, on("w2"))];
+    assert_eq!(tasks(&world, "web"), other, "then the other");
     let world = start_all(world, "w2");
-    assert!(!is_drained(&world, "w1"), "they still stop");
+    assert!(!is_drained(&world, "w1"), "it still stops");
     let world = stop_all(world, "w1");
     assert_eq!(tasks(&world, "web"), [(0, Running, on("w2")), (1, Running, on("w2"))]);
     assert!(is_drained(&world, "w1"));
     let reasons: Vec<_> = world.tasks_of("web").filter_map(|(_, t)| t.reason.clone()).collect();
     assert!(reasons.iter().all(|r| r.starts_with("worker w1 drains, and task ")), "{reasons:?}");
     assert_eq!(world.job("web").1.runs[&1].counts.of(Running), 2);
+}
+
+/// One that dies at once where it came to has never been well.
+#[test]
+fn what_fails_elsewhere_leaves_the_one_before_where_it_is() {
+    let world = serving().and(drain("w1", None)).reconciled().placed();
+    let next = world.state.workers[&worker_id("w2")].tasks.first().copied().unwrap();
+    let attempt = world.state.tasks[&next].attempt_ref(next).unwrap();
+    let world = world.and(reports("w2", [(attempt, started())])).later(2.9).reconciled();
+    let told = |world: &World| {
+        world.tasks_of("web").filter(|(_, t)| t.live_attempt().is_some_and(|a| a.stop.is_some())).count()
+    };
+    assert_eq!(told(&world), 0, "too early to tell");
+    let world = world.and(reports("w2", [(attempt, exited(3))])).later(60.0).reconciled();
+    assert_eq!(told(&world), 0);
+    let up = world.tasks_of("web").filter(|(_, t)| t.state == TaskState::Running).count();
+    assert_eq!(up, 2, "both are still there");
 }
 
 #[test]
