@@ -55,7 +55,7 @@ impl ManagerClient {
     /// What would follow if a job were submitted: now, or `at` a moment of the past (a `seq`, or a time in RFC 3339).
     pub async fn plan(&self, job: &JobDefinition, at: Option<&str>) -> Result<Plan> {
         let query: Vec<_> = at.map(|at| ("at", at.to_owned())).into_iter().collect();
-        Ok(self.http.write(Method::POST, &["api", "v1", "plan"], &query, Some(job)).await?.value)
+        Ok(self.http.write(Method::POST, &["api", "v1", "jobs", "plan"], &query, Some(job)).await?.value)
     }
 
     /// Where a job's tasks are, and what those wait for that are nowhere; now, or `at` a moment of the past.

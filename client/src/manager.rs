@@ -99,7 +99,7 @@ impl ManagerClient {
     pub async fn explain(&self, id: &str, at: Option<&str>, workers: Option<u64>) -> Result<Explanation> {
         let mut query: Vec<_> = at.map(|at| ("at", at.to_owned())).into_iter().collect();
         query.extend(workers.map(|n| ("workers", n.to_string())));
-        self.http.get(&task_path(id, Some("explain")), &query).await
+        self.http.get(&["api", "v1", "tasks", id, "explain"], &query).await
     }
 
     /// Cancels a task: at once where it waits (status 200), else it is stopping (202).

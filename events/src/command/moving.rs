@@ -30,6 +30,9 @@ pub struct Move {
     pub task_id: TaskId,
     /// The worker it shall run on.
     pub to: WorkerId,
+    /// Where it is, as far as whoever asks knows; where it is elsewhere by now the move is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<WorkerId>,
     /// Why, for the record; at most 1,000 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

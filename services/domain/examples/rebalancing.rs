@@ -89,8 +89,12 @@ fn run(size: usize, name: &str, change: Change) {
         let began = Instant::now();
         let plan = rebalance::plan(&state, &wish);
         let planned = began.elapsed();
-        let one =
-            |m: &rebalance::Planned| Move { task_id: m.task, to: m.to.clone(), reason: Some(m.reason()) };
+        let one = |m: &rebalance::Planned| Move {
+            task_id: m.task,
+            to: m.to.clone(),
+            from: Some(m.from.clone()),
+            reason: Some(m.reason()),
+        };
         let moves: Vec<_> = plan.moves.iter().map(one).collect();
         let count = moves.len();
         let began = Instant::now();

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use muster_events::command::Move;
 use muster_events::event::{Event, TaskMoving, TaskSubmitted};
 use muster_events::id::{AttemptRef, JobId, Namespace, TaskId, WorkerId};
 use muster_events::job::{Service, Work};
@@ -240,13 +241,9 @@ impl<'a> Trial<'a> {
     ///
     /// # Errors
     /// Why it does not go.
-    pub(crate) fn asked(
-        &mut self,
-        id: TaskId,
-        to: &WorkerId,
-        reason: Option<&str>,
-    ) -> Result<Vec<Event>, Problem> {
-        let state = self.state;
+    pub(crate) fn asked(&mut self, asked: &Move) -> Result<Vec<Event>, Problem> {
+        let Move { task_id, to, from, reason } = asked;
+        let (state, id, reason) = (self.state, *task_id, reason.as_deref());
         let task = state.tasks.get(&id).ok_or_else(|| Problem::not_found("Task", id))?;
         let (to, _) = state.workers.get_key_value(to).ok_or_else(|| Problem::not_found("Worker", to))?;
         let conflict = |why: String| Problem::conflict(format!("task {id} does not move: {why}"));
@@ -260,6 +257,9 @@ impl<'a> Trial<'a> {
             }
             Err(stays) => return Err(conflict(format!("it {}", stays.text()))),
         };
+        if let Some(from) = from.as_ref().filter(|from| it.attempt.worker != **from) {
+            return Err(conflict(format!("it is on {} by now, not on {from}", it.attempt.worker)));
+        }
         if it.attempt.worker == *to {
             return Err(conflict(format!("it is on {to} already")));
         }

@@ -27,7 +27,7 @@ const WORKERS_MAX: u64 = 10_000;
 
 pub(super) fn table() -> Vec<Op> {
     vec![
-        Op::get("/api/v1/manager/tasks/{id}/explain", explain)
+        Op::get("/api/v1/tasks/{id}/explain", explain)
             .about("manager", "Why a task is where it is, and every decision about it")
             .takes(&[
                 parameter("at", "string", "at this moment of the past: a seq, or a time (RFC 3339)"),

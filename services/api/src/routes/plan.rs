@@ -23,8 +23,12 @@ use crate::openapi::{Op, parameter};
 pub(super) fn table() -> Vec<Op> {
     let at = parameter("at", "string", "at this moment of the past: a seq, or a time (RFC 3339)");
     vec![
-        Op::post("/api/v1/plan", plan)
-            .about("jobs", "What would follow if this job were submitted; nothing is written")
+        // A path of its own would hide the job of that name from everybody who asks for it.
+        Op::post("/api/v1/jobs/{id}", plan)
+            .about(
+                "jobs",
+                "With `plan` for the id: what would follow if this job were submitted; nothing is written",
+            )
             .takes(&[at])
             .body::<JobDefinition>()
             .gives::<PlanAnswer>(200),
@@ -37,9 +41,14 @@ pub(super) fn table() -> Vec<Op> {
 
 async fn plan(
     State(api): State<Api>,
+    Id(id): Id,
     Params(mut query): Params,
     Payload(job): Payload<JobDefinition>,
 ) -> ApiResult<Response> {
+    if id != "plan" {
+        let message = "a job is submitted with POST /api/v1/jobs, and tried out with POST /api/v1/jobs/plan";
+        return Err(Problem::new(405, message).into());
+    }
     let moment: Option<Moment> = query.parse("at")?;
     query.end()?;
     let (state, held) = api.past.copy(moment, &api.model).await?;

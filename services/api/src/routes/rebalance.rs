@@ -57,6 +57,9 @@ struct MoveBody {
     task_id: TaskId,
     /// The worker it shall run on.
     to: WorkerId,
+    /// Where it is, as far as the caller knows; where it is elsewhere by now the move is refused.
+    #[serde(default)]
+    from: Option<WorkerId>,
     /// Why, for the record; at most 1,000 characters.
     #[serde(default)]
     reason: Option<String>,
@@ -85,7 +88,7 @@ async fn carry_out(
     caller: Caller,
     Payload(body): Payload<MovesBody>,
 ) -> Result<Response, Response> {
-    let one = |MoveBody { task_id, to, reason }| Move { task_id, to, reason };
+    let one = |MoveBody { task_id, to, from, reason }| Move { task_id, to, from, reason };
     let moves: Vec<Move> = body.moves.into_iter().map(one).collect();
     let id = caller.id.clone();
     let accepted = caller.ask(Command::TaskMove(TaskMove { moves: moves.clone() })).await?;

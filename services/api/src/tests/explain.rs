@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Harness, done, task, task_with};
 
 fn path(id: &Value) -> String {
-    format!("/api/v1/manager/tasks/{}/explain", id.as_str().unwrap())
+    format!("/api/v1/tasks/{}/explain", id.as_str().unwrap())
 }
 
 fn kinds(explanation: &Value) -> Vec<&str> {

@@ -17,7 +17,7 @@ async fn a_plan_is_told_and_nothing_is_written() {
     let harness = Harness::new().await;
     let before = harness.manager.seq().await;
     let (status, plan, _) =
-        done(harness.post("/api/v1/plan", &job("batch", "b", json!({ "count": 6 })))).await;
+        done(harness.post("/api/v1/jobs/plan", &job("batch", "b", json!({ "count": 6 })))).await;
     assert_eq!((status, &plan["version"], &plan["next_version"]), (200, &Value::Null, &json!(1)));
     let part = &plan["parts"][0];
     // The one worker has four slots.
@@ -29,9 +29,10 @@ async fn a_plan_is_told_and_nothing_is_written() {
     assert_eq!(harness.manager.seq().await, before);
 
     let (status, refused, _) =
-        done(harness.post("/api/v1/plan", &job("batch", "b", json!({ "count": 0 })))).await;
+        done(harness.post("/api/v1/jobs/plan", &job("batch", "b", json!({ "count": 0 })))).await;
     assert_eq!((status, &refused["details"][0]["field"]), (400, &json!("count")));
-    let (status, _, _) = done(harness.post("/api/v1/plan?at=99999", &job("batch", "b", json!({})))).await;
+    let (status, _, _) =
+        done(harness.post("/api/v1/jobs/plan?at=99999", &job("batch", "b", json!({})))).await;
     assert_eq!(status, 400);
     harness.end().await;
 }

@@ -43,7 +43,7 @@ async fn what_is_shown_is_carried_out_as_it_is_and_a_repeat_is_told_the_same() {
     let (_, again, _) = done(ask()).await;
     assert_eq!(again, moved);
     let old = shown["task_id"].as_str().unwrap();
-    let why = harness.ok(&format!("/api/v1/manager/tasks/{old}/explain")).await;
+    let why = harness.ok(&format!("/api/v1/tasks/{old}/explain")).await;
     let words = why["reason"].as_str().unwrap();
     assert!(words.contains(&format!("it moves to w-2: task {next} takes its place")), "{words}");
     let moving = why["decisions"].as_array().unwrap().iter().find(|d| d["type"] == "task.moving").unwrap();

@@ -13,7 +13,7 @@ pub(super) fn decide(state: &State, asked: &TaskMove) -> Result<Vec<Event>, Prob
     let mut trial = Trial::new(state);
     let (mut events, mut refused) = (Vec::new(), Vec::new());
     for one in &asked.moves {
-        match trial.asked(one.task_id, &one.to, one.reason.as_deref()) {
+        match trial.asked(one) {
             Ok(new) => events.extend(new),
             Err(problem) => refused.push((one, problem)),
         }

@@ -229,11 +229,11 @@ impl<'a> Planner<'a> {
         let mut classes: BTreeMap<u32, BTreeMap<Class, Vec<TaskId>>> = BTreeMap::new();
         loop {
             let (lowest, highest) = (self.seats.lowest(), self.seats.highest());
-            if highest < lowest + gain {
-                return End::Even;
-            }
             if self.is_full() {
                 return End::Max;
+            }
+            if highest < lowest + gain {
+                return End::Even;
             }
             let source = self.seats.order.iter().rev().find(|(_, row)| !done.contains(row)).copied();
             let Some((full, row)) = source.filter(|(share, _)| *share >= lowest + gain) else {

@@ -59,7 +59,8 @@ fn submitted(n: usize, job: &Job) -> Command {
 }
 
 fn carried_out(plan: &Rebalance) -> Command {
-    let one = |m: &Planned| Move { task_id: m.task, to: m.to.clone(), reason: None };
+    let one =
+        |m: &Planned| Move { task_id: m.task, to: m.to.clone(), from: Some(m.from.clone()), reason: None };
     Command::TaskMove(TaskMove { moves: plan.moves.iter().map(one).collect() })
 }
 

@@ -28,13 +28,18 @@ pub(super) struct Seat<'a> {
 /// All of them, by row of the fleet, which is by name.
 pub(super) struct Seats<'a> {
     pub(super) list: Vec<Seat<'a>>,
-    /// Rows by share.
+    /// Rows by share, but for those that have none.
     pub(super) order: BTreeSet<(u32, u32)>,
 }
 
 /// How full a worker is of which so much is taken.
 pub(super) fn share(used: &Resources, worker: &Worker) -> u32 {
     score(Strategy::BestFit, used, &worker.info.capacity)
+}
+
+/// Whether a worker says what it has: an HTTP worker does not, so it is neither full nor empty.
+const fn has_a_share(worker: &Worker) -> bool {
+    worker.info.endpoint.is_none()
 }
 
 impl<'a> Seats<'a> {
@@ -53,7 +58,9 @@ impl<'a> Seats<'a> {
         for (row, seat) in (0_u32..).zip(&mut self.list) {
             seat.share = share(&seat.then, seat.worker);
             seat.first = seat.share;
-            self.order.insert((seat.share, row));
+            if has_a_share(seat.worker) {
+                self.order.insert((seat.share, row));
+            }
         }
     }
 
@@ -75,19 +82,20 @@ impl<'a> Seats<'a> {
         let before = seat.share;
         change(seat);
         seat.share = share(&seat.then, seat.worker);
-        self.order.remove(&(before, row));
-        self.order.insert((seat.share, row));
+        if self.order.remove(&(before, row)) {
+            self.order.insert((seat.share, row));
+        }
         (before, seat.share)
     }
 
     pub(super) fn balance(&self) -> Balance {
-        let shares = || self.list.iter().map(|seat| u64::from(seat.share));
-        let count = self.list.len() as u64;
+        let shares = || self.order.iter().map(|(share, _)| u64::from(*share));
+        let count = self.order.len() as u64;
         let mean = shares().sum::<u64>() / count.max(1);
         let squares: u64 = shares().map(|share| share.abs_diff(mean).pow(2)).sum();
         let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         Balance {
-            workers: self.list.len(),
+            workers: self.order.len(),
             highest: self.highest(),
             lowest: self.lowest(),
             mean: small(mean),

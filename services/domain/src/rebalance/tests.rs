@@ -31,12 +31,17 @@ fn routes(plan: &Rebalance) -> Vec<(String, String)> {
 }
 
 fn carried_out(plan: &Rebalance) -> Command {
-    let one = |m: &Planned| Move { task_id: m.task, to: m.to.clone(), reason: Some(m.reason()) };
+    let one = |m: &Planned| Move {
+        task_id: m.task,
+        to: m.to.clone(),
+        from: Some(m.from.clone()),
+        reason: Some(m.reason()),
+    };
     Command::TaskMove(TaskMove { moves: plan.moves.iter().map(one).collect() })
 }
 
 fn move_one(task_id: TaskId, to: &str) -> Command {
-    Command::TaskMove(TaskMove { moves: vec![Move { task_id, to: worker_id(to), reason: None }] })
+    Command::TaskMove(TaskMove { moves: vec![Move { task_id, to: worker_id(to), from: None, reason: None }] })
 }
 
 /// Everything that was placed runs, and has for long enough to be well.
@@ -182,7 +187,8 @@ fn one_of_several_that_does_not_fit_is_refused_and_the_others_go() {
     let world = world.and(register("w2")).and(register("w3")).and(crate::testing::drain("w3", None));
     let ids: Vec<_> =
         world.tasks_of("web").filter(|(_, t)| t.state == TaskState::Running).map(|(id, _)| id).collect();
-    let to = |n: usize, worker: &str| Move { task_id: ids[n], to: worker_id(worker), reason: None };
+    let to =
+        |n: usize, worker: &str| Move { task_id: ids[n], to: worker_id(worker), from: None, reason: None };
     let command = |moves| Command::TaskMove(TaskMove { moves });
     let all = command(vec![to(0, "w2"), to(1, "w3"), to(2, "w2"), to(3, "w2")]);
     let world = world.when(all.clone()).then_kinds([

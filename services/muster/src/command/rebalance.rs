@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt as _;
-use muster_client::{EventFilter, ManagerClient, Move, Moved, Rebalance, TaskMove, Written};
+use muster_client::{EventFilter, ManagerClient, Move, Moved, Rebalance, TaskMove, TaskState, Written};
 use muster_domain::rebalance::percent;
 use serde::Serialize;
 
@@ -74,7 +74,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         return Ok(exit::OK);
     }
     let one = |m: &muster_client::PlannedMove| {
-        Ok(Move { task_id: parsed(&m.task_id)?, to: parsed(&m.to)?, reason: Some(m.reason.clone()) })
+        let from = Some(parsed(&m.from)?);
+        Ok(Move { task_id: parsed(&m.task_id)?, to: parsed(&m.to)?, from, reason: Some(m.reason.clone()) })
     };
     let moves = plan.moves.iter().map(one).collect::<Result<Vec<_>, Failure>>()?;
     let written = manager.move_tasks(&TaskMove { moves }).await?;
@@ -91,7 +92,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
 pub(crate) async fn move_one(args: MoveArgs, context: &Context) -> Outcome {
     let manager = context.manager()?;
     let task_id = parsed(&resolve::task(&manager, &args.id).await?)?;
-    let moves = vec![Move { task_id, to: parsed(&args.to)?, reason: None }];
+    let moves = vec![Move { task_id, to: parsed(&args.to)?, from: None, reason: None }];
     let written = manager.move_tasks(&TaskMove { moves }).await?;
     let Some(finished) = finish(&manager, written, args.detach, context).await? else {
         return Ok(exit::INTERRUPTED);
@@ -167,7 +168,7 @@ fn show(out: Output, plan: &Rebalance, applies: bool) -> std::io::Result<()> {
 struct Finished {
     #[serde(flatten)]
     answer: Moved,
-    /// Those that came to nothing, each with the reason; their tasks are where they were.
+    /// Those that came to nothing, each with the reason.
     off: BTreeMap<String, String>,
     /// Whether it was waited for their end.
     waited: bool,
@@ -196,12 +197,12 @@ async fn finish(
         say(format!("{} tasks are on their way", finished.answer.moved.len()))?;
         return Ok(Some(finished));
     }
-    // By the old ones and by those that take their places.
-    let mut open: BTreeMap<String, String> = BTreeMap::new();
+    // The old ones with those that take their places, and the other way round.
+    let mut open: BTreeMap<String, (String, String)> = BTreeMap::new();
     let mut old_of: BTreeMap<String, String> = BTreeMap::new();
     for moved in &finished.answer.moved {
         if let Some(next) = &moved.successor {
-            open.insert(moved.task_id.clone(), moved.to.clone());
+            open.insert(moved.task_id.clone(), (next.clone(), moved.to.clone()));
             old_of.insert(next.clone(), moved.task_id.clone());
         }
     }
@@ -221,18 +222,26 @@ async fn finish(
         if !matches!(event.kind.as_str(), "task.completed" | "task.failed" | "task.cancelled") {
             continue;
         }
-        if let Some(to) = open.remove(task) {
+        // One of a pair has ended: how the other stands says what that means.
+        let (old, other) = match open.get(task) {
+            Some((next, _)) => (task.to_owned(), next.clone()),
+            None => match old_of.get(task).filter(|old| open.contains_key(*old)) {
+                Some(old) => (old.clone(), old.clone()),
+                None => continue,
+            },
+        };
+        let runs = manager.task(&other).await?.state == TaskState::Running;
+        let to = open.remove(&old).map(|(_, to)| to).unwrap_or_default();
+        let why = story::tell(&event);
+        progress.clear();
+        if old == *task && runs {
             done += 1;
-            progress.clear();
-            say(format!("{} has moved to {to}", short(task)))?;
-        } else if let Some(old) = old_of.get(task)
-            && open.remove(old).is_some()
-        {
-            let why = story::tell(&event);
-            progress.clear();
-            say(format!("{} stays on its worker: {why}", short(old)))?;
-            finished.off.insert(old.clone(), why);
+            say(format!("{} has moved to {to}", short(&old)))?;
+            continue;
         }
+        let stays = if runs { "stays on its worker" } else { "has ended, and nothing runs in its place" };
+        say(format!("{} {stays}: {why}", short(&old)))?;
+        finished.off.insert(old, why);
     }
     Ok(Some(finished))
 }

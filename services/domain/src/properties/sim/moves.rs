@@ -13,7 +13,12 @@ use crate::state::{State, WorkerStatus};
 impl Sim {
     pub(in super::super) fn move_tasks(&mut self, moves: &[(Index, u8); 2]) {
         let one = |(task, to): &(Index, u8)| {
-            Some(Move { task_id: self.pick_task(task)?, to: name(*to), reason: Some("why not".into()) })
+            Some(Move {
+                task_id: self.pick_task(task)?,
+                to: name(*to),
+                from: None,
+                reason: Some("why not".into()),
+            })
         };
         let moves: Vec<_> = moves.iter().filter_map(one).collect();
         self.command("alice", &Command::TaskMove(TaskMove { moves }));
@@ -31,6 +36,7 @@ impl Sim {
         let moves = plan.moves.iter().map(|planned| Move {
             task_id: planned.task,
             to: planned.to.clone(),
+            from: Some(planned.from.clone()),
             reason: Some(planned.reason()),
         });
         let (events, refused) = (self.state.next_seq, self.commands_refused);
