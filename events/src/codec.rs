@@ -92,6 +92,16 @@ pub fn decode<T: DeserializeOwned>(encoding: Encoding, bytes: &[u8]) -> Result<T
     })
 }
 
+/// Writes `value` as MessagePack, piece by piece.
+pub fn write<T: Serialize>(to: &mut impl std::io::Write, value: &T) -> Result<(), CodecError> {
+    Ok(rmp_serde::encode::write_named(to, value)?)
+}
+
+/// The value that MessagePack from `from` says; what follows it is left there.
+pub fn read<T: DeserializeOwned>(from: &mut impl std::io::Read) -> Result<T, CodecError> {
+    Ok(rmp_serde::from_read(from)?)
+}
+
 /// How deep values from outside may be nested: far more than any command is, and little enough that no stack runs out
 /// (serde_json has the same bound).
 const REQUEST_DEPTH_MAX: usize = 128;

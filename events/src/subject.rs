@@ -76,6 +76,11 @@ impl Cell {
         format!("{}-cell", self.0)
     }
 
+    /// The object store of this cell's snapshots.
+    pub fn snapshots(&self) -> String {
+        format!("{}-snapshots", self.0)
+    }
+
     /// What every standby says of itself: `muster.standby.*`.
     pub fn standby_filter(&self) -> String {
         format!("{}.standby.*", self.0)

@@ -52,6 +52,8 @@ mod remote;
 mod schemas;
 #[path = "system/security.rs"]
 mod security;
+#[path = "system/snapshots.rs"]
+mod snapshots;
 #[path = "system/takeover.rs"]
 mod takeover;
 #[path = "system/up.rs"]

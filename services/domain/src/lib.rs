@@ -5,7 +5,7 @@
 //! [`placement`] does the same for waiting tasks, [`deadline`] for what time brings about and [`load`] for what HTTP
 //! workers say of themselves; [`evolve`](mod@evolve)
 //! applies events to the state, the same for the leader, a replay, a standby and every read model, and [`fold`] whole
-//! commits, checking that they are one log; [`orders`] derives from events what workers shall do; [`fleet`], [`groups`],
+//! commits, checking that they are one log; [`snapshot`] makes bytes of what was folded and back; [`orders`] derives from events what workers shall do; [`fleet`], [`groups`],
 //! [`ports`] and [`claims`] keep what placement looks at; [`plan`] tries out a job
 //! on a copy; [`rebalance`] says which tasks would be better off elsewhere, and [`moves`] which may go; [`invariants`] checks a state apart from the logic that made it.
 
@@ -28,6 +28,7 @@ pub mod ports;
 pub mod quota;
 pub mod rebalance;
 mod restart;
+pub mod snapshot;
 pub mod state;
 
 #[cfg(test)]

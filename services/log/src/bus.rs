@@ -32,7 +32,9 @@ use crate::error::{AppendError, LogError, Result};
 pub type Live<T> = BoxStream<'static, Result<T>>;
 
 /// Everything together.
-pub trait Bus: EventLog + CommandLog + OrderLog + HeartbeatLog + OutputLog + Signals + Leadership {
+pub trait Bus:
+    EventLog + SnapshotStore + CommandLog + OrderLog + HeartbeatLog + OutputLog + Signals + Leadership
+{
     /// Which cell this is.
     fn cell(&self) -> &Cell;
 
@@ -136,6 +138,45 @@ pub trait EventLog: Send + Sync {
 
     /// The commit at `position`, if there is one.
     fn get(&self, position: u64) -> BoxFuture<'_, Result<Option<Stored>>>;
+}
+
+/// How many snapshots are kept: should the newest be damaged there is another, and while one is written over there still
+/// are two.
+pub const SNAPSHOTS_KEPT: usize = 3;
+
+/// A snapshot that is kept; nothing about it has been checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptSnapshot {
+    /// The position in EVENTS it was made at.
+    pub position: u64,
+    /// How many bytes it has.
+    pub bytes: u64,
+}
+
+/// Snapshots of what was folded from EVENTS. They save time and nothing else: whoever cannot use one folds the log.
+pub trait SnapshotStore: Send + Sync {
+    /// Keeps the snapshot of `position`, in place of the oldest if [`SNAPSHOTS_KEPT`] are there.
+    fn put_snapshot(&self, position: u64, bytes: Bytes) -> BoxFuture<'_, Result<()>>;
+
+    /// Those that are kept, the newest first.
+    fn snapshots(&self) -> BoxFuture<'_, Result<Vec<KeptSnapshot>>>;
+
+    /// The bytes of the snapshot of `position`, if it is kept; [`LogError::Damaged`] where they are not what was put
+    /// there or more than `max`.
+    fn get_snapshot(&self, position: u64, max: u64) -> BoxFuture<'_, Result<Option<Bytes>>>;
+}
+
+/// Which of the places, given what is in each, a new snapshot of `position` takes: that of an earlier one of the same
+/// position, else an empty one, else that of one further than itself, which can only be of another log (a writer is at
+/// the end of its own; should two have written at once, one is lost that is not missed), else that of the oldest.
+pub(crate) fn place_for(position: u64, places: impl Iterator<Item = Option<u64>>) -> usize {
+    let rank = |place: Option<u64>| match place {
+        Some(found) if found == position => (0, 0),
+        None => (1, 0),
+        Some(found) if found > position => (2, 0),
+        Some(found) => (3, found),
+    };
+    places.map(rank).enumerate().min_by_key(|(_, rank)| *rank).map_or(0, |(slot, _)| slot)
 }
 
 /// A command on its way into COMMANDS.

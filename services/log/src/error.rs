@@ -32,6 +32,9 @@ pub enum LogError {
     /// A value could not be written.
     #[error("a value {0}")]
     Codec(#[from] CodecError),
+    /// What was stored is not what was put there. Only for what can be made again.
+    #[error("what is stored is damaged: {0}")]
+    Damaged(String),
     /// The server, or what is stored there, does not fit; each line names one difference and what to do.
     #[error("the NATS server does not fit:\n{}", .0.join("\n"))]
     Unfit(Vec<String>),

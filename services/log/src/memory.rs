@@ -2,13 +2,14 @@
 //! real codec), no server. Nothing outlives the last handle.
 //!
 //! - `journal`: a list of messages that readers follow; `log`: the four streams that are one;
-//! - `orders`: with redelivery; `signals`: what nobody stores; `leadership`.
+//! - `orders`: with redelivery; `signals`: what nobody stores; `leadership`; `snapshots`.
 
 mod journal;
 mod leadership;
 mod log;
 mod orders;
 mod signals;
+mod snapshots;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,6 +24,7 @@ use self::journal::Journal;
 use self::leadership::Seat;
 use self::orders::Desk;
 use self::signals::Exchange;
+use self::snapshots::Shelf;
 use crate::bus::{Bus, Durability, Fitness, Link};
 use crate::error::{LogError, Result};
 
@@ -49,6 +51,7 @@ struct Shared {
     orders: Arc<Desk>,
     signals: Arc<Exchange>,
     seat: Arc<Seat>,
+    shelf: Shelf,
     link: watch::Sender<Link>,
 }
 
@@ -76,6 +79,7 @@ impl MemoryBus {
                 orders: Arc::default(),
                 signals: Arc::default(),
                 seat: Arc::new(seat),
+                shelf: Shelf::default(),
                 link: watch::Sender::new(Link { up: true, connects: 1 }),
             }),
         }

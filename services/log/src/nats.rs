@@ -6,7 +6,7 @@
 //! - `connect`: the connection; `core`: publishing with acknowledgement; `storage`: what is made of its absence;
 //! - `reader`: reading in order;
 //! - `shape`, `setup`, `monitor`: what must hold at the start; `identity`: that it is the same log, then and later;
-//! - one file a trait: `events`, `commands`, `orders`, `heartbeats`, `output`, `signals`, `leadership` (on `kv`).
+//! - one file a trait: `events`, `commands`, `orders`, `heartbeats`, `output`, `signals`, `leadership` (on `kv`), `snapshots`.
 
 mod backoff;
 mod commands;
@@ -27,6 +27,7 @@ mod reader;
 mod setup;
 mod shape;
 mod signals;
+mod snapshots;
 mod storage;
 
 use std::sync::Arc;

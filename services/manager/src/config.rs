@@ -6,6 +6,8 @@ use std::time::Duration;
 use muster_events::id::{Actor, NodeName};
 use muster_events::worker::HEARTBEAT_MISSED_S_DEFAULT;
 
+use crate::snapshots::SNAPSHOT_EVENTS_DEFAULT;
+
 /// Settings of one manager.
 #[derive(Clone, Debug)]
 pub struct ManagerConfig {
@@ -15,17 +17,21 @@ pub struct ManagerConfig {
     pub lease: Duration,
     /// How long a worker may be silent before it is offline.
     pub heartbeat_missed: Duration,
+    /// After how many events the leader has a snapshot made.
+    pub snapshot_events: u64,
     /// Actors that may name the callers of the commands they gather (the API).
     pub gateways: BTreeSet<Actor>,
 }
 
 impl ManagerConfig {
-    /// The defaults for a manager with this name: a lease of 3 s, workers offline after 60 s, `api` as the gateway.
+    /// The defaults for a manager with this name: a lease of 3 s, workers offline after 60 s, a snapshot each
+    /// 250,000 events, `api` as the gateway.
     pub fn new(node: NodeName) -> Self {
         Self {
             node,
             lease: Duration::from_secs(3),
             heartbeat_missed: Duration::from_secs(HEARTBEAT_MISSED_S_DEFAULT),
+            snapshot_events: SNAPSHOT_EVENTS_DEFAULT,
             gateways: Actor::new("api").into_iter().collect(),
         }
     }

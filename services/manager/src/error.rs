@@ -15,6 +15,9 @@ pub enum ManagerError {
     /// A value could not be written.
     #[error("a value {0}")]
     Codec(#[from] muster_events::codec::CodecError),
+    /// A snapshot could not be written.
+    #[error("a snapshot cannot be written: {0}")]
+    Snapshot(#[from] muster_events::snapshot::SnapshotError),
     /// A stream of messages ended that never ends by itself.
     #[error("the bus ended the stream of {0}")]
     Ended(&'static str),

@@ -19,6 +19,7 @@ use crate::draft::{Drafts, split};
 use crate::error::{ManagerError, StepDown};
 use crate::fold::Follower;
 use crate::leader::{Ended, Held, Leader, Wakes, now, own_cause};
+use crate::snapshots;
 use crate::standby::{Deferring, Standby};
 
 /// How long to wait after a failure of NATS before following the log again.
@@ -36,8 +37,16 @@ pub async fn run(
     bus: Arc<dyn Bus>,
     shutdown: CancellationToken,
 ) -> Result<(), ManagerError> {
-    let mut manager =
-        Manager { config, bus, shutdown, poisoned: BTreeSet::new(), fold: Fold::default(), deferring: None };
+    let mut manager = Manager {
+        config,
+        bus,
+        shutdown,
+        poisoned: BTreeSet::new(),
+        fold: Fold::default(),
+        snapshot: 0,
+        whole: false,
+        deferring: None,
+    };
     while !manager.shutdown.is_cancelled() {
         let step_down = manager.term().await;
         let node = &manager.config.node;
@@ -59,6 +68,11 @@ pub async fn run(
                 warn!(%why, "NATS does not answer; trying again");
                 manager.pause().await;
             }
+            // Before the log is blamed it is folded without help.
+            StepDown::Failed(ManagerError::Broken(why)) if manager.snapshot > 0 => {
+                error!(%why, snapshot = manager.snapshot, "the log does not go on from the snapshot; folding all of it");
+                (manager.fold, manager.snapshot, manager.whole) = (Fold::default(), 0, true);
+            }
             StepDown::Failed(error) => return Err(error),
         }
     }
@@ -72,8 +86,12 @@ struct Manager {
     shutdown: CancellationToken,
     poisoned: BTreeSet<(u64, u32)>,
     /// What has been folded, between two terms. After a term that ended with something undecided in memory it is empty:
-    /// the log is then folded anew, while another leads.
+    /// the log is then folded anew from the newest snapshot, while another leads.
     fold: Fold,
+    /// The `seq` of the snapshot that the fold began with.
+    snapshot: u64,
+    /// A snapshot has been trusted in vain: from now on the whole log is folded.
+    whole: bool,
     deferring: Option<Deferring>,
 }
 
@@ -88,14 +106,22 @@ impl Manager {
     /// Stands by, leads, and gives the lead up.
     async fn term(&mut self) -> StepDown {
         let (fold, deferring) = (std::mem::take(&mut self.fold), self.deferring.take());
+        let fresh = fold.head.position == 0;
+        let begun = async {
+            let fold = if fresh && !self.whole { snapshots::newest(&*self.bus).await? } else { fold };
+            Standby::open(&self.config, &self.bus, fold, deferring).await
+        };
         let opened = tokio::select! {
             () = self.shutdown.cancelled() => return StepDown::Shutdown,
-            opened = Standby::open(&self.config, &self.bus, fold, deferring) => opened,
+            opened = begun => opened,
         };
         let mut standby = match opened {
             Ok(standby) => standby,
             Err(error) => return StepDown::Failed(error),
         };
+        if fresh {
+            self.snapshot = standby.begun;
+        }
         let lease = tokio::select! {
             () = self.shutdown.cancelled() => {
                 standby.leave().await;
@@ -119,7 +145,7 @@ impl Manager {
         let Lease { lost, until, release } = lease;
         let Ended { why, fold, courier } = self.lead(follower, &Held { lost, until }).await;
         let epoch = fold.as_ref().and_then(|fold| fold.state.leader.as_ref()).map_or(0, |l| l.epoch);
-        self.fold = fold.unwrap_or_default();
+        let fold = fold.unwrap_or_default();
         let released = async {
             if !matches!(why, StepDown::LeaseLost) {
                 self.release(release).await;
@@ -136,9 +162,17 @@ impl Manager {
                 let until = Instant::now() + self.config.lease.min(DEFER_MAX);
                 self.deferring = Some(Deferring { epoch, until });
             }
-            StepDown::Shutdown => self.flush().await,
+            StepDown::Shutdown => {
+                self.flush().await;
+                // What is ahead of the log, or was never folded, is no snapshot.
+                if fold.head.position > 0 {
+                    snapshots::last(&*self.bus, self.config.snapshot_events, fold).await;
+                }
+                return why;
+            }
             _ => {}
         }
+        self.fold = fold;
         why
     }
 
@@ -176,7 +210,7 @@ impl Manager {
             node = %self.config.node, events = fold.state.last_seq(), position = fold.head.position, "leading"
         );
         let poisoned = self.poisoned.clone();
-        let leader = Leader::new(self.config.clone(), Arc::clone(&self.bus), fold, poisoned);
+        let leader = Leader::new(self.config.clone(), Arc::clone(&self.bus), fold, poisoned, self.snapshot);
         leader.run(&elected, wakes, &self.shutdown, held).await
     }
 

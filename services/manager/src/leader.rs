@@ -32,6 +32,7 @@ use crate::effects::{Courier, Effects, Reply};
 use crate::error::{ManagerError, StepDown};
 use crate::questions::Asked;
 use crate::roll::Roll;
+use crate::snapshots::Snapshots;
 pub(crate) use term::{Ended, Held};
 pub(crate) use wake::Wakes;
 
@@ -75,6 +76,7 @@ pub(crate) struct Leader {
     pub(crate) roll: Roll,
     /// It decides nothing more: the lead goes to another once all that is decided is in the log.
     stepping_down: bool,
+    snapshots: Snapshots,
     courier: Courier,
     undelivered: mpsc::Receiver<()>,
     poisoned: BTreeSet<(u64, u32)>,
@@ -92,6 +94,7 @@ impl Leader {
         bus: Arc<dyn Bus>,
         fold: Fold,
         poisoned: BTreeSet<(u64, u32)>,
+        snapshot: u64,
     ) -> Self {
         let (undelivered_sender, undelivered) = mpsc::channel(1);
         let courier = Courier::start(&bus, undelivered_sender);
@@ -101,6 +104,7 @@ impl Leader {
         liveness.forgive(now());
         let Fold { state, head: Head { position, hash } } = fold;
         let (dirty, since) = (Dirty::all(&state), state.at);
+        let snapshots = Snapshots::new(Arc::clone(&bus), config.snapshot_events, snapshot);
         Self {
             config,
             bus,
@@ -122,6 +126,7 @@ impl Leader {
             since,
             roll: Roll::default(),
             stepping_down: false,
+            snapshots,
             courier,
             undelivered,
             poisoned,
@@ -258,6 +263,7 @@ impl Leader {
         let replies = self.flying.take().map(|f| f.replies).unwrap_or_default();
         self.position = landed.appended.position;
         self.hash = landed.appended.hash;
+        self.snapshots.look(&self.state, landed.commit.next() - 1);
         let events = landed.commit.events().map(|(seq, _, event)| (seq, event));
         let orders = orders::of(&self.state, events);
         self.courier.send(Effects { orders, replies, commit: Some(landed.commit) }).await;

@@ -32,6 +32,8 @@ pub(crate) struct Standby {
     /// Where the log ended when it began to follow. It stands for the lead no earlier than when it has folded that:
     /// holding the lead without being able to use it would keep others from it.
     goal: u64,
+    /// The `seq` it began to fold behind.
+    pub(crate) begun: u64,
     deferring: Option<Deferring>,
 }
 
@@ -44,8 +46,9 @@ impl Standby {
         deferring: Option<Deferring>,
     ) -> Result<Self, ManagerError> {
         let goal = bus.last_position().await?;
+        let begun = fold.state.last_seq();
         let follower = Follower::open(fold, &**bus).await?;
-        Ok(Self { config: config.clone(), bus: Arc::clone(bus), follower, goal, deferring })
+        Ok(Self { config: config.clone(), bus: Arc::clone(bus), follower, goal, begun, deferring })
     }
 
     /// Follows the log until it has the lead.
@@ -57,7 +60,8 @@ impl Standby {
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if standing.is_none() && self.may_lead() {
-                debug!(node = %node, position = self.position(), "the log is folded; standing by");
+                let (events, behind) = (self.follower.fold.state.last_seq() - self.begun, self.begun);
+                info!(node = %node, position = self.position(), events, behind, "the log is folded; standing by");
                 standing = Some(bus.lead(&node, lease));
                 self.announce(false).await;
             }

@@ -2,6 +2,7 @@
 //! decided twice.
 
 mod jobs;
+mod snapshots;
 mod standby;
 
 use std::sync::Arc;

@@ -207,6 +207,7 @@ mod tests {
             vec!["muster", "up", "--workers", "-1"],
             vec!["muster", "up", "--lease", "0"],
             vec!["muster", "manager", "--lease", "2h"],
+            vec!["muster", "manager", "--snapshot-events", "99"],
             vec!["muster", "manager", "--heartbeat-missed", "0"],
             vec!["muster", "manager", "--heartbeat-missed", "5s"],
         ] {

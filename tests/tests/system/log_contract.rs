@@ -6,6 +6,8 @@ mod fit;
 mod fixtures;
 #[path = "log_contract/outage.rs"]
 mod outage;
+#[path = "log_contract/snapshots.rs"]
+mod snapshots;
 #[path = "log_contract/suite.rs"]
 mod suite;
 
@@ -52,4 +54,6 @@ contract!(
     a_restarted_leader_leads_at_once,
     standbys_are_heard,
     what_is_too_large_is_refused_before_it_is_sent,
+    snapshots_are_kept_newest_first_and_the_oldest_make_room,
+    a_snapshot_of_many_chunks_comes_back_whole,
 );

@@ -14,7 +14,7 @@ use muster_events::codec::Encoding;
 use muster_events::id::NodeName;
 use muster_events::leadership::Standby;
 use muster_events::subject::Cell;
-use muster_log::bus::{CommandLog as _, Leadership as _, Signals as _};
+use muster_log::bus::{CommandLog as _, Leadership as _, Signals as _, SnapshotStore as _};
 use muster_tests::cluster::until;
 use tokio::sync::Mutex;
 
@@ -112,6 +112,7 @@ async fn nobody_may_listen_where_it_is_not_meant_for_him() {
             "$JS.>",
             "$JS.EVENT.>",
             "$KV.>",
+            "$O.>",
             "$SYS.>",
             "_R_.>",
         ] {
@@ -124,6 +125,25 @@ async fn nobody_may_listen_where_it_is_not_meant_for_him() {
             assert_eq!(attacker.may_listen(subject).await, may, "{by:?} {subject}");
         }
     }
+}
+
+/// A snapshot is believed: whoever writes one writes the state.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_manager_keeps_and_reads_snapshots() {
+    let stage = Stage::set(true).await;
+    let manager = stage.bus(User::Manager, &Cell::default()).await;
+    for position in 1..=5 {
+        manager.put_snapshot(position, vec![7; 300_000].into()).await.unwrap();
+    }
+    for by in [User::Worker, User::Api] {
+        let mut attacker = stage.client(by).await;
+        for subject in ["$O.muster-snapshots.C.snapshot-0", "$JS.API.STREAM.PURGE.OBJ_muster-snapshots"] {
+            assert!(!attacker.ask(subject, "").await.is_done(), "{by:?} {subject}");
+        }
+    }
+    let kept = manager.snapshots().await.unwrap();
+    assert_eq!(kept.iter().map(|kept| kept.position).collect::<Vec<_>>(), [5, 4, 3]);
+    assert_eq!(manager.get_snapshot(5, u64::MAX).await.unwrap().map(|bytes| bytes.len()), Some(300_000));
 }
 
 /// The leader counts on those who say that they stand by.

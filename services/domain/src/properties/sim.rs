@@ -26,9 +26,10 @@ use proptest::sample::Index;
 use super::{Again, JobWish, Shape};
 use crate::deadline::{self, Liveness};
 use crate::decide::{Request, decide};
+use crate::fold::{Fold, Head};
 use crate::state::{State, TaskState, Worker, WorkerStatus};
 use crate::testing::{START, http_registration, id, incarnation, installation, registration, worker_id};
-use crate::{evolve, invariants, load, orders, placement};
+use crate::{evolve, invariants, load, orders, placement, snapshot};
 
 /// What a worker says.
 #[derive(Clone, Debug)]
@@ -543,10 +544,9 @@ impl Sim {
         }
         assert_eq!(replayed.hash().unwrap(), self.state.hash().unwrap());
         assert_eq!(replayed, self.state);
-        let snapshot = codec::encode(Encoding::MessagePack, &self.state).unwrap();
-        let mut restored: State = codec::decode(Encoding::MessagePack, &snapshot).unwrap();
-        restored.rebuild();
-        assert_eq!(restored, self.state);
+        let fold = Fold { state: self.state.clone(), head: Head::default() };
+        let restored = snapshot::open(&snapshot::seal(&fold).unwrap()).unwrap();
+        assert_eq!(restored.state, self.state);
     }
 }
 

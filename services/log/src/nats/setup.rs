@@ -72,6 +72,15 @@ pub(super) async fn prepare(core: &Core, config: &NatsConfig) -> Result<LogId> {
             None => {}
         }
     }
+    // Only managers use it. It holds nothing that cannot be made again, so the record does not name it and nobody minds
+    // when it is gone.
+    if config.streams == Streams::Make && problems.is_empty() {
+        let store = shape::object_store(config);
+        problems.extend(match find(core, &store.name).await? {
+            Some(actual) => shape::differences(&store, &actual),
+            None => make(core, config, &store).await?,
+        });
+    }
     if !problems.is_empty() {
         return Err(LogError::Unfit(problems));
     }

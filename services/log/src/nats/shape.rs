@@ -33,6 +33,16 @@ pub(super) fn key_subject(cell: &Cell, key: &str) -> String {
     format!("$KV.{}.{key}", cell.bucket())
 }
 
+/// The name of the stream behind the cell's object store.
+pub(super) fn object_stream(cell: &Cell) -> String {
+    format!("OBJ_{}", cell.snapshots())
+}
+
+/// A subject of the cell's object store.
+pub(super) fn object_subject(cell: &Cell, rest: &str) -> String {
+    format!("$O.{}.{rest}", cell.snapshots())
+}
+
 /// What `stream` must be like.
 pub(super) fn stream(config: &NatsConfig, stream: Stream) -> Config {
     let base = Config {
@@ -90,6 +100,23 @@ pub(super) fn bucket(config: &NatsConfig) -> Config {
         deny_delete: true,
         allow_message_ttl: true,
         subject_delete_marker_ttl: Some(MARKER_TTL),
+        ..Config::default()
+    }
+}
+
+/// What the stream behind the cell's object store must be like: what any client's looks like. Snapshots are derived, and
+/// one that a power loss cuts short is passed over, so it need not be synchronous.
+pub(super) fn object_store(config: &NatsConfig) -> Config {
+    Config {
+        name: object_stream(&config.cell),
+        subjects: vec![object_subject(&config.cell, "C.>"), object_subject(&config.cell, "M.>")],
+        retention: RetentionPolicy::Limits,
+        storage: StorageType::File,
+        discard: DiscardPolicy::New,
+        num_replicas: config.replicas,
+        allow_direct: true,
+        allow_rollup: true,
+        persist_mode: (config.replicas == 1).then_some(PersistenceMode::Async),
         ..Config::default()
     }
 }

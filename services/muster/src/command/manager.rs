@@ -6,7 +6,7 @@ use std::time::Duration;
 use muster_events::id::{Actor, NodeName, TOKEN_CHARS_MAX};
 use muster_events::worker::HEARTBEAT_S;
 use muster_log::nats::Streams;
-use muster_manager::ManagerConfig;
+use muster_manager::{ManagerConfig, SNAPSHOT_EVENTS_DEFAULT};
 
 use crate::command::{Context, Outcome};
 use crate::connect::{self, NatsArgs};
@@ -51,6 +51,10 @@ pub(crate) struct Settings {
     /// How long the lead lasts without renewal: what a take-over takes after a crash; 500ms to 1h
     #[arg(long, value_parser = lease, default_value = "3s", value_name = "TIME")]
     lease: Duration,
+    /// After how many events a snapshot is made, so that the next start folds no more than about that many; 100 or more
+    #[arg(long, value_parser = clap::value_parser!(u64).range(100..), default_value_t = SNAPSHOT_EVENTS_DEFAULT)]
+    #[arg(value_name = "COUNT")]
+    snapshot_events: u64,
     /// An actor that may name the callers of what it gathers (may be repeated)
     #[arg(long, default_value = "api", value_name = "ACTOR")]
     gateway: Vec<Actor>,
@@ -62,6 +66,7 @@ impl Settings {
         ManagerConfig {
             lease: self.lease,
             heartbeat_missed: self.heartbeat_missed,
+            snapshot_events: self.snapshot_events,
             gateways: self.gateway.iter().cloned().collect(),
             ..ManagerConfig::new(node)
         }

@@ -367,3 +367,34 @@ pub(super) async fn what_is_too_large_is_refused_before_it_is_sent(buses: Buses)
     assert_eq!(bus.last_position().await.unwrap(), 0);
     bus.append(&commit(1), 0).await.unwrap();
 }
+
+pub(super) async fn snapshots_are_kept_newest_first_and_the_oldest_make_room(buses: Buses) {
+    let positions = async || -> Vec<u64> {
+        buses.other.snapshots().await.unwrap().iter().map(|kept| kept.position).collect()
+    };
+    assert_eq!(positions().await, [0; 0]);
+    for position in [4, 8, 15, 16, 23] {
+        buses.one.put_snapshot(position, position.to_string().into()).await.unwrap();
+    }
+    assert_eq!(positions().await, [23, 16, 15]);
+    assert_eq!(buses.other.get_snapshot(8, 99).await.unwrap(), None);
+    assert_eq!(buses.other.get_snapshot(16, 2).await.unwrap().as_deref(), Some(&b"16"[..]));
+    let error = buses.other.get_snapshot(16, 1).await.unwrap_err();
+    assert!(matches!(&error, LogError::Damaged(why) if why.contains("2 bytes, more than 1")), "{error}");
+    // The same once more takes no other place, and what is ahead of a writer is of another log.
+    buses.one.put_snapshot(23, "again".into()).await.unwrap();
+    assert_eq!(positions().await, [23, 16, 15]);
+    assert_eq!(buses.other.get_snapshot(23, 99).await.unwrap().as_deref(), Some(&b"again"[..]));
+    buses.one.put_snapshot(20, "of a log made anew".into()).await.unwrap();
+    assert_eq!(positions().await, [20, 16, 15]);
+    assert_eq!(buses.one.snapshots().await.unwrap()[0].bytes, 18);
+}
+
+pub(super) async fn a_snapshot_of_many_chunks_comes_back_whole(buses: Buses) {
+    for (position, length) in [(1, 0), (2, 131_072), (3, 131_073), (4, 3_000_000)] {
+        let bytes: Bytes = (0..length).map(|at: u64| (at * at % 251) as u8).collect::<Vec<_>>().into();
+        buses.one.put_snapshot(position, bytes.clone()).await.unwrap();
+        let back = buses.other.get_snapshot(position, length).await.unwrap().unwrap();
+        assert!(back == bytes, "{length} bytes");
+    }
+}

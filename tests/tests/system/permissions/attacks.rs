@@ -154,6 +154,7 @@ pub(super) fn all(cell: &Cell, there: &Snapshot) -> Vec<Attack> {
     let mut attacks = Vec::new();
     attacks.extend(direct(cell));
     attacks.extend(requests(cell, there));
+    attacks.extend(snapshots(cell));
     attacks.extend(headers(cell));
     attacks.extend(replies(cell));
     attacks.extend(deliveries(cell));
@@ -161,11 +162,13 @@ pub(super) fn all(cell: &Cell, there: &Snapshot) -> Vec<Attack> {
 }
 
 /// Subjects on which nobody but the manager, or none of those who try, may publish.
-fn targets(cell: &Cell) -> [String; 5] {
+fn targets(cell: &Cell) -> [String; 6] {
     [
         format!("{cell}.evt"),
         format!("{cell}.ord.w2"),
         format!("$KV.{}.leader", cell.bucket()),
+        // Whoever writes a snapshot writes the state.
+        format!("$O.{}.C.snapshot-0", cell.snapshots()),
         format!("{cell}.cmd.manager.task.submit"),
         format!("{cell}.cmd.scheduler.task.submit"),
     ]
@@ -197,6 +200,7 @@ fn requests(cell: &Cell, there: &Snapshot) -> Vec<Attack> {
     let (events, commands, orders) = (name(Stream::Events), name(Stream::Commands), name(Stream::Orders));
     let (logs, heartbeats) = (name(Stream::Logs), name(Stream::Heartbeats));
     let bucket = format!("KV_{}", cell.bucket());
+    let snapshots = format!("OBJ_{}", cell.snapshots());
     let mut altered = there.0[&events].as_ref().expect("the stream is there").config.clone();
     altered["republish"] = json!({ "src": ">", "dest": "elsewhere.>" });
     let evil = format!("{cell}-EVIL");
@@ -210,7 +214,7 @@ fn requests(cell: &Cell, there: &Snapshot) -> Vec<Attack> {
     let mut attacks = Vec::new();
     // The manager may do none of this either.
     for by in User::ATTACKERS.into_iter().chain([User::Manager]) {
-        for gone in [&events, &commands, &orders, &logs, &heartbeats, &bucket] {
+        for gone in [&events, &commands, &orders, &logs, &heartbeats, &bucket, &snapshots] {
             attacks.push(Attack::say(by, format!("$JS.API.STREAM.DELETE.{gone}"), "", Harm::Change));
         }
         for (subject, payload, harm) in [
@@ -265,6 +269,22 @@ fn requests(cell: &Cell, there: &Snapshot) -> Vec<Attack> {
         let config = json!({ "name": "spy", "ack_policy": "none" });
         let request = json!({ "stream_name": stream, "config": config, "action": "create" });
         attacks.push(Attack::say(by, subject, request.to_string(), Harm::Answer));
+    }
+    attacks
+}
+
+/// What the manager does with snapshots, and nobody else.
+fn snapshots(cell: &Cell) -> Vec<Attack> {
+    let snapshots = format!("OBJ_{}", cell.snapshots());
+    let mut attacks = Vec::new();
+    for by in User::ATTACKERS {
+        for (subject, payload, harm) in [
+            (format!("STREAM.PURGE.{snapshots}"), String::new(), Harm::Change),
+            (format!("STREAM.MSG.GET.{snapshots}"), json!({ "seq": 1 }).to_string(), Harm::Answer),
+            (format!("DIRECT.GET.{snapshots}"), json!({ "seq": 1 }).to_string(), Harm::Answer),
+        ] {
+            attacks.push(Attack::say(by, format!("$JS.API.{subject}"), payload, harm));
+        }
     }
     attacks
 }

@@ -117,6 +117,7 @@ impl Stage {
             (format!("{cell}.ord.w1"), "the first orders"),
             (format!("{cell}.ord.w1"), "the second orders"),
             (format!("$KV.{}.leader", cell.bucket()), "the leader"),
+            (format!("$O.{}.C.snapshot-1", cell.snapshots()), "a chunk"),
         ] {
             assert!(manager.ask(&subject, payload).await.is_done(), "{subject}");
         }
@@ -327,7 +328,7 @@ impl Snapshot {
 
 fn names(cell: &Cell) -> Vec<String> {
     let streams = Stream::ALL.iter().map(|stream| cell.stream(*stream));
-    streams.chain([format!("KV_{}", cell.bucket())]).collect()
+    streams.chain([format!("KV_{}", cell.bucket()), format!("OBJ_{}", cell.snapshots())]).collect()
 }
 
 fn contents(info: &Value) -> Contents {
