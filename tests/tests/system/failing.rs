@@ -102,7 +102,7 @@ async fn what_failed_for_good_is_found_and_tried_again_from_the_command_line() {
     }
     assert_eq!(failed().await, Vec::<String>::new());
     let (code, out, _) = cluster.cli(&["retry", "--failed"]).await;
-    assert_eq!((code, out.trim()), (0, "nothing to try again"));
+    assert_eq!((code, out.trim()), (0, "nothing to try again: only what has failed or was cancelled is"));
     let (code, out, _) = cluster.cli(&["task", &ids[0]]).await;
     assert!(code == 0 && out.contains("exit code 1") && out.contains("ATTEMPT"), "{out}");
 }
