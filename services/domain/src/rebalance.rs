@@ -181,7 +181,8 @@ impl End {
             Self::Nowhere => {
                 format!("no other task that may move would gain {gain} on a worker that may take it now")
             }
-            Self::Max => format!("{} moves are the most that were asked for", wish.max),
+            Self::Max if wish.max == 1 => "one is the most that was asked for".to_owned(),
+            Self::Max => format!("{} are the most that were asked for", wish.max),
             Self::Cut => "the plan looked no further: carry it out and ask again".to_owned(),
         }
     }

@@ -7,7 +7,7 @@ use super::*;
 use crate::deadline::{self, Liveness};
 use crate::state::TaskState;
 use crate::testing::{
-    World, batch, cancel_task, definition, given, job_scale, job_stop, job_submit, lost, register,
+    World, batch, cancel_task, definition, exited, given, job_scale, job_stop, job_submit, lost, register,
     registration, reports, service, started, submit, system, worker_id,
 };
 
@@ -267,6 +267,23 @@ fn a_target_that_dies_leaves_the_task_where_it_was() {
     let world =
         world.and(cancel_task(id)).reconciled().and(reports("w2", [(attempt, crate::testing::stopped())]));
     three(&world.reconciled().placed());
+}
+
+/// Its program was started, which says nothing yet of whether it can run there.
+#[test]
+fn one_that_dies_at_once_where_it_came_to_takes_nobodys_place() {
+    let world = jobs_of_three().and(register("w2"));
+    let (old, _) = world.tasks_of("web").next().unwrap();
+    let world = world.and(move_one(old, "w2")).reconciled().placed();
+    let next = world.worker("w2").tasks.first().copied().unwrap();
+    let attempt = world.state.tasks[&next].attempt_ref(next).unwrap();
+    let world = world.and(reports("w2", [(attempt, started())])).later(2.0).reconciled();
+    let world = world.and(reports("w2", [(attempt, exited(3))])).later(1.0).reconciled().placed();
+    assert_eq!(there(&world, "web"), vec![("w1".to_owned(), TaskState::Running); 3]);
+    let told = world.tasks_of("web").filter(|(_, t)| t.live_attempt().is_some_and(|a| a.stop.is_some()));
+    assert_eq!(told.count(), 0);
+    assert_eq!(world.state.tasks[&next].state, TaskState::Cancelled, "the move is off");
+    assert!(world.later(60.0).reconciled().state.claims.is_empty());
 }
 
 #[test]

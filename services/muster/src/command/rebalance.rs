@@ -194,7 +194,10 @@ async fn finish(
     }
     let mut finished = Finished { answer, off: BTreeMap::new(), waited: !detach };
     if detach {
-        say(format!("{} tasks are on their way", finished.answer.moved.len()))?;
+        say(match finished.answer.moved.len() {
+            1 => "1 task is on its way".to_owned(),
+            count => format!("{count} tasks are on their way"),
+        })?;
         return Ok(Some(finished));
     }
     // The old ones with those that take their places, and the other way round.
