@@ -273,6 +273,14 @@ impl Cluster {
         self.take(name).wait().await.expect("it can be waited for").code()
     }
 
+    /// A full replay of the log has to give the state of the manager that leads.
+    pub async fn replay_agrees(&self) {
+        let (code, out, errors) = self.cli(&["replay", "--verify", "--json"]).await;
+        assert_eq!(code, 0, "{out}{errors}");
+        let replayed: Value = serde_json::from_str(out.trim()).expect("JSON");
+        assert_eq!(replayed["verify"]["leader"]["verdict"], "same", "{out}");
+    }
+
     /// Stops a part in its tracks (SIGSTOP).
     pub fn freeze(&self, name: &str) {
         crate::signal::freeze(self.pid(name)).expect("a process that can be stopped");

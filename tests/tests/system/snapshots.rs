@@ -35,13 +35,6 @@ async fn start(cluster: &mut Cluster, before: usize) -> String {
     .await
 }
 
-async fn the_replay_agrees(cluster: &Cluster) {
-    let (code, out, errors) = cluster.cli(&["replay", "--verify", "--json"]).await;
-    assert_eq!(code, 0, "{out}{errors}");
-    let replayed: Value = serde_json::from_str(out.trim()).unwrap();
-    assert_eq!(replayed["verify"]["leader"]["verdict"], "same", "{out}");
-}
-
 /// Flips a bit in the newest snapshot, as it lies in the server; gives its position.
 async fn damage(cluster: &Cluster) -> String {
     let client = async_nats::connect(cluster.nats.url()).await.unwrap();
@@ -87,7 +80,7 @@ async fn a_start_begins_with_a_snapshot_and_passes_a_damaged_one_over() {
     let said = restart(&mut cluster).await;
     assert!(said.contains("beginning from a snapshot"), "{said}");
     assert!(said.contains("the log is folded; standing by"), "{said}");
-    the_replay_agrees(&cluster).await;
+    cluster.replay_agrees().await;
 
     let before = cluster.printed("manager").len();
     cluster.kill9("manager").await;
@@ -96,11 +89,11 @@ async fn a_start_begins_with_a_snapshot_and_passes_a_damaged_one_over() {
     let named = said.lines().find(|line| line.contains("a snapshot is passed over")).unwrap_or(&said);
     assert!(named.contains(&position) && named.contains("do not have its digest"), "{said}");
     assert!(said.contains("beginning from a snapshot"), "the one before it: {said}");
-    the_replay_agrees(&cluster).await;
+    cluster.replay_agrees().await;
 
     // And the next one takes its place.
     work(&cluster, 1).await;
     let said = restart(&mut cluster).await;
     assert!(said.contains("beginning from a snapshot"), "{said}");
-    the_replay_agrees(&cluster).await;
+    cluster.replay_agrees().await;
 }

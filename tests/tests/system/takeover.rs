@@ -44,13 +44,6 @@ async fn stands_by(cluster: &Cluster) -> (String, String) {
     .await
 }
 
-async fn the_replay_agrees(cluster: &Cluster) {
-    let (code, out, errors) = cluster.cli(&["replay", "--verify", "--json"]).await;
-    assert_eq!(code, 0, "{out}{errors}");
-    let replayed: Value = serde_json::from_str(out.trim()).unwrap();
-    assert_eq!(replayed["verify"]["leader"]["verdict"], "same", "{out}");
-}
-
 /// Prints the distribution of some times.
 fn say(what: &str, mut times: Vec<Duration>) {
     times.sort();
@@ -90,7 +83,7 @@ async fn the_leader_is_killed_under_load_and_no_command_is_lost_or_doubled() {
     println!("{kills} kills with a lease of {lease}, {sent} commands decided, each once");
     say("from the kill to the next leader's election in the log", elected);
     say("from the kill to its first decision in the log", decided);
-    the_replay_agrees(&cluster).await;
+    cluster.replay_agrees().await;
 }
 
 /// The old leader comes back long after its lease, with commands before it that another has decided.
@@ -119,7 +112,7 @@ async fn a_leader_that_was_stopped_beyond_its_lease_decides_nothing_more() {
     }
     // Each commit of the load is by the one that led at its position: the witness has looked.
     load.end().await;
-    the_replay_agrees(&cluster).await;
+    cluster.replay_agrees().await;
 }
 
 /// Somebody takes the key away from a leader whose lease lasts an hour: it goes on in good faith, and so does the next.
@@ -172,7 +165,7 @@ async fn two_leaders_at_a_time_cannot_both_append_and_only_the_right_one_is_hear
         decided.extend(commit.entries.into_iter().filter_map(|e| e.cause.command).map(|c| c.id));
     }
     assert_eq!(decided, ids);
-    the_replay_agrees(&cluster).await;
+    cluster.replay_agrees().await;
 }
 
 async fn publish(bus: &Arc<dyn Bus>, id: &CommandId, reply: &str) {
@@ -208,7 +201,7 @@ async fn a_leader_that_ends_hands_over_at_once() {
     }
     load.end().await;
     say("from SIGTERM to the next leader's first decision", pauses);
-    the_replay_agrees(&cluster).await;
+    cluster.replay_agrees().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -272,7 +265,7 @@ async fn the_lead_is_handed_over_and_whoever_submits_meanwhile_notices_nothing()
     let (code, out, _) = cluster.cli(&["leader"]).await;
     assert_eq!(code, 0);
     assert!(out.contains("STANDBY") && out.contains("ready") && out.contains(&standby), "{out}");
-    the_replay_agrees(&cluster).await;
+    cluster.replay_agrees().await;
 }
 
 /// Submits one task after the other; when each began and was answered.

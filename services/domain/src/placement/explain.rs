@@ -71,12 +71,9 @@ pub fn explain(state: &State, id: TaskId, workers_max: usize) -> Option<Explanat
 
 /// Who is to take the place of a task, if anybody is.
 fn moves(state: &State, id: TaskId, task: &Task) -> String {
-    let run = task.job.and_then(|job| state.jobs.get(job)?.runs.get(&task.run));
-    let next =
-        run.filter(|run| run.moving.get(&task.index) == Some(&id)).and_then(|run| run.open.get(&task.index));
-    let Some(next) = next else { return String::new() };
-    let attempt = state.tasks.get(next).and_then(Task::live_attempt);
-    let claimed = state.claims.get(next).map(|claim| &claim.worker);
+    let Some((next, successor)) = crate::moves::successor(state, id, task) else { return String::new() };
+    let attempt = successor.live_attempt();
+    let claimed = state.claims.get(&next).map(|claim| &claim.worker);
     match attempt.map(|attempt| &attempt.worker).or(claimed) {
         Some(to) => format!("; it moves to {to}: task {next} takes its place once that is up"),
         None => format!("; it is to leave: task {next}, which waits, takes its place once that is up"),
