@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 pub const CHUNK_BYTES_MAX: usize = 64 << 10;
 /// The header that says when the worker read the bytes: microseconds since the Unix epoch.
 pub const AT_HEADER: &str = "Muster-At";
+/// The header that says how many bytes of the attempt's stream there are up to the end of these; absent where nobody
+/// counts, and on muster's own notes.
+pub const END_HEADER: &str = "Muster-End";
 
 /// Which of a program's streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]

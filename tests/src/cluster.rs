@@ -42,9 +42,9 @@ pub struct Setup {
 }
 
 impl Default for Setup {
-    /// Two workers that run processes only, and a server that does not sync.
+    /// Two workers that run processes only and end them when they are told to end, and a server that does not sync.
     fn default() -> Self {
-        let processes = ["--offer", "process"].map(str::to_owned).to_vec();
+        let processes = ["--offer", "process", "--stop-tasks"].map(str::to_owned).to_vec();
         Self {
             managers: 1,
             workers: 2,

@@ -275,14 +275,23 @@ pub struct Chunk {
     pub stream: OutputStream,
     /// When the worker read it.
     pub at: Timestamp,
+    /// The place in the attempt's stream behind it, where its worker counts.
+    pub end: Option<u64>,
     /// The bytes.
     pub bytes: Bytes,
 }
 
 /// Output of tasks.
 pub trait OutputLog: Send + Sync {
-    /// Stores a piece under its [`Topic::Output`] and answers when the server has it.
-    fn publish_output(&self, topic: Topic, at: Timestamp, bytes: Bytes) -> BoxFuture<'_, Result<()>>;
+    /// Stores a piece under its [`Topic::Output`] and answers when the server has it. With `end`, the place in the stream
+    /// behind it, one that is sent again within LOGS' window for repeats is stored once, even by another life of its worker.
+    fn publish_output(
+        &self,
+        topic: Topic,
+        at: Timestamp,
+        end: Option<u64>,
+        bytes: Bytes,
+    ) -> BoxFuture<'_, Result<()>>;
 
     /// What `task` has printed, on one stream or both, oldest first. With `follow` it goes on live, else it ends with
     /// what is stored when it is asked.

@@ -33,12 +33,20 @@ use crate::exit::Failure;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // A worker starts programs with limits through this hidden subcommand. It is looked at before anything else: the
-    // program's environment and arguments are none of the command line's business, and it should cost nothing.
+    // A worker starts programs through these hidden subcommands. They are looked at before anything else: a program's
+    // environment and arguments are none of the command line's business, and it should cost nothing.
     let mut words = std::env::args_os().skip(1);
-    if words.next().is_some_and(|word| word == muster_worker::EXEC_LIMITED) {
-        eprintln!("muster: {}", muster_worker::exec_limited(words));
-        return ExitCode::from(exit::NOT_EXECUTED);
+    match words.next() {
+        Some(word) if word == muster_worker::EXEC_LIMITED => {
+            eprintln!("muster: {}", muster_worker::exec_limited(words));
+            return ExitCode::from(exit::NOT_EXECUTED);
+        }
+        Some(word) if word == muster_worker::SHIM => {
+            let Err(error) = muster_worker::shim(words) else { return ExitCode::SUCCESS };
+            eprintln!("muster: {error}");
+            return ExitCode::FAILURE;
+        }
+        _ => {}
     }
     let cli = match Cli::parse_here(std::env::args_os()) {
         Ok(cli) => cli,

@@ -16,6 +16,11 @@ mod driver;
 use driver::{Driver, process};
 
 fn main() {
+    // The worker starts itself for this.
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == muster_worker::SHIM) {
+        return muster_worker::shim(words).unwrap();
+    }
     let mut args = std::env::args().skip(1).map(|a| a.parse::<usize>().expect("a number"));
     let tasks = args.next().unwrap_or(5000);
     let at_a_time = args.next().unwrap_or(100);

@@ -10,13 +10,14 @@ use muster_events::endpoint::Target;
 use muster_events::id::{AttemptRef, TaskId};
 use muster_events::order::{Order, Orders};
 use muster_events::spec::{HealthPort, TaskSpec};
+use serde::{Deserialize, Serialize};
 
 /// The most attempts over and done with that are remembered; the one with the smallest fence is forgotten first, and
 /// raises the line below which nothing is started any more.
 const ENDED_MAX: usize = 65_536;
 
-/// An attempt to run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An attempt to run. Written down for the next life of the worker: a field that is added needs a default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Assignment {
     /// Which.
     pub(crate) attempt: AttemptRef,

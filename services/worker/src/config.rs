@@ -52,13 +52,13 @@ pub struct WorkerConfig {
     /// Docker's socket: a path, with or without `unix://`. Absent: `DOCKER_HOST` where that is a socket, else
     /// `/var/run/docker.sock`.
     pub docker_socket: Option<String>,
-    /// The muster binary, whose subcommand `exec-limited` (see [`crate::exec_limited`]) sets a process's limits.
-    /// Absent: the running program.
+    /// The muster binary, whose subcommand `shim` (see [`crate::shim`]) looks after a process and `exec-limited` (see
+    /// [`crate::exec_limited`]) sets its limits. Absent: the running program.
     pub program: Option<PathBuf>,
     /// How much of its tasks' output is kept.
     pub output: OutputLimits,
-    /// Whether containers end with the worker. Otherwise they run on and the next life adopts them.
-    pub stop_containers_on_exit: bool,
+    /// Which tasks end with the worker. The others run on, and the next life adopts them; calls of HTTP workers always end.
+    pub stop_on_exit: BTreeSet<Runtime>,
 }
 
 /// What a worker offers, where it is not what the machine has.
@@ -113,7 +113,7 @@ impl WorkerConfig {
             docker_socket: None,
             program: None,
             output: OutputLimits::default(),
-            stop_containers_on_exit: false,
+            stop_on_exit: BTreeSet::new(),
         }
     }
 }

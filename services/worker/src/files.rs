@@ -2,6 +2,7 @@
 //!
 //! The files of an attempt are named after it and lie in one folder below the worker's; they are gone with the attempt.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
@@ -43,18 +44,16 @@ pub(crate) struct AttemptFiles {
 }
 
 impl Files {
-    /// The folder in the worker's data folder, emptied of what an earlier life left: its processes are gone.
-    pub(crate) fn open(data: &Path) -> Result<Self, WorkerError> {
+    /// The folder in the worker's data folder, emptied of what an earlier life left, but for the files of attempts that go on.
+    pub(crate) fn open(data: &Path, go_on: &[AttemptRef]) -> Result<Self, WorkerError> {
         let folder = data.join(FOLDER);
         let failed = |what| {
             let path = folder.clone();
             move |source| WorkerError::Folder { what, path, source }
         };
-        match fs::remove_dir_all(&folder) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed("cannot empty")(e)),
-            _ => {}
-        }
         fs::create_dir_all(&folder).map_err(failed("cannot make"))?;
+        let kept: BTreeSet<_> = go_on.iter().map(|attempt| stem(*attempt)).collect();
+        empty(&folder, &kept).map_err(failed("cannot empty"))?;
         // Programs have working folders of their own, so what they are told must not depend on ours.
         let folder = folder.canonicalize().map_err(failed("cannot find"))?;
         Ok(Self { folder })
@@ -62,15 +61,9 @@ impl Files {
 
     /// Those of an attempt, with what its program is handed laid out.
     pub(crate) fn lay(&self, assignment: &Assignment) -> io::Result<AttemptFiles> {
-        let AttemptRef { task, number, fence } = assignment.attempt;
-        let path = |kind: &str| self.folder.join(format!("{task}-{number}-{fence}.{kind}"));
         let module = assignment.spec.module.as_ref();
-        let files = AttemptFiles {
-            result: path("result"),
-            module: path("module"),
-            inputs: path("inputs"),
-            laid: module.is_some() || !assignment.inputs.is_empty(),
-        };
+        let laid = module.is_some() || !assignment.inputs.is_empty();
+        let files = AttemptFiles { laid, ..self.of(assignment.attempt) };
         if files.laid {
             let laid = files.write(assignment);
             if let Err(e) = laid {
@@ -80,6 +73,33 @@ impl Files {
         }
         Ok(files)
     }
+
+    /// Those of an attempt that an earlier life has laid out.
+    pub(crate) fn of(&self, attempt: AttemptRef) -> AttemptFiles {
+        let path = |kind: &str| self.folder.join(format!("{}.{kind}", stem(attempt)));
+        AttemptFiles { result: path("result"), module: path("module"), inputs: path("inputs"), laid: true }
+    }
+}
+
+/// What the names of an attempt's files begin with.
+fn stem(attempt: AttemptRef) -> String {
+    let AttemptRef { task, number, fence } = attempt;
+    format!("{task}-{number}-{fence}")
+}
+
+fn empty(folder: &Path, kept: &BTreeSet<String>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| kept.contains(stem)) {
+            continue;
+        }
+        if fs::symlink_metadata(&path)?.is_dir() {
+            fs::remove_dir_all(&path)?
+        } else {
+            fs::remove_file(&path)?
+        }
+    }
+    Ok(())
 }
 
 impl AttemptFiles {
@@ -191,7 +211,7 @@ mod tests {
     #[test]
     fn a_module_and_what_it_depends_on_lie_there_and_are_cleared() {
         let folder = tempfile::tempdir().unwrap();
-        let files = Files::open(folder.path()).unwrap();
+        let files = Files::open(folder.path(), &[]).unwrap();
         let assignment = assignment(Some(module()), &[("b", "3"), ("c", "4")]);
         let laid = files.lay(&assignment).unwrap();
         let told: BTreeMap<_, _> = laid.environment(&assignment).collect();
@@ -210,7 +230,7 @@ mod tests {
     #[test]
     fn without_a_module_nothing_is_written() {
         let folder = tempfile::tempdir().unwrap();
-        let files = Files::open(folder.path()).unwrap();
+        let files = Files::open(folder.path(), &[]).unwrap();
         let assignment = assignment(None, &[]);
         let laid = files.lay(&assignment).unwrap();
         assert_eq!(laid.environment(&assignment).map(|(name, _)| name).collect::<Vec<_>>(), [RESULT_FILE]);
@@ -220,7 +240,7 @@ mod tests {
     #[test]
     fn what_is_no_result_is_told() {
         let folder = tempfile::tempdir().unwrap();
-        let files = Files::open(folder.path()).unwrap();
+        let files = Files::open(folder.path(), &[]).unwrap();
         let laid = files.lay(&assignment(None, &[])).unwrap();
         fs::write(&laid.result, vec![b'x'; RESULT_BYTES_MAX]).unwrap();
         assert_eq!(laid.result().unwrap().unwrap().len(), RESULT_BYTES_MAX);
@@ -231,8 +251,11 @@ mod tests {
         fs::remove_file(&laid.result).unwrap();
         std::os::unix::fs::symlink("/etc/hostname", &laid.result).unwrap();
         assert!(laid.result().unwrap_err().contains("plain file"));
-        // The next life begins with an empty folder.
-        let files = Files::open(folder.path()).unwrap();
+        // The next life begins with what goes on, else with an empty folder.
+        let attempt = assignment(None, &[]).attempt;
+        let files = Files::open(folder.path(), &[attempt]).unwrap();
+        assert_eq!(fs::read_dir(&files.folder).unwrap().count(), 1);
+        let files = Files::open(folder.path(), &[]).unwrap();
         assert_eq!(fs::read_dir(&files.folder).unwrap().count(), 0);
     }
 }

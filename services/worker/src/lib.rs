@@ -4,6 +4,7 @@
 //! Along the flow: [`run`] puts everything together; orders come in (`orders`), the pure `agent` says what is to be
 //! done, a `runtime` does it under the eyes of `attempt`, `report` and `output` carry back what came of it.
 
+mod adopt;
 mod agent;
 mod attempt;
 mod clock;
@@ -25,6 +26,7 @@ mod register;
 mod report;
 mod run;
 mod runtime;
+mod shim;
 mod tasks;
 mod timespan;
 
@@ -34,3 +36,4 @@ pub use config::{
 pub use error::WorkerError;
 pub use run::run;
 pub use runtime::limits::{EXEC_LIMITED, ExecLimitedError, exec_limited};
+pub use shim::{SHIM, ShimError, shim};

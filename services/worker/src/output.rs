@@ -50,6 +50,8 @@ pub(crate) struct Piece {
     pub(crate) stream: OutputStream,
     /// When it was read.
     pub(crate) at: Timestamp,
+    /// The place in its stream behind it, where somebody counts.
+    pub(crate) end: Option<u64>,
     /// What; not empty.
     pub(crate) bytes: Bytes,
 }
@@ -67,6 +69,28 @@ pub(crate) struct Patience {
 pub(crate) trait Source: Send {
     /// The next piece; nothing when there is no more. May be dropped and asked again without loss.
     fn next(&mut self) -> BoxFuture<'_, Option<Piece>>;
+
+    /// How far stdout and stderr have been stored by an earlier life of the worker, where somebody counts.
+    fn begins_at(&self) -> [u64; 2] {
+        [0; 2]
+    }
+
+    /// The last line that an earlier life has stored, where that is known.
+    fn last_line(&mut self) -> Option<LastLine> {
+        None
+    }
+
+    /// Whether it keeps what is not settled: then what is not read now is lost neither to NATS being away nor to the death
+    /// of the worker.
+    fn keeps(&self) -> bool {
+        false
+    }
+
+    /// All of a stream up to here is stored, or dropped for good.
+    fn settled(&mut self, _: OutputStream, _: u64) {}
+
+    /// Whether what is not read shall go to the disk rather than make the program wait.
+    fn spool(&mut self, _: bool) {}
 }
 
 /// The output of one attempt.
@@ -82,6 +106,12 @@ pub(crate) struct Output {
     backlog_bytes: usize,
     /// Bytes taken so far, of those that may be kept.
     kept: u64,
+    /// Whether it has been said that no more are kept.
+    cut: bool,
+    /// What of each stream is where.
+    marks: [Mark; 2],
+    /// Whether the source keeps what is not settled.
+    kept_elsewhere: bool,
     /// The end of what came beyond those.
     tail: Tail,
     /// Whether the last line that was let go has its end.
@@ -90,6 +120,17 @@ pub(crate) struct Output {
     lost: usize,
     /// The last line of stdout, where somebody wants it.
     last: Option<LastLine>,
+}
+
+/// How far a stream of a source that counts has come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark {
+    /// All that has been taken.
+    taken: u64,
+    /// What the source has been told of.
+    settled: u64,
+    /// Where the piece begins that is on its way.
+    flying: Option<u64>,
 }
 
 /// How far the reading has come.
@@ -116,6 +157,9 @@ impl Output {
             backlog: VecDeque::new(),
             backlog_bytes: 0,
             kept: 0,
+            cut: false,
+            marks: [Mark::default(); 2],
+            kept_elsewhere: false,
             tail: Tail::new(usize::try_from(TAIL_MAX.min(limits.bytes_max / 4)).unwrap_or(usize::MAX)),
             line_ended: true,
             lost: 0,
@@ -136,7 +180,9 @@ impl Output {
         mut ended: oneshot::Receiver<()>,
         patience: Patience,
     ) -> Option<Vec<u8>> {
+        self.begin(&mut *source);
         let mut reading = Reading::On;
+        let mut spooling = false;
         let mut sending: Option<BoxFuture<'static, Stored>> = None;
         while reading != Reading::Over {
             if sending.is_none() {
@@ -153,13 +199,21 @@ impl Output {
                 biased;
                 stored = poll(&mut sending), if sending.is_some() => {
                     sending = None;
-                    self.lost += stored.err().unwrap_or(0);
+                    self.landed(stored);
+                    self.settle(&mut *source);
                 }
                 piece = source.next(), if room => match piece {
-                    Some(piece) => self.take(&piece),
+                    Some(piece) => {
+                        self.take(&piece);
+                        self.settle(&mut *source);
+                    }
                     None => reading = Reading::Over,
                 },
-                () = self.store.until(false), if !room => {}
+                () = self.store.until(spooling), if self.kept_elsewhere && (!room || spooling) => {
+                    spooling = !spooling;
+                    source.spool(spooling);
+                }
+                () = self.store.until(false), if !room && !self.kept_elsewhere => {}
                 _ = &mut ended, if reading == Reading::On => {
                     reading = Reading::Last(Instant::now() + patience.total);
                 }
@@ -176,6 +230,51 @@ impl Output {
         self.last.and_then(LastLine::finish)
     }
 
+    /// Goes on where an earlier life has stopped, if one has.
+    fn begin(&mut self, source: &mut dyn Source) {
+        self.kept_elsewhere = source.keeps();
+        for (mark, begin) in self.marks.iter_mut().zip(source.begins_at()) {
+            (mark.taken, mark.settled) = (begin, begin);
+            self.kept = self.kept.saturating_add(begin).min(self.limits.bytes_max);
+        }
+        self.cut = self.kept > 0 && self.kept == self.limits.bytes_max;
+        if let (Some(last), Some(earlier)) = (&mut self.last, source.last_line()) {
+            *last = earlier;
+        }
+    }
+
+    /// A piece is stored, or LOGS refuses it.
+    fn landed(&mut self, stored: Stored) {
+        self.lost += stored.err().unwrap_or(0);
+        self.marks.iter_mut().for_each(|mark| mark.flying = None);
+    }
+
+    /// Tells a source that counts how far it is settled.
+    fn settle(&mut self, source: &mut dyn Source) {
+        if !self.kept_elsewhere {
+            return;
+        }
+        for stream in [OutputStream::Stdout, OutputStream::Stderr] {
+            let upto = self.outstanding(stream).unwrap_or(self.marks[index(stream)].taken);
+            let mark = &mut self.marks[index(stream)];
+            if upto > mark.settled {
+                mark.settled = upto;
+                source.settled(stream, upto);
+            }
+        }
+    }
+
+    /// Where the first of a stream begins that is neither stored nor dropped.
+    fn outstanding(&self, stream: OutputStream) -> Option<u64> {
+        let waiting = || self.backlog.iter().find(|chunk| chunk.stream == stream && chunk.end.is_some());
+        let lines = if stream == OutputStream::Stdout { &self.stdout } else { &self.stderr };
+        self.marks[index(stream)]
+            .flying
+            .or_else(|| waiting()?.start())
+            .or_else(|| lines.start())
+            .or_else(|| self.tail.start(stream))
+    }
+
     /// Stores what is left.
     async fn drain(&mut self, mut sending: Option<BoxFuture<'static, Stored>>) {
         loop {
@@ -190,7 +289,7 @@ impl Output {
                 biased;
                 stored = poll(&mut sending) => {
                     sending = None;
-                    self.lost += stored.err().unwrap_or(0);
+                    self.landed(stored);
                 }
                 () = give_up(&store) => {
                     let AttemptRef { task, number, .. } = self.store.attempt;
@@ -211,37 +310,63 @@ impl Output {
         }
         let chunk = self.backlog.pop_front()?;
         self.backlog_bytes -= chunk.bytes.len();
+        self.marks[index(chunk.stream)].flying = chunk.start();
         let wait = self.bucket.take(chunk.bytes.len(), Instant::now());
         Some(self.store.put(chunk, wait))
     }
 
     /// Whether to read on: there is room, or NATS is away and what does not fit is dropped.
     fn has_room(&self) -> bool {
-        self.backlog_bytes < BACKLOG_MAX || !self.store.is_up()
+        self.backlog_bytes < BACKLOG_MAX || self.drops()
+    }
+
+    /// Whether what does not fit into the backlog is dropped.
+    fn drops(&self) -> bool {
+        !self.kept_elsewhere && !self.store.is_up()
     }
 
     fn take(&mut self, piece: &Piece) {
         self.at = piece.at;
+        self.notice_gap(piece);
         if let Some(last) = self.last.as_mut().filter(|_| piece.stream == OutputStream::Stdout) {
             last.push(&piece.bytes);
         }
         let room = self.limits.bytes_max.saturating_sub(self.kept);
         let fits = usize::try_from(room).unwrap_or(usize::MAX).min(piece.bytes.len());
         self.kept += fits as u64;
-        for bytes in self.lines(piece.stream).push(&piece.bytes[..fits]) {
-            self.queue(Chunk { stream: piece.stream, at: piece.at, bytes });
-        }
+        let end = piece.end.map(|end| end - (piece.bytes.len() - fits) as u64);
+        self.push(piece.stream, piece.at, end, &piece.bytes[..fits]);
         if fits == piece.bytes.len() {
             return;
         }
-        if self.tail.is_empty() {
-            self.flush();
+        self.flush();
+        if !std::mem::replace(&mut self.cut, true) {
             let max = self.limits.bytes_max;
             self.say(&format!(
                 "output is cut here: more than the {max} bytes that are kept of one attempt; its end follows when it ends"
             ));
         }
-        self.tail.push(piece.stream, piece.at, &piece.bytes[fits..]);
+        self.tail.push(piece.stream, piece.at, piece.end, &piece.bytes[fits..]);
+    }
+
+    /// Says where a source that counts has lost something.
+    fn notice_gap(&mut self, piece: &Piece) {
+        let Some(end) = piece.end else { return };
+        let mark = &mut self.marks[index(piece.stream)];
+        let missing = (end - piece.bytes.len() as u64).saturating_sub(mark.taken);
+        mark.taken = end;
+        if missing > 0 {
+            self.flush();
+            self.say(&format!(
+                "{missing} bytes of output are missing here: they were printed while nobody could take them"
+            ));
+        }
+    }
+
+    fn push(&mut self, stream: OutputStream, at: Timestamp, end: Option<u64>, bytes: &[u8]) {
+        for (bytes, end) in self.lines(stream).push(bytes, end) {
+            self.queue(Chunk { stream, at, end, bytes });
+        }
     }
 
     /// Lets go the end of what was cut.
@@ -252,9 +377,7 @@ impl Output {
         }
         for piece in pieces {
             self.at = piece.at;
-            for bytes in self.lines(piece.stream).push(&piece.bytes) {
-                self.queue(Chunk { stream: piece.stream, at: piece.at, bytes });
-            }
+            self.push(piece.stream, piece.at, piece.end, &piece.bytes);
         }
         self.flush();
     }
@@ -271,14 +394,14 @@ impl Output {
     /// Lets go what waits for the end of its line.
     fn flush(&mut self) {
         for stream in [OutputStream::Stdout, OutputStream::Stderr] {
-            if let Some(bytes) = self.lines(stream).rest() {
-                self.queue(Chunk { stream, at: self.at, bytes });
+            if let Some((bytes, end)) = self.lines(stream).rest() {
+                self.queue(Chunk { stream, at: self.at, end, bytes });
             }
         }
     }
 
     fn queue(&mut self, chunk: Chunk) {
-        if self.backlog_bytes >= BACKLOG_MAX && !self.store.is_up() {
+        if self.backlog_bytes >= BACKLOG_MAX && self.drops() {
             self.lost += chunk.bytes.len();
             return;
         }
@@ -302,7 +425,14 @@ impl Output {
 /// A line of muster's own.
 fn note(text: &str) -> Chunk {
     let bytes = format!("muster: {text}\n").into();
-    Chunk { stream: OutputStream::Stderr, at: clock::now(), bytes }
+    Chunk { stream: OutputStream::Stderr, at: clock::now(), end: None, bytes }
+}
+
+const fn index(stream: OutputStream) -> usize {
+    match stream {
+        OutputStream::Stdout => 0,
+        OutputStream::Stderr => 1,
+    }
 }
 
 async fn poll(sending: &mut Option<BoxFuture<'static, Stored>>) -> Stored {

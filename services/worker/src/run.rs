@@ -1,8 +1,8 @@
 //! A worker from its start to its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::adopt::{Adopting, Found};
 use crate::clock;
 use crate::commands::Commands;
 use crate::config::{Ready, WorkerConfig};
@@ -28,20 +29,21 @@ use crate::node::{Node, Parts, Wish};
 use crate::orders::Supervisor;
 use crate::register;
 use crate::report::{self, Reporting};
-use crate::runtime::docker::{self, Docker, Found};
+use crate::runtime::Runtime;
+use crate::runtime::docker::{self, Docker};
 use crate::runtime::lanes::Lanes;
-use crate::runtime::process::Processes;
+use crate::runtime::leftovers::{self, Marks};
+use crate::runtime::process::{self, Processes};
 use crate::runtime::remote::Calls;
-use crate::runtime::{Runtime, leftovers};
 
 /// How long the end may take: tasks have 5 s after TERM, then their reports have to be stored.
 const WIND_DOWN_MAX: Duration = Duration::from_secs(10);
 
 /// Runs a worker until `shutdown` is cancelled or it cannot go on. Says so through `ready` once it is registered.
 ///
-/// At the end its processes are stopped (TERM, after 5 s at most KILL) and reported as lost, so that they are placed
-/// elsewhere; its containers run on and are adopted by its next life, unless it is configured otherwise. It does not
-/// unregister: it says that it leaves, so that nothing new is placed on it; containers that it leaves behind are placed
+/// At the end its tasks run on and are adopted by its next life; those that are configured otherwise are stopped (TERM,
+/// after 5 s at most KILL) and reported as lost, so that they are placed elsewhere. It does not
+/// unregister: it says that it leaves, so that nothing new is placed on it; what it leaves behind is placed
 /// elsewhere if it does not come back before it would count as silent.
 ///
 /// # Errors
@@ -69,9 +71,7 @@ struct Worker {
     lanes: Lanes,
     runtimes: BTreeMap<RuntimeName, Arc<dyn Runtime>>,
     calls: Option<Calls>,
-    docker: Option<Arc<Docker>>,
-    /// What an earlier life left running.
-    found: Vec<Found>,
+    adopting: Adopting,
     reporting: Reporting,
     /// Keeps the data folder ours.
     _identity: Identity,
@@ -85,22 +85,39 @@ impl Worker {
             .map_err(|e| system("the worker's name cannot be that of an actor", io::Error::other(e)))?;
         let identity = Identity::open(&config.data_dir)?;
         identity.belong(&config.data_dir, bus.log_id(), config.new_log)?;
-        let killed = leftovers::end(&cell, identity.installation).await;
-        if killed > 0 {
-            tracing::warn!(%worker, killed, "processes of an earlier life of this worker were killed");
-        }
         let environment = Environment::new(&cell, &worker, identity.installation);
         let docker = docker::find(&config, &cell, &identity, &environment).await?;
-        let found = match &docker {
-            Some(docker) => {
-                docker.find().await.map_err(|message| WorkerError::Runtime { runtime: "docker", message })?
-            }
-            None => Vec::new(),
-        };
+        let mut found = Found::default();
+        if let Some(docker) = &docker {
+            let containers = docker.find().await;
+            found.containers =
+                containers.map_err(|message| WorkerError::Runtime { runtime: "docker", message })?;
+        }
+        found.processes = processes(&config.data_dir).await?;
+        let looked_after = found.processes.iter().filter(|found| found.is_looked_after());
+        let looked_after: Vec<_> = looked_after.map(|found| found.assignment.attempt).collect();
+        let marks = Marks::new(&cell, identity.installation);
+        let killed = leftovers::end(&marks, &looked_after).await;
+        if killed > 0 {
+            tracing::warn!(%worker, killed, "processes of an earlier life of this worker were killed: nobody looked after them any more");
+        }
         let lanes = Lanes::start(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))?;
-        let files = Files::open(&config.data_dir)?;
+        let kept: Vec<_> = found.processes.iter().map(|found| found.assignment.attempt).collect();
+        let files = Files::open(&config.data_dir, &kept)?;
         let calls = calls(&config, &environment)?;
-        let runtimes = runtimes(&config, &lanes, (environment, files), docker.as_ref(), calls.as_ref())?;
+        let setup = process::Setup {
+            lanes: &lanes,
+            environment,
+            files,
+            marks,
+            // This very program, even where its file has been replaced meanwhile.
+            program: config.program.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe")),
+            data: &config.data_dir,
+            spool_max: config.output.bytes_max,
+        };
+        let failed = |e| system("cannot prepare the folder for shims", e);
+        let processes = Arc::new(Processes::new(setup).map_err(failed)?);
+        let runtimes = runtimes(&config, &processes, docker.as_ref(), calls.as_ref())?;
         let mut host = Host::new(&config.data_dir)?;
         let info = WorkerInfo {
             hostname: Host::name(),
@@ -130,7 +147,8 @@ impl Worker {
             host: host.sample(),
         }));
         let _identity = identity;
-        Ok(Self { config, node, host, lanes, runtimes, calls, docker, found, reporting, _identity })
+        let adopting = Adopting { docker, processes, found };
+        Ok(Self { config, node, host, lanes, runtimes, calls, adopting, reporting, _identity })
     }
 
     async fn live(
@@ -138,7 +156,7 @@ impl Worker {
         ready: oneshot::Sender<Ready>,
         shutdown: &CancellationToken,
     ) -> Result<(), WorkerError> {
-        let Self { config, node, host, lanes, runtimes, calls, docker, found, reporting, _identity } = self;
+        let Self { config, node, host, lanes, runtimes, calls, adopting, reporting, _identity } = self;
         // Ends with its parts: the HTTP goes on while tasks wind down.
         let end = CancellationToken::new();
         let _end = end.clone().drop_guard();
@@ -149,8 +167,8 @@ impl Worker {
             Ok(())
         });
         let listen = serve(&config, &node, &commands, &end, &mut parts).await?;
-        for found in &found {
-            node.desk().agent.adopt(found.assignment.attempt);
+        for assignment in adopting.found.assignments() {
+            node.desk().agent.adopt(assignment.attempt);
         }
         let incarnation = tokio::select! {
             biased;
@@ -161,9 +179,10 @@ impl Worker {
         tracing::info!(worker = %node.worker, %incarnation, "registered");
         let asked = Arc::new(Notify::new());
         let supervisor = Supervisor::new(Arc::clone(&node), runtimes, calls, Arc::clone(&asked));
-        begin(&mut parts, &node, incarnation, reporting, Beat { docker: docker.clone(), host });
+        begin(&mut parts, &node, incarnation, reporting, Beat { docker: adopting.docker.clone(), host });
         parts.spawn(register::on_request(Arc::clone(&node), commands, incarnation, asked));
-        adopt(&supervisor, &node, docker, found).await;
+        let processes = Arc::clone(&adopting.processes);
+        adopting.adopt(&supervisor, &node).await;
         // Whoever started this worker may not care when it is ready.
         drop(ready.send(Ready { http: listen, runtimes: node.info.runtimes.clone() }));
         let result = tokio::select! {
@@ -173,13 +192,10 @@ impl Worker {
             Some(ended) = parts.join_next() => Err(ended_early(ended)),
         };
         heartbeat::leave(&node, incarnation).await;
-        wind_down(&node, config.stop_containers_on_exit).await;
+        wind_down(&node, &config.stop_on_exit).await;
         parts.shutdown().await;
+        processes.end().await;
         end_lanes(lanes).await;
-        let killed = leftovers::end(node.bus.cell(), node.installation).await;
-        if killed > 0 {
-            tracing::info!(worker = %node.worker, killed, "processes that outlived their tasks were killed");
-        }
         result
     }
 }
@@ -212,17 +228,13 @@ fn calls(config: &WorkerConfig, environment: &Environment) -> Result<Option<Call
 
 fn runtimes(
     config: &WorkerConfig,
-    lanes: &Lanes,
-    (environment, files): (Environment, Files),
+    processes: &Arc<Processes>,
     docker: Option<&Arc<Docker>>,
     calls: Option<&Calls>,
 ) -> Result<BTreeMap<RuntimeName, Arc<dyn Runtime>>, WorkerError> {
     let mut runtimes: BTreeMap<RuntimeName, Arc<dyn Runtime>> = BTreeMap::new();
     if offers(config, RuntimeName::Process) {
-        // This very program, even where its file has been replaced meanwhile.
-        let program = config.program.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
-        let processes = Processes::new(lanes, environment, files, program);
-        runtimes.insert(RuntimeName::Process, Arc::new(processes));
+        runtimes.insert(RuntimeName::Process, Arc::clone(processes) as Arc<dyn Runtime>);
     }
     if let Some(docker) = docker {
         runtimes.insert(RuntimeName::Docker, Arc::clone(docker) as Arc<dyn Runtime>);
@@ -283,32 +295,25 @@ fn begin(
         beating.await;
         Ok(())
     });
-    let sweeping = leftovers::sweep(Arc::clone(node));
-    parts.spawn(async move {
-        sweeping.await;
-        Ok(())
-    });
 }
 
-async fn adopt(supervisor: &Supervisor, node: &Node, docker: Option<Arc<Docker>>, found: Vec<Found>) {
-    let Some(docker) = docker else { return };
-    for found in found {
-        let instance = docker.take_over(&found, &*node.bus).await;
-        let Found { assignment, started_at, .. } = found;
-        tracing::info!(task = %assignment.attempt.task, container = instance.handle(), "adopting a container");
-        let micros = started_at.map_or(0, |at| clock::now().micros_since(at));
-        let already = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
-        let id = assignment.attempt.task;
-        supervisor.adopt(Arc::clone(&docker) as Arc<dyn Runtime>, assignment, already, instance);
-        node.desk().tasks.adopted(id, started_at);
-    }
+/// What shims look after, or have written down. Looking blocks for moments.
+async fn processes(data: &Path) -> Result<Vec<process::adopt::Found>, WorkerError> {
+    let folder = data.to_owned();
+    let found = tokio::task::spawn_blocking(move || process::adopt::find(&folder)).await;
+    let found = found.unwrap_or_else(|e| Err(io::Error::other(e)));
+    found.map_err(|source| WorkerError::Folder {
+        what: "cannot look for the processes of an earlier life in",
+        path: data.to_owned(),
+        source,
+    })
 }
 
 /// Ends what runs and waits until its reports are stored, both within bounds.
-async fn wind_down(node: &Node, stop_containers: bool) {
+async fn wind_down(node: &Node, stop: &BTreeSet<RuntimeName>) {
     let running: Vec<_> = node.desk().running.iter().map(|(a, r)| (*a, r.runtime)).collect();
     for (attempt, runtime) in running {
-        let leave = runtime == RuntimeName::Docker && !stop_containers;
+        let leave = runtime != RuntimeName::Remote && !stop.contains(&runtime);
         node.wish(attempt, if leave { Wish::Leave } else { Wish::Shutdown });
     }
     let mut changes = node.changes();

@@ -18,7 +18,6 @@ pub(crate) mod docker;
 pub(crate) mod lanes;
 pub(crate) mod leftovers;
 pub(crate) mod limits;
-mod pidfd;
 pub(crate) mod process;
 pub(crate) mod remote;
 

@@ -109,8 +109,8 @@ async fn every_task_ended_once(cluster: &Cluster, ids: &[String], marks: &[Strin
     assert_eq!(marked.keys().copied().collect::<BTreeSet<_>>(), ids.iter().map(String::as_str).collect());
     for id in ids {
         assert_eq!(ends.get(id), Some(&1), "task {id} ended");
-        let (marked, attempts) = (marked[id.as_str()], attempts[id]);
-        assert!(marked <= attempts, "task {id} left {marked} marks in {attempts} attempts");
+        // Its program outlives the worker, so none is run twice.
+        assert_eq!(marked[id.as_str()], 1, "task {id} left so many marks in {} attempts", attempts[id]);
     }
     let again = attempts.values().filter(|n| **n > 1).count();
     println!("{} events, {} marks, {again} tasks needed more than one attempt", events.len(), marks.len());

@@ -12,7 +12,7 @@ use crate::app::now;
 
 async fn print(harness: &Harness, id: &str, stream: OutputStream, text: &'static str) {
     let topic = Topic::Output { job: "-".to_owned(), task: id.parse().unwrap(), attempt: 1, stream };
-    harness.bus.publish_output(topic, now(), Bytes::from_static(text.as_bytes())).await.unwrap();
+    harness.bus.publish_output(topic, now(), None, Bytes::from_static(text.as_bytes())).await.unwrap();
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use muster_events::codec::{self, Encoding};
 use muster_events::hash::Hash;
 use muster_events::id::TaskId;
-use muster_events::output::{AT_HEADER, OutputStream};
+use muster_events::output::{AT_HEADER, END_HEADER, OutputStream};
 use muster_events::subject::{Stream, Subject, Topic, header};
 use muster_events::time::Timestamp;
 use muster_events::worker::Heartbeat;
@@ -134,14 +134,19 @@ fn heartbeat(record: &Record) -> Option<Result<Heartbeat>> {
 }
 
 impl OutputLog for MemoryBus {
-    fn publish_output(&self, topic: Topic, at: Timestamp, bytes: Bytes) -> BoxFuture<'_, Result<()>> {
+    fn publish_output(
+        &self,
+        topic: Topic,
+        at: Timestamp,
+        end: Option<u64>,
+        bytes: Bytes,
+    ) -> BoxFuture<'_, Result<()>> {
         async move {
-            self.shared.output.append(Draft {
-                subject: self.shared.cell.subject(topic).to_string(),
-                headers: BTreeMap::from([(AT_HEADER, at.as_micros().to_string())]),
-                payload: fits(bytes)?,
-                id: None,
-            });
+            let subject = self.shared.cell.subject(topic).to_string();
+            let id = end.map(|end| format!("{subject}@{end}"));
+            let end = end.map(|end| (END_HEADER, end.to_string()));
+            let headers = std::iter::once((AT_HEADER, at.as_micros().to_string())).chain(end).collect();
+            self.shared.output.append(Draft { subject, headers, payload: fits(bytes)?, id });
             Ok(())
         }
         .boxed()
@@ -173,5 +178,6 @@ fn chunk(record: Record) -> Option<Chunk> {
     };
     let at = record.headers.get(AT_HEADER).and_then(|at| at.parse().ok());
     let at = at.map_or(record.at, Timestamp::from_micros);
-    Some(Chunk { position: record.position, attempt, stream, at, bytes: record.payload })
+    let end = record.headers.get(END_HEADER).and_then(|end| end.parse().ok());
+    Some(Chunk { position: record.position, attempt, stream, at, end, bytes: record.payload })
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use muster_events::id::TaskId;
-use muster_events::output::{AT_HEADER, OutputStream};
+use muster_events::output::{AT_HEADER, END_HEADER, OutputStream};
 use muster_events::subject::{Stream, Subject, Topic, header};
 use muster_events::time::Timestamp;
 
@@ -16,15 +16,24 @@ use crate::bus::{Chunk, Live, OutputLog};
 use crate::error::Result;
 
 impl OutputLog for NatsBus {
-    fn publish_output(&self, topic: Topic, at: Timestamp, bytes: Bytes) -> BoxFuture<'_, Result<()>> {
+    fn publish_output(
+        &self,
+        topic: Topic,
+        at: Timestamp,
+        end: Option<u64>,
+        bytes: Bytes,
+    ) -> BoxFuture<'_, Result<()>> {
         async move {
             let subject = self.core.cell.subject(topic).to_string();
             // So that a piece sent again after a lost acknowledgement is stored once.
-            let id = self.core.unique();
+            let id = end.map_or_else(|| self.core.unique(), |end| format!("{subject}@{end}"));
             let headers = || {
                 let mut headers = HeaderMap::new();
                 headers.insert(header::ID, id.as_str());
                 headers.insert(AT_HEADER, HeaderValue::from(at.as_micros()));
+                if let Some(end) = end {
+                    headers.insert(END_HEADER, HeaderValue::from(end));
+                }
                 headers
             };
             self.core.publish(&subject, headers, bytes).await.map(drop)
@@ -63,7 +72,8 @@ fn chunk(place: Place, message: Message) -> Option<Chunk> {
         tracing::debug!(seq = place.stream_seq, subject = %message.subject, "no output of a task");
         return None;
     };
-    let at = message.headers.as_ref().and_then(|headers| headers.get(AT_HEADER));
-    let at = at.and_then(|at| at.as_str().parse().ok()).map_or(place.at(), Timestamp::from_micros);
-    Some(Chunk { position: place.stream_seq, attempt, stream, at, bytes: message.payload })
+    let header = |name| message.headers.as_ref()?.get(name).map(HeaderValue::as_str);
+    let at = header(AT_HEADER).and_then(|at| at.parse().ok()).map_or(place.at(), Timestamp::from_micros);
+    let end = header(END_HEADER).and_then(|end| end.parse().ok());
+    Some(Chunk { position: place.stream_seq, attempt, stream, at, end, bytes: message.payload })
 }

@@ -99,9 +99,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     };
     if failed.is_none() {
         tracing::info!("ending; once more to end at once");
-        if cluster.containers && !args.worker.stop_containers {
+        if cluster.containers && !args.worker.stop_tasks {
             tracing::info!(
-                "containers run on, and the next start takes them over; with --stop-containers they would end too"
+                "containers run on, and the next start takes them over; with --stop-tasks they would end too"
             );
         }
     }
@@ -143,7 +143,7 @@ fn announce(record: &Record, args: &Args, context: &Context) -> Result<(), Failu
     }
     out.line(format!(
         "\nNext, in another terminal:\n  muster{api} submit -- echo hello\n  muster{api} ps --all\n  muster{api} events --follow\n\
-         Ctrl-C ends it; what happened is kept, and containers run on (unless --stop-containers)."
+         Ctrl-C ends it; what happened is kept, and containers run on (unless --stop-tasks)."
     ))?;
     Ok(())
 }

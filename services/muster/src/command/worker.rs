@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use muster_events::id::WorkerId;
-use muster_events::spec::{PORTS_DEFAULT, PortRange};
+use muster_events::spec::{PORTS_DEFAULT, PortRange, Runtime};
 use muster_log::nats::Streams;
 use muster_worker::{CapacityOverrides, OutputLimits, WorkerConfig};
 use tokio::sync::oneshot;
@@ -91,16 +91,16 @@ pub(crate) struct Settings {
     docker_socket: Option<String>,
     /// What it runs; absent: processes, calls of HTTP workers, and containers where Docker answers (may be repeated)
     #[arg(long = "offer", value_parser = runtime, value_name = "docker|process|remote")]
-    runtimes: Vec<muster_events::spec::Runtime>,
+    runtimes: Vec<Runtime>,
     /// Bytes of output that are kept of one attempt; of what comes after, the last 128 KiB are
     #[arg(long, value_parser = units::bytes, value_name = "BYTES", default_value = "16MiB")]
     output_max: u64,
     /// Join another log than the one the data folder belongs to; what then still runs here is stopped
     #[arg(long)]
     pub(crate) new_log: bool,
-    /// End containers with the worker; otherwise they run on and its next start takes them over. Processes always end
+    /// End its tasks with the worker; otherwise they run on and its next start takes them over
     #[arg(long)]
-    pub(crate) stop_containers: bool,
+    pub(crate) stop_tasks: bool,
 }
 
 impl Settings {
@@ -118,7 +118,11 @@ impl Settings {
             runtimes: (!self.runtimes.is_empty()).then(|| self.runtimes.iter().copied().collect()),
             docker_socket: self.docker_socket.clone(),
             new_log: self.new_log,
-            stop_containers_on_exit: self.stop_containers,
+            stop_on_exit: if self.stop_tasks {
+                [Runtime::Process, Runtime::Docker].into()
+            } else {
+                [].into()
+            },
             output: OutputLimits { bytes_max: self.output_max, ..OutputLimits::default() },
             ..WorkerConfig::new(id, folder)
         })

@@ -12,7 +12,7 @@ pub(crate) struct LastLine {
 
 impl LastLine {
     /// Takes bytes in.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while let Some(at) = rest.iter().position(|b| *b == b'\n') {
             self.extend(&rest[..at]);

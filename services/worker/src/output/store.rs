@@ -22,7 +22,16 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Chunk {
     pub(super) stream: OutputStream,
     pub(super) at: Timestamp,
+    /// The place in its stream behind it, where somebody counts; never for words of muster's own.
+    pub(super) end: Option<u64>,
     pub(super) bytes: Bytes,
+}
+
+impl Chunk {
+    /// The place in its stream where it begins.
+    pub(super) fn start(&self) -> Option<u64> {
+        self.end.map(|end| end - self.bytes.len() as u64)
+    }
 }
 
 /// What became of a piece: nothing more to do, or so many bytes that LOGS refuses.
@@ -44,11 +53,11 @@ impl Store {
             if !wait.is_zero() {
                 sleep(wait).await;
             }
-            let Chunk { stream, at, bytes } = chunk;
+            let Chunk { stream, at, end, bytes } = chunk;
             let AttemptRef { task, number, .. } = attempt;
             loop {
                 let topic = Topic::Output { job: job.clone(), task, attempt: number, stream };
-                match bus.publish_output(topic, at, bytes.clone()).await {
+                match bus.publish_output(topic, at, end, bytes.clone()).await {
                     Ok(()) => return Ok(()),
                     Err(LogError::Unavailable(_)) => {}
                     Err(e) => {

@@ -22,6 +22,8 @@ pub(super) struct Tail {
 pub(super) struct Last {
     pub(super) stream: OutputStream,
     pub(super) at: Timestamp,
+    /// The place in its stream behind it, where somebody counts.
+    pub(super) end: Option<u64>,
     pub(super) bytes: Vec<u8>,
 }
 
@@ -31,19 +33,21 @@ impl Tail {
         Self { bytes_max, pieces: VecDeque::new(), bytes: 0, missing: 0 }
     }
 
-    /// Whether nothing has come.
-    pub(super) fn is_empty(&self) -> bool {
-        self.bytes == 0 && self.missing == 0
+    /// The place in a stream where what is kept of it begins.
+    pub(super) fn start(&self, stream: OutputStream) -> Option<u64> {
+        let first = self.pieces.iter().find(|piece| piece.stream == stream)?;
+        first.end.map(|end| end - first.bytes.len() as u64)
     }
 
     /// Takes newer bytes, and lets the oldest go that do not fit any more.
-    pub(super) fn push(&mut self, stream: OutputStream, at: Timestamp, bytes: &[u8]) {
+    pub(super) fn push(&mut self, stream: OutputStream, at: Timestamp, end: Option<u64>, bytes: &[u8]) {
         self.bytes += bytes.len();
         match self.pieces.back_mut() {
             Some(last) if last.stream == stream && last.bytes.len() + bytes.len() <= TOGETHER_MAX => {
                 last.bytes.extend_from_slice(bytes);
+                last.end = end;
             }
-            _ => self.pieces.push_back(Last { stream, at, bytes: bytes.to_vec() }),
+            _ => self.pieces.push_back(Last { stream, at, end, bytes: bytes.to_vec() }),
         }
         while self.bytes > self.bytes_max {
             let Some(first) = self.pieces.front_mut() else { return };
@@ -72,21 +76,21 @@ mod tests {
     #[test]
     fn the_newest_stay_and_the_rest_is_counted() {
         let mut tail = Tail::new(10);
-        assert!(tail.is_empty());
-        tail.push(Stdout, Timestamp::default(), b"01234567");
-        tail.push(Stderr, Timestamp::default(), b"ab");
-        tail.push(Stderr, Timestamp::default(), b"cd");
+        tail.push(Stdout, Timestamp::default(), Some(8), b"01234567");
+        tail.push(Stderr, Timestamp::default(), Some(2), b"ab");
+        tail.push(Stderr, Timestamp::default(), Some(4), b"cd");
+        assert_eq!((tail.start(Stdout), tail.start(Stderr)), (Some(2), Some(0)));
         let (missing, pieces) = tail.take();
         let kept: Vec<_> = pieces.iter().map(|p| (p.stream, p.bytes.as_slice())).collect();
         assert_eq!((missing, kept), (2, vec![(Stdout, &b"234567"[..]), (Stderr, &b"abcd"[..])]));
-        assert!(tail.is_empty());
+        assert_eq!(tail.start(Stdout), None);
     }
 
     #[test]
     fn a_piece_larger_than_all_leaves_its_end() {
         let mut tail = Tail::new(3);
-        tail.push(Stdout, Timestamp::default(), b"x");
-        tail.push(Stdout, Timestamp::default(), &[b"y".repeat(9_000).as_slice(), b"end"].concat());
+        tail.push(Stdout, Timestamp::default(), None, b"x");
+        tail.push(Stdout, Timestamp::default(), None, &[b"y".repeat(9_000).as_slice(), b"end"].concat());
         let (missing, pieces) = tail.take();
         assert_eq!((missing, pieces.len(), pieces[0].bytes.as_slice()), (9_001, 1, &b"end"[..]));
     }

@@ -1,116 +1,160 @@
-//! Plain processes, each in a process group of its own.
+//! Plain processes, each in a process group of its own and under a [shim](crate::shim) of its own, so that they outlive
+//! the worker.
 
-use std::ffi::OsStr;
+use std::fs;
 use std::io;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use muster_events::output::{CHUNK_BYTES_MAX, OutputStream};
+use muster_events::codec::{self, Encoding};
+use muster_events::output::OutputStream;
 use muster_events::spec::StopSignal;
-use rustix::process::{Pid, kill_process_group};
-use tokio::net::unix::pipe;
 use tokio::runtime::Handle;
 
 use crate::agent::Assignment;
-use crate::clock;
 use crate::environment::Environment;
 use crate::files::{AttemptFiles, Files};
-use crate::output::{Patience, Piece, Source};
+use crate::output::{LastLine, Patience, Piece, Source};
 use crate::runtime::lanes::Lanes;
-use crate::runtime::limits;
-use crate::runtime::pidfd::Watched;
+use crate::runtime::leftovers::{self, Marks};
 use crate::runtime::{Exit, Inside, Instance, NotStarted, Runtime, Signal};
+use crate::shim::program::Status;
+use crate::shim::wire::{kind, tag};
 
+pub(crate) mod adopt;
 mod beside;
+mod launch;
+mod pool;
+mod shim;
 
 use beside::Beside;
+use launch::{Failed, Launch};
+use pool::Pool;
+use shim::Shim;
 
-/// How long pipes are read after the process group is gone. Only a program that has left the group still holds them.
-const PATIENCE: Patience = Patience { silence: Duration::from_millis(250), total: Duration::from_secs(2) };
+/// A shim tells all output before the end, so this is never needed.
+const PATIENCE: Patience = Patience { silence: Duration::from_secs(10), total: Duration::from_secs(60) };
 /// How often a start is tried when the machine is short of processes, memory or files.
 const TRIES_MAX: u32 = 6;
 /// The pause after the first such try; it doubles with each.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
-/// Bytes read from a pipe at a time.
-const READ_BYTES: usize = 8 << 10;
+/// How long shims that look after nothing may take to end.
+const END_WITHIN: Duration = Duration::from_secs(2);
+/// The folder of the shims' sockets, below the worker's.
+const FOLDER: &str = "shims";
 
 /// The process runtime.
 pub(crate) struct Processes {
     lanes: Vec<Handle>,
+    pools: Vec<Arc<Pool>>,
     next: AtomicUsize,
     environment: Environment,
     files: Files,
-    /// The muster binary, for `exec-limited`.
+    marks: Marks,
+    /// The muster binary, for its hidden subcommands.
     program: PathBuf,
+    /// The most bytes of one attempt's output that are put on the disk.
+    spool_max: u64,
+}
+
+/// What the process runtime is made of.
+pub(crate) struct Setup<'a> {
+    /// Where the lives of its attempts are led.
+    pub(crate) lanes: &'a Lanes,
+    /// What programs are told.
+    pub(crate) environment: Environment,
+    /// What they are handed.
+    pub(crate) files: Files,
+    /// How those that nobody looks after are found.
+    pub(crate) marks: Marks,
+    /// The muster binary, for its hidden subcommands.
+    pub(crate) program: PathBuf,
+    /// The worker's folder.
+    pub(crate) data: &'a Path,
+    /// The most bytes of one attempt's output that are put on the disk while nobody takes them.
+    pub(crate) spool_max: u64,
+}
+
+/// The folder of the shims' sockets, for this user alone.
+pub(crate) fn folder(data: &Path) -> io::Result<PathBuf> {
+    let folder = data.join(FOLDER);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    folder.canonicalize()
 }
 
 impl Processes {
-    /// A runtime that gives its processes `environment` and `files`, and runs those with limits through `program`.
-    pub(crate) fn new(lanes: &Lanes, environment: Environment, files: Files, program: PathBuf) -> Self {
-        Self { lanes: lanes.handles(), next: AtomicUsize::new(0), environment, files, program }
+    /// A process runtime.
+    pub(crate) fn new(setup: Setup<'_>) -> io::Result<Self> {
+        let Setup { lanes, environment, files, marks, program, data, spool_max } = setup;
+        let (lanes, folder) = (lanes.handles(), folder(data)?);
+        let pools: Vec<_> =
+            lanes.iter().map(|lane| Arc::new(Pool::new(lane.id(), &folder, &program))).collect();
+        for (lane, pool) in lanes.iter().zip(&pools) {
+            lane.spawn(Arc::clone(pool).trim());
+        }
+        Ok(Self { lanes, pools, next: AtomicUsize::new(0), environment, files, marks, program, spool_max })
     }
 
-    fn command(&self, assignment: &Assignment, files: &AttemptFiles) -> Result<Command, NotStarted> {
-        let spec = &assignment.spec;
-        let mut command = if spec.limits.is_empty() {
-            bare(&spec.command, &self.environment, assignment)?
-        } else {
-            let (name, args) = named(&spec.command)?;
-            let program = find(name, self.environment.path_of(spec))?;
-            let mut command = Command::new(&self.program);
-            command.args(limits::arguments(&spec.limits)).arg(&program).arg(name).args(args);
-            furnish(&mut command, &self.environment, assignment);
-            command
-        };
-        command.envs(files.environment(assignment));
-        Ok(command)
+    /// The pool of the lane this is called on.
+    fn pool(&self) -> Arc<Pool> {
+        let here = Handle::current().id();
+        let own = self.pools.iter().find(|pool| pool.lane == here);
+        Arc::clone(own.unwrap_or(&self.pools[0]))
     }
 
-    fn instance(&self, mut process: Process, assignment: &Arc<Assignment>, files: Laid) -> Box<dyn Instance> {
-        process.beside = assignment.spec.health.is_some().then(|| {
-            Arc::new(Beside { environment: self.environment.clone(), assignment: Arc::clone(assignment) })
+    fn launch(&self, assignment: &Assignment, files: &AttemptFiles) -> Result<Launch, NotStarted> {
+        let bare = Launch::bare(&assignment.spec.command, &self.environment, assignment)?;
+        let mut launch = bare.limited(&assignment.spec, &self.program).with(files.environment(assignment));
+        launch.held = Some(held(assignment)?);
+        launch.spool_max = self.spool_max;
+        Ok(launch)
+    }
+
+    fn process(
+        &self,
+        shim: Arc<Shim>,
+        pid: Option<u32>,
+        assignment: &Arc<Assignment>,
+        files: AttemptFiles,
+    ) -> Process {
+        let pool = self.pool();
+        let beside = assignment.spec.health.is_some().then(|| {
+            let (environment, assignment) = (self.environment.clone(), Arc::clone(assignment));
+            Arc::new(Beside { environment, assignment, pool: Arc::clone(&pool) })
         });
-        process.files = Some(files);
-        Box::new(process)
+        Process {
+            marks: self.marks.of(assignment.attempt),
+            output: Some(Printed { shim: Arc::clone(&shim), begins_at: [0; 2], last_line: None }),
+            shim,
+            pid,
+            pool,
+            beside,
+            files,
+            released: false,
+        }
     }
 }
 
-/// A program with its arguments, to be run as a task's own would be, but for its limits.
-fn bare(
-    command: &[String],
-    environment: &Environment,
-    assignment: &Assignment,
-) -> Result<Command, NotStarted> {
-    let (name, args) = named(command)?;
-    let program = find(name, environment.path_of(&assignment.spec))?;
-    let mut command = Command::new(&program);
-    command.arg0(name).args(args);
-    furnish(&mut command, environment, assignment);
-    Ok(command)
-}
-
-fn named(command: &[String]) -> Result<(&String, &[String]), NotStarted> {
-    command.split_first().ok_or_else(|| NotStarted("the task has no command".to_owned()))
-}
-
-/// Gives a program the surroundings of a task.
-fn furnish(command: &mut Command, environment: &Environment, assignment: &Assignment) {
-    command.env_clear().envs(environment.base());
-    command.envs(&assignment.spec.env);
-    for (name, value) in environment.of(assignment) {
-        command.env(name, &*value);
+/// What the next life of the worker is told of an attempt. What a module is made of lies in its files already, and may be large.
+fn held(assignment: &Assignment) -> Result<Vec<u8>, NotStarted> {
+    let encode = |assignment: &Assignment| {
+        codec::encode(Encoding::MessagePack, assignment)
+            .map_err(|e| NotStarted(format!("what it runs cannot be written down: {e}")))
+    };
+    if assignment.spec.module.is_none() && assignment.inputs.is_empty() {
+        return encode(assignment);
     }
-    if let Some(dir) = &assignment.spec.workdir {
-        command.current_dir(dir);
+    let mut spec = (*assignment.spec).clone();
+    if let Some(module) = &mut spec.module {
+        module.serialized.clear();
+        module.inputs.clear();
     }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    encode(&Assignment { spec: Arc::new(spec), inputs: [].into(), ..assignment.clone() })
 }
 
 impl Runtime for Processes {
@@ -136,138 +180,112 @@ impl Runtime for Processes {
             let files = self.files.lay(assignment).map_err(|e| {
                 NotStarted(format!("what its program is handed cannot be written to its folder: {e}"))
             })?;
-            // Dropped with whatever comes next, and with it the files.
-            let files = Laid(files);
-            let mut command = self.command(assignment, &files.0)?;
-            let mut pause = PAUSE_FIRST;
-            for _ in 1..TRIES_MAX {
-                match Process::spawn(&mut command) {
-                    Err(e) if is_shortage(&e) => tokio::time::sleep(pause).await,
-                    Err(e) => return Err(explain(assignment, &e)),
-                    Ok(process) => return Ok(self.instance(process, assignment, files)),
+            match self.run(assignment, &files).await {
+                Ok((shim, pid)) => {
+                    Ok(Box::new(self.process(shim, pid, assignment, files)) as Box<dyn Instance>)
                 }
-                pause *= 2;
+                Err(e) => {
+                    files.clear();
+                    Err(e)
+                }
             }
-            Process::spawn(&mut command)
-                .map(|process| self.instance(process, assignment, files))
-                .map_err(|e| explain(assignment, &e))
         }
         .boxed()
     }
 }
 
-/// The program's file. The library would look along the PATH itself, but only after a fork: a whole path lets it
-/// take the faster way, and lets us say what is missing.
-fn find(name: &str, path: &OsStr) -> Result<PathBuf, NotStarted> {
-    if name.contains('/') {
-        return Ok(PathBuf::from(name));
-    }
-    let files = || std::env::split_paths(path).map(|folder| folder.join(name));
-    if let Some(file) = files().find(|file| is_executable(file)) {
-        return Ok(file);
-    }
-    Err(NotStarted(match files().find(|file| file.is_file()) {
-        Some(file) => format!(
-            "cannot run program `{name}`: `{}` is not executable: Permission denied (os error 13)",
-            file.display()
-        ),
-        None => format!(
-            "cannot run program `{name}`: it is in no folder of PATH ({}): No such file or directory (os error 2)",
-            path.to_string_lossy()
-        ),
-    }))
-}
-
-fn is_executable(file: &Path) -> bool {
-    rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok() && file.is_file()
-}
-
-fn is_shortage(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let short = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE];
-    short.iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()))
-}
-
-/// The system says only `No such file or directory`: this says of what.
-fn explain(assignment: &Assignment, error: &io::Error) -> NotStarted {
-    let spec = &assignment.spec;
-    if let Some(dir) = spec.workdir.as_deref().filter(|dir| !Path::new(dir).is_dir()) {
-        return NotStarted(format!("cannot enter the working folder `{dir}`: {error}"));
-    }
-    let name = spec.command.first().map_or("", String::as_str);
-    NotStarted(format!("cannot run program `{name}`: {error}"))
-}
-
-/// A process that leads its group.
-struct Process {
-    child: Child,
-    pid: Pid,
-    end: Watched,
-    output: Option<Pipes>,
-    /// What a health check needs, where there is one.
-    beside: Option<Arc<Beside>>,
-    /// The process has been waited for: its id means nothing any more.
-    reaped: bool,
-    /// Gone with it.
-    files: Option<Laid>,
-}
-
-/// The files of an attempt, removed when dropped.
-struct Laid(AttemptFiles);
-
-impl Drop for Laid {
-    fn drop(&mut self) {
-        self.0.clear();
-    }
-}
-
-impl Process {
-    fn spawn(command: &mut Command) -> io::Result<Self> {
-        let mut child = command.spawn()?;
-        match Self::attend(&mut child) {
-            Ok((pid, end, output)) => {
-                Ok(Self { child, pid, end, output: Some(output), beside: None, reaped: false, files: None })
+impl Processes {
+    /// Ends the shims that look after nothing, and waits for that: who ends a worker finds nothing of it left. Not for
+    /// long: one in which something hangs looks after that for ever.
+    pub(crate) async fn end(&self) {
+        let children: Vec<_> = self.pools.iter().flat_map(|pool| pool.close()).collect();
+        let ended = tokio::task::spawn_blocking(move || {
+            for mut child in children {
+                if let Err(e) = child.wait() {
+                    tracing::warn!(error = %e, "a shim cannot be waited for");
+                }
             }
-            Err(e) => {
-                // Without a way to notice its end it must not run.
-                kill_group(Pid::from_child(&child), rustix::process::Signal::KILL);
-                child.wait()?;
-                Err(e)
-            }
+        });
+        if tokio::time::timeout(END_WITHIN, ended).await.is_err() {
+            tracing::warn!("a shim does not end: what it looks after hangs in the kernel");
         }
     }
 
-    fn attend(child: &mut Child) -> io::Result<(Pid, Watched, Pipes)> {
-        let pid = Pid::from_child(child);
-        let end = Watched::new(pid)?;
-        let stdout = child.stdout.take().map(|p| pipe::Receiver::from_owned_fd(p.into())).transpose()?;
-        let stderr = child.stderr.take().map(|p| pipe::Receiver::from_owned_fd(p.into())).transpose()?;
-        Ok((pid, end, Pipes { stdout, stderr }))
+    async fn run(
+        &self,
+        assignment: &Assignment,
+        files: &AttemptFiles,
+    ) -> Result<(Arc<Shim>, Option<u32>), NotStarted> {
+        let launch = self.launch(assignment, files)?;
+        let pool = self.pool();
+        let mut pause = PAUSE_FIRST;
+        for _ in 1..TRIES_MAX {
+            match launch.run(&pool).await {
+                Err(e) if e.is_shortage() => tokio::time::sleep(pause).await,
+                other => return other.map_err(|e| e.explain(assignment)),
+            }
+            pause *= 2;
+        }
+        launch.run(&pool).await.map_err(|e: Failed| e.explain(assignment))
     }
+}
 
-    /// Its end, and that of its group: the group is killed while the dead leader still holds its number, so that no
-    /// stranger can have got it.
-    fn reap(&mut self) -> Exit {
-        kill_group(self.pid, rustix::process::Signal::KILL);
-        self.reaped = true;
-        match self.child.wait() {
-            Ok(status) => match (status.code(), status.signal()) {
-                (Some(code), _) => Exit::Code(code),
-                (None, Some(signal)) => Exit::Signal(signal),
-                (None, None) => Exit::Gone(format!("the system gave the status {status}")),
-            },
-            Err(e) => Exit::Gone(format!("the system does not say how it ended: {e}")),
+/// A process under its shim.
+struct Process {
+    shim: Arc<Shim>,
+    /// The program's number; nothing when the shim has died before it told it.
+    pid: Option<u32>,
+    pool: Arc<Pool>,
+    output: Option<Printed>,
+    /// What a health check needs, where there is one.
+    beside: Option<Arc<Beside>>,
+    marks: Marks,
+    files: AttemptFiles,
+    released: bool,
+}
+
+impl Process {
+    fn release(&mut self) {
+        self.released = true;
+        self.files.clear();
+        self.shim.release();
+        // What hangs in the kernel keeps its shim.
+        let ended = self.shim.said().status.is_some();
+        if ended { self.pool.give(Arc::clone(&self.shim)) } else { self.pool.bury(&self.shim) }
+    }
+}
+
+/// Waits until a shim says how its program has ended; nothing when the shim itself has.
+async fn status(shim: &Shim) -> Option<Status> {
+    loop {
+        let (status, gone) = {
+            let said = shim.said();
+            (said.status, said.gone)
+        };
+        if status.is_some() || gone {
+            return status;
+        }
+        shim.told.notified().await;
+    }
+}
+
+impl From<Status> for Exit {
+    fn from(status: Status) -> Self {
+        let narrow = |number| i32::try_from(number).unwrap_or(i32::MAX);
+        match status {
+            Status::Code(code) => Self::Code(narrow(code)),
+            Status::Signal(signal) => Self::Signal(narrow(signal)),
         }
     }
 }
 
 impl Instance for Process {
     fn handle(&self) -> String {
-        self.pid.to_string()
+        self.pid.map(|pid| pid.to_string()).unwrap_or_default()
     }
 
     fn take_output(&mut self) -> Option<Box<dyn Source>> {
-        self.output.take().map(|pipes| Box::new(pipes) as Box<dyn Source>)
+        self.output.take().map(|printed| Box::new(printed) as Box<dyn Source>)
     }
 
     fn patience(&self) -> Patience {
@@ -276,10 +294,12 @@ impl Instance for Process {
 
     fn ended(&mut self) -> BoxFuture<'_, Exit> {
         async move {
-            if let Err(e) = self.end.ended().await {
-                return Exit::Gone(format!("its end cannot be awaited: {e}"));
+            if let Some(status) = status(&self.shim).await {
+                return status.into();
             }
-            self.reap()
+            // Nobody looks after the program any more, nor will anybody know how it ends.
+            leftovers::end(&self.marks, &[]).await;
+            Exit::Gone("the process that looked after it (`muster shim`) was killed".to_owned())
         }
         .boxed()
     }
@@ -289,39 +309,35 @@ impl Instance for Process {
     }
 
     fn signal(&mut self, signal: Signal) -> BoxFuture<'_, ()> {
-        if !self.reaped {
-            kill_group(
-                self.pid,
-                match signal {
-                    Signal::Stop(signal) => number(signal),
-                    Signal::Kill => rustix::process::Signal::KILL,
-                },
-            );
-        }
+        send(&self.shim, signal);
         std::future::ready(()).boxed()
     }
 
     fn result(&mut self) -> BoxFuture<'_, Result<Option<String>, String>> {
-        let result = self.files.as_ref().map_or(Ok(None), |files| files.0.result());
-        std::future::ready(result).boxed()
+        std::future::ready(self.files.result()).boxed()
     }
 
-    fn remains(self: Box<Self>) -> Option<BoxFuture<'static, ()>> {
-        None
+    fn remains(mut self: Box<Self>) -> Option<BoxFuture<'static, ()>> {
+        Some(async move { self.release() }.boxed())
     }
 }
 
 impl Drop for Process {
-    /// Nobody looks after it any more (the worker ends, or it hangs in the kernel): it does not outlive that. It is
-    /// not waited for, since that could take for ever.
+    /// The worker ends: the shim goes on alone.
     fn drop(&mut self) {
-        if !self.reaped {
-            kill_group(self.pid, rustix::process::Signal::KILL);
-            if let Err(e) = self.child.try_wait() {
-                tracing::warn!(pid = %self.pid, error = %e, "a killed process cannot be waited for");
-            }
+        if !self.released {
+            self.shim.close();
         }
     }
+}
+
+fn send(shim: &Shim, signal: Signal) {
+    let number = match signal {
+        Signal::Stop(signal) => number(signal),
+        Signal::Kill => rustix::process::Signal::KILL,
+    };
+    let number = u64::from(number.as_raw().unsigned_abs());
+    shim.say(kind::SIGNAL, |frame| frame.number(tag::SIGNAL, number));
 }
 
 fn number(signal: Option<StopSignal>) -> rustix::process::Signal {
@@ -339,62 +355,50 @@ fn number(signal: Option<StopSignal>) -> rustix::process::Signal {
     }
 }
 
-fn kill_group(pid: Pid, signal: rustix::process::Signal) {
-    match kill_process_group(pid, signal) {
-        // Nobody is left in it, or only dead ones.
-        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-        Err(e) => tracing::warn!(%pid, error = %e, "cannot signal a task's process group"),
-    }
+/// What a process prints, as its shim tells it.
+struct Printed {
+    shim: Arc<Shim>,
+    begins_at: [u64; 2],
+    last_line: Option<LastLine>,
 }
 
-/// What a process prints.
-struct Pipes {
-    stdout: Option<pipe::Receiver>,
-    stderr: Option<pipe::Receiver>,
-}
-
-impl Source for Pipes {
+impl Source for Printed {
     fn next(&mut self) -> BoxFuture<'_, Option<Piece>> {
         async move {
             loop {
-                let (stream, bytes) = tokio::select! {
-                    bytes = read(self.stdout.as_ref()), if self.stdout.is_some() => (OutputStream::Stdout, bytes),
-                    bytes = read(self.stderr.as_ref()), if self.stderr.is_some() => (OutputStream::Stderr, bytes),
-                    else => return None,
-                };
-                match (bytes, stream) {
-                    (Some(bytes), stream) => return Some(Piece { stream, at: clock::now(), bytes }),
-                    (None, OutputStream::Stdout) => self.stdout = None,
-                    (None, OutputStream::Stderr) => self.stderr = None,
+                {
+                    let mut said = self.shim.said();
+                    if let Some(piece) = said.take_piece() {
+                        return Some(piece);
+                    }
+                    if said.status.is_some() || said.gone {
+                        return None;
+                    }
                 }
+                self.shim.printed.notified().await;
             }
         }
         .boxed()
     }
-}
 
-/// All that is there, up to a chunk; nothing at the end, or when the pipe breaks, which is the same to us.
-async fn read(pipe: Option<&pipe::Receiver>) -> Option<Bytes> {
-    let pipe = pipe?;
-    let mut all = BytesMut::new();
-    loop {
-        if all.is_empty() {
-            pipe.readable().await.ok()?;
-        }
-        let mut part = [0; READ_BYTES];
-        match pipe.try_read(&mut part) {
-            Ok(0) if all.is_empty() => return None,
-            Ok(n) if n > 0 => {
-                all.extend_from_slice(&part[..n]);
-                if all.len() + READ_BYTES > CHUNK_BYTES_MAX {
-                    return Some(all.freeze());
-                }
-            }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock && all.is_empty() => {}
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            // The end and a broken pipe are met again at the next call.
-            Ok(_) | Err(_) if !all.is_empty() => return Some(all.freeze()),
-            Ok(_) | Err(_) => return None,
-        }
+    fn begins_at(&self) -> [u64; 2] {
+        self.begins_at
+    }
+
+    fn last_line(&mut self) -> Option<LastLine> {
+        self.last_line.take()
+    }
+
+    fn keeps(&self) -> bool {
+        true
+    }
+
+    fn settled(&mut self, stream: OutputStream, upto: u64) {
+        let stream = u64::from(stream == OutputStream::Stderr);
+        self.shim.say(kind::SETTLED, |frame| frame.number(tag::STREAM, stream).number(tag::OFFSET, upto));
+    }
+
+    fn spool(&mut self, on: bool) {
+        self.shim.say(kind::SPOOL, |frame| frame.number(tag::FLAG, u64::from(on)));
     }
 }

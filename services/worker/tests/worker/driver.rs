@@ -55,6 +55,12 @@ impl Life {
         self.shutdown.cancel();
         within(self.running).await.unwrap().unwrap();
     }
+
+    /// Ends it as a crash would: it does nothing any more.
+    pub(crate) async fn kill(self) {
+        self.running.abort();
+        assert!(within(self.running).await.unwrap_err().is_cancelled());
+    }
 }
 
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
@@ -67,6 +73,13 @@ pub(crate) fn process(command: &[&str]) -> TaskDefinition {
         command: command.iter().map(|&w| w.to_owned()).collect(),
         ..TaskDefinition::default()
     }
+}
+
+/// What has the hidden subcommands of `muster`: a test has not. An example has.
+fn helper() -> Option<std::path::PathBuf> {
+    let here = std::env::current_exe().unwrap();
+    let folder = here.parent().unwrap();
+    (!folder.ends_with("examples")).then(|| folder.with_file_name("examples").join("helper"))
 }
 
 fn start(attempt: AttemptRef, ports: BTreeMap<String, u16>, target: Option<Target>) -> Order {
@@ -133,6 +146,8 @@ impl Driver {
     pub(crate) fn config(&self) -> WorkerConfig {
         WorkerConfig {
             runtimes: Some([muster_events::spec::Runtime::Process].into()),
+            stop_on_exit: [muster_events::spec::Runtime::Process].into(),
+            program: helper(),
             ..WorkerConfig::new(self.worker.clone(), self.folder.path())
         }
     }

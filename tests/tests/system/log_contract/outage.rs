@@ -96,7 +96,8 @@ async fn what_is_published_while_the_server_is_away_is_there_when_it_is_back() {
     let commands = bus.publish_command(command("c-1", "x"));
     let order = orders("w-1", 1);
     let ordered = bus.publish_orders(&order);
-    let printed = bus.publish_output(output(task(1), 1, Stdout), Timestamp::from_micros(1), Bytes::from("x"));
+    let printed =
+        bus.publish_output(output(task(1), 1, Stdout), Timestamp::from_micros(1), None, Bytes::from("x"));
     let last = bus.last_position();
     let restart = server.restart();
     let (published, ordered, printed, last, restarted) =
@@ -128,7 +129,7 @@ async fn live_streams_go_on_after_a_restart() {
     for round in 1..=3_u32 {
         within(async {
             let topic = output(task(1), round, Stdout);
-            other.publish_output(topic, Timestamp::from_micros(1), Bytes::from("x")).await.unwrap();
+            other.publish_output(topic, Timestamp::from_micros(1), None, Bytes::from("x")).await.unwrap();
             other.publish_orders(&orders("w-1", u64::from(round))).await.unwrap();
             other.publish_heartbeat(&heartbeat("w-1", round)).await.unwrap();
             assert_eq!(take(&mut heartbeats, 1).await[0].held, round);
@@ -172,7 +173,7 @@ async fn a_reader_whose_consumer_is_deleted_makes_another() {
 async fn consumers_of_readers_that_are_gone_are_gone() {
     let server = NatsServer::start().await.unwrap();
     let bus = open(&server).await;
-    bus.publish_output(output(task(1), 1, Stdout), Timestamp::from_micros(1), Bytes::from("x"))
+    bus.publish_output(output(task(1), 1, Stdout), Timestamp::from_micros(1), None, Bytes::from("x"))
         .await
         .unwrap();
     for _ in 0..50 {

@@ -208,7 +208,7 @@ async fn print(buses: &Buses) {
         (1, 2, Stderr, "d"),
     ] {
         let topic = output(task(number), attempt, stream);
-        buses.one.publish_output(topic, Timestamp::from_micros(77), Bytes::from(text)).await.unwrap();
+        buses.one.publish_output(topic, Timestamp::from_micros(77), None, Bytes::from(text)).await.unwrap();
     }
 }
 
@@ -243,7 +243,7 @@ pub(super) async fn output_is_followed(buses: Buses) {
     assert_eq!(take(&mut late, 4).await.len(), 4);
     buses
         .one
-        .publish_output(output(task(1), 3, Stdout), Timestamp::from_micros(1), Bytes::from("live"))
+        .publish_output(output(task(1), 3, Stdout), Timestamp::from_micros(1), None, Bytes::from("live"))
         .await
         .unwrap();
     let early: Vec<_> = take(&mut early, 3).await.into_iter().map(|chunk| chunk.bytes).collect();
@@ -358,8 +358,10 @@ pub(super) async fn what_is_too_large_is_refused_before_it_is_sent(buses: Buses)
     let error = bus.publish_command(command("c-1", &big)).await.unwrap_err();
     assert!(too_large(&error), "{error}");
     let topic = output(task(1), 1, Stdout);
-    let error =
-        bus.publish_output(topic, Timestamp::from_micros(1), Bytes::from(big.clone())).await.unwrap_err();
+    let error = bus
+        .publish_output(topic, Timestamp::from_micros(1), None, Bytes::from(big.clone()))
+        .await
+        .unwrap_err();
     assert!(too_large(&error), "{error}");
     let (reply, _outcomes) = bus.inbox().await.unwrap();
     let error = bus.publish_outcome(&reply, Encoding::Json, Bytes::from(big)).await.unwrap_err();

@@ -107,7 +107,7 @@ mod tests {
 
     fn chunk(attempt: u32, stream: OutputStream, micros: i64, bytes: &[u8]) -> Chunk {
         let at = Timestamp::from_micros(micros);
-        Chunk { position: 1, attempt, stream, at, bytes: bytes.to_vec().into() }
+        Chunk { position: 1, attempt, stream, at, end: None, bytes: bytes.to_vec().into() }
     }
 
     fn texts(lines: &[Vec<u8>]) -> Vec<(String, bool)> {

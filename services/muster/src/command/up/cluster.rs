@@ -81,6 +81,8 @@ impl Cluster {
         let id = WorkerId::new(&format!("w-{:02}", index + 1)).map_err(|e| Failure::failed(e.to_string()))?;
         let bus = self.open(server, User::Worker, id.as_str()).await?;
         let mut config = args.worker.of(id.clone(), args.data.join("workers").join(id.as_str()))?;
+        // Who ends a whole cluster at a terminal expects that nothing of it goes on there.
+        config.stop_on_exit.insert(Runtime::Process);
         config.capacity.share = NonZero::new(u64::from(args.workers));
         config.http = Some(args.security.listener(following(args.http, index)?)?);
         let (sender, ready) = oneshot::channel();

@@ -72,7 +72,7 @@ impl Source for Logs {
                 all.extend_from_slice(&more.bytes);
                 at = more.at;
             }
-            Some(Piece { stream, at, bytes: all.freeze() })
+            Some(Piece { stream, at, end: None, bytes: all.freeze() })
         }
         .boxed()
     }
@@ -86,7 +86,7 @@ fn piece(output: LogOutput) -> Option<Piece> {
         LogOutput::StdIn { .. } => return None,
     };
     let at = take_time(&mut bytes).unwrap_or_else(clock::now);
-    (!bytes.is_empty()).then_some(Piece { stream, at, bytes })
+    (!bytes.is_empty()).then_some(Piece { stream, at, end: None, bytes })
 }
 
 fn take_time(bytes: &mut Bytes) -> Option<Timestamp> {

@@ -130,7 +130,12 @@ impl Source for Words {
         async move {
             let said = self.0.as_mut()?.await;
             self.0 = None;
-            Some(Piece { stream: OutputStream::Stderr, at: clock::now(), bytes: Bytes::from(said.ok()?) })
+            Some(Piece {
+                stream: OutputStream::Stderr,
+                at: clock::now(),
+                end: None,
+                bytes: Bytes::from(said.ok()?),
+            })
         }
         .boxed()
     }

@@ -1,0 +1,90 @@
+//! What an earlier life of this worker has left running, taken over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use muster_events::time::Timestamp;
+
+use crate::agent::Assignment;
+use crate::clock;
+use crate::node::Node;
+use crate::orders::Supervisor;
+use crate::runtime::docker::{self, Docker};
+use crate::runtime::process::{self, Processes};
+use crate::runtime::{Instance, Runtime};
+
+/// How many are taken over at a time: LOGS is asked about each.
+const AT_ONCE: usize = 32;
+
+/// All that was found.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub(crate) containers: Vec<docker::Found>,
+    pub(crate) processes: Vec<process::adopt::Found>,
+}
+
+impl Found {
+    /// What runs, or has ended unreported.
+    pub(crate) fn assignments(&self) -> impl Iterator<Item = &Assignment> {
+        let containers = self.containers.iter().map(|found| &found.assignment);
+        containers.chain(self.processes.iter().map(|found| &found.assignment))
+    }
+}
+
+/// What was found, and who takes it over.
+pub(crate) struct Adopting {
+    pub(crate) docker: Option<Arc<Docker>>,
+    pub(crate) processes: Arc<Processes>,
+    pub(crate) found: Found,
+}
+
+impl Adopting {
+    /// Leads the lives of all that was found on.
+    pub(crate) async fn adopt(self, supervisor: &Supervisor, node: &Node) {
+        let Self { docker, processes, found } = self;
+        let Found { containers, processes: found } = found;
+        if let Some(docker) = docker {
+            for found in containers {
+                let instance = docker.take_over(&found, &*node.bus).await;
+                let docker::Found { assignment, started_at, .. } = found;
+                let runtime = Arc::clone(&docker) as Arc<dyn Runtime>;
+                lead_on(supervisor, node, runtime, assignment, started_at, instance);
+            }
+        }
+        if !found.is_empty() {
+            tracing::info!(worker = %node.worker, count = found.len(), "adopting processes");
+        }
+        stream::iter(found)
+            .for_each_concurrent(AT_ONCE, async |found| {
+                let (assignment, started_at) = (found.assignment.clone(), found.started_at);
+                match processes.take_over(found, &*node.bus).await {
+                    Ok(instance) => {
+                        let runtime = Arc::clone(&processes) as Arc<dyn Runtime>;
+                        lead_on(supervisor, node, runtime, assignment, Some(started_at), instance);
+                    }
+                    // It runs on under its shim, and is held until the next life of this worker.
+                    Err(e) => {
+                        tracing::error!(task = %assignment.attempt.task, error = %e, "a process cannot be taken over now");
+                    }
+                }
+            })
+            .await;
+    }
+}
+
+fn lead_on(
+    supervisor: &Supervisor,
+    node: &Node,
+    runtime: Arc<dyn Runtime>,
+    assignment: Assignment,
+    started_at: Option<Timestamp>,
+    instance: Box<dyn Instance>,
+) {
+    let task = assignment.attempt.task;
+    tracing::debug!(%task, handle = instance.handle(), runtime = assignment.spec.runtime.as_str(), "adopting");
+    let micros = started_at.map_or(0, |at| clock::now().micros_since(at));
+    let already = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
+    supervisor.adopt(runtime, assignment, already, instance);
+    node.desk().tasks.adopted(task, started_at);
+}
