@@ -4,6 +4,7 @@
 //! with its defaults spelled out. Two definitions say the same exactly when their specs are equal.
 
 mod check;
+mod disconnect;
 mod gang;
 mod health;
 pub mod limit;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::check::thousandths;
 pub use self::check::whole;
+pub use self::disconnect::{DISCONNECT_MARGIN_S, OnDisconnect};
 pub use self::gang::Gang;
 pub use self::health::{Check, Health, HealthDefinition, HealthPort, HttpCheck, TcpCheck};
 pub use self::module::{Module, is_input_name};
@@ -127,6 +129,13 @@ pub struct TaskDefinition {
     /// What asks it to end; SIGTERM when absent, or what a container's image names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_signal: Option<StopSignal>,
+    /// What becomes of it when its worker is cut off; `stop`: it is dead before it is started elsewhere (process only).
+    #[serde(default, skip_serializing_if = "OnDisconnect::is_default")]
+    pub on_disconnect: OnDisconnect,
+    /// With `on_disconnect: stop`, the seconds within which it is dead after the worker's last sign of life that has arrived; 60
+    /// when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disconnect_s: Option<f64>,
     /// How to tell whether it is well while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthDefinition>,
@@ -215,6 +224,10 @@ pub struct TaskSpec {
     /// What asks it to end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_signal: Option<StopSignal>,
+    /// Milliseconds within which an attempt is dead after the last sign of life of its worker that has arrived; absent: it
+    /// runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disconnect_ms: Option<u64>,
     /// How to tell whether it is well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,

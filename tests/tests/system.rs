@@ -58,3 +58,5 @@ mod snapshots;
 mod takeover;
 #[path = "system/up.rs"]
 mod up;
+#[path = "system/worker_truth.rs"]
+mod worker_truth;

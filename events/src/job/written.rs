@@ -104,7 +104,7 @@ mod tests {
         "constraints":[{"attribute":"zone","operator":"in","value":["a","b"]}],"strategy":"spread","preemption":"never",
         "affinities":[{"attribute":"zone","operator":"=","value":"a","weight":-5}],"spread":[{"attribute":"zone"}],
         "devices":{"gpu":2},"ports":[{"name":"http"}],"restart":{"policy":"on_failure","max":7,"exit_codes":[3]},
-        "start_timeout_s":9,"stop_signal":"INT","health":{"http":{"port":"http","path":"/up"},"retries":2}}"#;
+        "start_timeout_s":9,"stop_signal":"INT","on_disconnect":"stop","disconnect_s":45.5,"health":{"http":{"port":"http","path":"/up"},"retries":2}}"#;
 
     #[test]
     fn a_job_of_each_kind_comes_back_as_it_was() {

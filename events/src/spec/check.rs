@@ -1,7 +1,8 @@
 //! From a definition to a spec: each field checked, units made canonical, defaults spelled out.
 
 use super::{
-    GRACE_S_DEFAULT, Gang, Runtime, TaskDefinition, TaskSpec, check_devices, limit, module, placement,
+    GRACE_S_DEFAULT, Gang, Runtime, TaskDefinition, TaskSpec, check_devices, disconnect, limit, module,
+    placement,
 };
 use crate::id::Namespace;
 use crate::outcome::FieldError;
@@ -14,6 +15,7 @@ impl TaskDefinition {
         self.check_text(&mut wrong);
         self.check_numbers(&mut wrong);
         let runtime = self.check_runtime(&mut wrong);
+        let disconnect_ms = disconnect::check(self, runtime, &mut wrong);
         let restart = self.restart.as_ref().and_then(|restart| restart.check(&mut wrong));
         let health = self.health.as_ref().and_then(|health| health.check(&self.ports, &mut wrong));
         wrong.0.extend(placement::ports(&self.ports, runtime));
@@ -45,6 +47,7 @@ impl TaskDefinition {
             restart,
             start_timeout_ms: self.start_timeout_s.map(thousandths),
             stop_signal: self.stop_signal,
+            disconnect_ms,
             health,
             preemption: self.preemption,
             gang: self.gang.clone(),

@@ -1,6 +1,6 @@
 //! From a spec back to a definition: a task in the words of users, to be read, changed and sent again.
 
-use super::{TaskDefinition, TaskSpec, whole};
+use super::{OnDisconnect, TaskDefinition, TaskSpec, whole};
 use crate::id::Namespace;
 
 /// In the words of users again; checking it gives the same spec. What defaults filled in is spelled out.
@@ -34,6 +34,8 @@ impl From<&TaskSpec> for TaskDefinition {
             restart: spec.restart.as_ref().map(Into::into),
             start_timeout_s: spec.start_timeout_ms.map(whole),
             stop_signal: spec.stop_signal,
+            on_disconnect: if spec.disconnect_ms.is_some() { OnDisconnect::Stop } else { OnDisconnect::Keep },
+            disconnect_s: spec.disconnect_ms.map(whole),
             health: spec.health.as_ref().map(Into::into),
             preemption: spec.preemption,
             gang: spec.gang.clone(),

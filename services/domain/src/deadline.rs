@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use muster_events::event::{Event, StopCause, TaskReady, TaskStopping, WorkerOffline};
 use muster_events::id::{AttemptRef, Incarnation, TaskId, WorkerId};
+use muster_events::spec::TaskSpec;
 use muster_events::time::Timestamp;
 
 use crate::decide::release::{Over, Release, is_drained};
@@ -23,12 +24,19 @@ pub struct Liveness {
     missed_micros: i64,
     last: BTreeMap<WorkerId, Timestamp>,
     forgiven: Timestamp,
+    /// The workers that have to be waited for longer: what they were given is to be dead within so many microseconds.
+    promised: BTreeMap<WorkerId, i64>,
 }
 
 impl Liveness {
     /// Nobody heard yet. A worker is offline once it has not been heard for `missed_micros` microseconds.
     pub const fn new(missed_micros: i64) -> Self {
-        Self { missed_micros, last: BTreeMap::new(), forgiven: Timestamp::from_micros(i64::MIN) }
+        Self {
+            missed_micros,
+            last: BTreeMap::new(),
+            forgiven: Timestamp::from_micros(i64::MIN),
+            promised: BTreeMap::new(),
+        }
     }
 
     /// A sign of life of this worker: a heartbeat, a registration, a report. `at` is the listener's clock, not the
@@ -44,6 +52,24 @@ impl Liveness {
         }
     }
 
+    /// A worker was given a task. If that is to be dead before it is started elsewhere (`on_disconnect: stop`), the worker
+    /// is given up no sooner than it has had the time for that, from now on until it unregisters.
+    pub fn assigned(&mut self, worker: &WorkerId, spec: &TaskSpec) {
+        let Some(ms) = spec.disconnect_ms else { return };
+        let micros = i64::try_from(ms.saturating_mul(1000)).unwrap_or(i64::MAX);
+        let known = self.promised.entry(worker.clone()).or_default();
+        *known = micros.max(*known);
+    }
+
+    /// The same for all that `state` has assigned. To be called on taking the lead.
+    pub fn assigned_in(&mut self, state: &State) {
+        for task in state.tasks.values() {
+            if let Some(attempt) = task.live_attempt() {
+                self.assigned(&attempt.worker, &task.spec);
+            }
+        }
+    }
+
     /// Counts every worker as heard at `now`. To be called after we ourselves could not listen: on taking the lead,
     /// and when NATS is back after an outage.
     pub fn forgive(&mut self, now: Timestamp) {
@@ -53,6 +79,7 @@ impl Liveness {
     /// Forgets a worker that has unregistered.
     pub fn forget(&mut self, worker: &WorkerId) {
         self.last.remove(worker);
+        self.promised.remove(worker);
     }
 
     /// When the worker was last really heard.
@@ -66,7 +93,8 @@ impl Liveness {
     }
 
     fn silent_at(&self, id: &WorkerId, worker: &Worker) -> Timestamp {
-        self.seen(id, worker).max(self.forgiven).plus_micros(self.missed_micros)
+        let promised = self.promised.get(id).map_or(0, |micros| *micros);
+        self.seen(id, worker).max(self.forgiven).plus_micros(self.missed_micros.max(promised))
     }
 }
 
@@ -183,6 +211,21 @@ mod tests {
         let world = world.happened(&events);
         assert_eq!(due(&world.state, &liveness, world.now), []);
         assert_eq!(next(&world.state, &liveness), None);
+    }
+
+    #[test]
+    fn a_worker_that_promised_to_end_something_has_the_time_for_it() {
+        let world = running(["a"]);
+        let assigned = |ms| {
+            let mut liveness = Liveness::new(MINUTE);
+            let mut spec = (*world.task("a").spec).clone();
+            spec.disconnect_ms = ms;
+            liveness.assigned(&worker_id("w1"), &spec);
+            next(&world.state, &liveness)
+        };
+        assert_eq!(assigned(None), Some(START.plus_seconds(60.0)));
+        assert_eq!(assigned(Some(20_000)), Some(START.plus_seconds(60.0)), "no sooner than any other");
+        assert_eq!(assigned(Some(90_000)), Some(START.plus_seconds(90.0)));
     }
 
     #[test]

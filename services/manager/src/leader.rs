@@ -102,6 +102,7 @@ impl Leader {
         let mut liveness = Liveness::new(missed);
         // While nobody led, nobody listened.
         liveness.forgive(now());
+        liveness.assigned_in(&fold.state);
         let Fold { state, head: Head { position, hash } } = fold;
         let (dirty, since) = (Dirty::all(&state), state.at);
         let snapshots = Snapshots::new(Arc::clone(&bus), config.snapshot_events, snapshot);
@@ -183,7 +184,14 @@ impl Leader {
                     }
                 });
             }
-            entry.events.iter().for_each(|event| self.dirty.note(&self.state, event));
+            for event in &entry.events {
+                self.dirty.note(&self.state, event);
+                if let Event::TaskAssigned(e) = event
+                    && let Some(task) = self.state.tasks.get(&e.task)
+                {
+                    self.liveness.assigned(&e.worker, &task.spec);
+                }
+            }
             self.drafts.push(piece);
         }
         Ok(())

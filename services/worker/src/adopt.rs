@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use muster_events::report::{Report, What};
 use muster_events::time::Timestamp;
 
 use crate::agent::Assignment;
@@ -40,8 +41,20 @@ pub(crate) struct Adopting {
 }
 
 impl Adopting {
+    /// Holds all that was found, and what `undelivered` reports are about.
+    pub(crate) fn hold(&self, node: &Node, undelivered: &[Report]) {
+        let mut desk = node.desk();
+        for assignment in self.found.assignments() {
+            desk.agent.adopt(assignment.attempt);
+        }
+        for report in undelivered.iter().filter(|report| matches!(report.what, What::Ended(_))) {
+            desk.agent.adopt(report.attempt);
+            desk.agent.ended(report.attempt);
+        }
+    }
+
     /// Leads the lives of all that was found on.
-    pub(crate) async fn adopt(self, supervisor: &Supervisor, node: &Node) {
+    pub(crate) async fn adopt(self, supervisor: &Supervisor, node: &Arc<Node>) {
         let Self { docker, processes, found } = self;
         let Found { containers, processes: found } = found;
         if let Some(docker) = docker {
@@ -75,13 +88,26 @@ impl Adopting {
 
 fn lead_on(
     supervisor: &Supervisor,
-    node: &Node,
+    node: &Arc<Node>,
     runtime: Arc<dyn Runtime>,
     assignment: Assignment,
     started_at: Option<Timestamp>,
     instance: Box<dyn Instance>,
 ) {
-    let task = assignment.attempt.task;
+    let attempt = assignment.attempt;
+    let task = attempt.task;
+    if node.desk().agent.is_unreported(attempt) {
+        // How it ended is known already, and will be told.
+        let node = Arc::clone(node);
+        runtime.executor().clone().spawn(async move {
+            let mut changes = node.changes();
+            let settled = changes.wait_for(|_| !node.desk().agent.holds(attempt)).await.is_ok();
+            if let Some(remains) = instance.remains().filter(|_| settled) {
+                remains.await;
+            }
+        });
+        return;
+    }
     tracing::debug!(%task, handle = instance.handle(), runtime = assignment.spec.runtime.as_str(), "adopting");
     let micros = started_at.map_or(0, |at| clock::now().micros_since(at));
     let already = Duration::from_micros(u64::try_from(micros).unwrap_or(0));

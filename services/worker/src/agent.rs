@@ -92,6 +92,11 @@ enum Phase {
 pub(crate) struct Agent {
     /// The `seq` of this incarnation's first registration: orders with a smaller fence belong to an earlier life.
     floor: u64,
+    /// What has to be dead when this worker is cut off is started only from this fence on: an older order may have been given
+    /// up in a silence. No fence at all until the next registration.
+    current: u64,
+    /// Whether such a thing has ever been ordered here.
+    has_to_end: bool,
     /// The newest fence among the starts that have been ordered.
     seen: u64,
     held: HashMap<AttemptRef, Phase>,
@@ -115,11 +120,47 @@ impl Agent {
         if self.floor == 0 {
             self.floor = seq;
         }
+        if self.current == u64::MAX {
+            self.current = seq;
+        }
+    }
+
+    /// This worker was not heard for a while. Whether that is reason enough to register again: after an outage of NATS all
+    /// workers at once would be a crowd.
+    pub(crate) const fn lapsed(&mut self) -> bool {
+        self.current = u64::MAX;
+        self.has_to_end
+    }
+
+    /// Whether it has not registered since.
+    pub(crate) const fn is_lapsed(&self) -> bool {
+        self.current == u64::MAX
+    }
+
+    /// Whether it is to run, as far as is known here.
+    pub(crate) fn is_live(&self, attempt: AttemptRef) -> bool {
+        self.held.get(&attempt) == Some(&Phase::Live)
+    }
+
+    /// Whether an order to start what has to be dead when this worker is cut off was given after the last silence.
+    pub(crate) const fn is_current(&mut self, attempt: AttemptRef) -> bool {
+        self.has_to_end = true;
+        attempt.fence >= self.current
     }
 
     /// An attempt that was found running (or ended) from an earlier life.
     pub(crate) fn adopt(&mut self, attempt: AttemptRef) {
         self.hold(attempt);
+    }
+
+    /// Whether it is held.
+    pub(crate) fn holds(&self, attempt: AttemptRef) -> bool {
+        self.held.contains_key(&attempt)
+    }
+
+    /// Whether it is over, and only the report about it is not stored yet.
+    pub(crate) fn is_unreported(&self, attempt: AttemptRef) -> bool {
+        self.held.get(&attempt) == Some(&Phase::Unreported)
     }
 
     /// What is to be done about these orders, in their order.
@@ -334,6 +375,20 @@ mod tests {
         agent.registered(20);
         let a = attempt(1, 1, 15);
         assert_eq!(runs(&agent.take(orders(vec![start(a)]))), [a]);
+    }
+
+    #[test]
+    fn an_order_from_before_a_silence_is_not_current_any_more() {
+        let mut agent = Agent::default();
+        agent.registered(10);
+        let (before, after) = (attempt(1, 1, 15), attempt(2, 1, 25));
+        assert!(!agent.lapsed(), "nothing of the kind is here");
+        agent.registered(10);
+        assert!(agent.is_current(before));
+        assert!(agent.lapsed());
+        assert!(!agent.is_current(before) && !agent.is_current(after));
+        agent.registered(20);
+        assert!(!agent.is_current(before) && agent.is_current(after));
     }
 
     #[test]

@@ -68,7 +68,11 @@ impl Life {
     /// Leads on the life of an instance that runs (or has ended). That it runs may have been told before, by an
     /// earlier life of the worker; telling it twice is no harm.
     pub(crate) async fn adopt(mut self, instance: Box<dyn Instance>) {
-        self.tell(What::Started { handle: instance.handle() }).await;
+        let handle = instance.handle();
+        // One that is over before anybody could look has none.
+        if !handle.is_empty() {
+            self.tell(What::Started { handle }).await;
+        }
         self.attend(instance).await;
     }
 

@@ -9,6 +9,7 @@ use muster_events::id::{AttemptRef, CommandId, Incarnation};
 use muster_events::spec::Runtime;
 use muster_events::worker::{HEARTBEAT_S, Heartbeat, TaskMetrics};
 use muster_log::bus::Outgoing;
+use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use uuid::Uuid;
 
@@ -30,11 +31,13 @@ pub(crate) struct Beat {
     pub(crate) docker: Option<Arc<Docker>>,
     /// For the host and its processes.
     pub(crate) host: Host,
+    /// Notified when it is to be registered with the manager again.
+    pub(crate) asked: Arc<Notify>,
 }
 
 /// Measures and sends until dropped. The first goes at once.
 pub(crate) async fn beat(node: Arc<Node>, incarnation: Incarnation, beat: Beat) {
-    let Beat { docker, mut host } = beat;
+    let Beat { docker, mut host, asked } = beat;
     let mut ticks = interval(Duration::from_secs(HEARTBEAT_S));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut silent = false;
@@ -65,8 +68,15 @@ pub(crate) async fn beat(node: Arc<Node>, incarnation: Incarnation, beat: Beat) 
             held: u32::try_from(node.desk().agent.held()).unwrap_or(u32::MAX),
             leaving: false,
         };
+        let sent = clock::boottime();
         let failed = match timeout(SENT_WITHIN, node.bus.publish_heartbeat(&heartbeat)).await {
-            Ok(Ok(())) => None,
+            Ok(Ok(())) => {
+                if node.alive(sent) {
+                    tracing::warn!(worker = %node.worker, "this worker was not heard for a while; registering again");
+                    asked.notify_one();
+                }
+                None
+            }
             Ok(Err(e)) => Some(e.to_string()),
             Err(_) => Some("NATS does not answer".to_owned()),
         };

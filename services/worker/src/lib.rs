@@ -19,6 +19,7 @@ mod heartbeat;
 mod host;
 mod http;
 mod identity;
+mod lease;
 mod node;
 mod orders;
 mod output;

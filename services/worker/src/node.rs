@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use muster_events::id::{Actor, AttemptRef, Installation, WorkerId};
 use muster_events::report::{Report, What};
-use muster_events::spec::Runtime as RuntimeName;
+use muster_events::spec::{Runtime as RuntimeName, TaskSpec};
 use muster_events::worker::{HostMetrics, TaskMetrics, WorkerInfo};
 use muster_log::bus::Bus;
 use tokio::sync::watch;
 
 use crate::agent::Agent;
+use crate::clock;
 use crate::config::OutputLimits;
+use crate::lease::Lease;
 use crate::report::Reporter;
 use crate::tasks::Tasks;
 
@@ -36,6 +38,8 @@ pub(crate) struct Node {
     pub(crate) output: OutputLimits,
     /// Where reports go.
     pub(crate) reporter: Reporter,
+    /// How long others may believe that this worker lives.
+    pub(crate) lease: Arc<Lease>,
     desk: Mutex<Desk>,
     changes: watch::Sender<u64>,
     measured: watch::Sender<Measured>,
@@ -95,13 +99,14 @@ pub(crate) struct Parts {
     pub(crate) info: WorkerInfo,
     pub(crate) output: OutputLimits,
     pub(crate) reporter: Reporter,
+    pub(crate) lease: Arc<Lease>,
     pub(crate) host: HostMetrics,
 }
 
 impl Node {
     /// Puts a node together.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { bus, worker, actor, installation, info, output, reporter, host } = parts;
+        let Parts { bus, worker, actor, installation, info, output, reporter, lease, host } = parts;
         Self {
             bus,
             worker,
@@ -111,6 +116,7 @@ impl Node {
             address: OnceLock::new(),
             output,
             reporter,
+            lease,
             desk: Mutex::default(),
             changes: watch::Sender::new(0),
             measured: watch::Sender::new(Measured { host, tasks: Vec::new() }),
@@ -143,6 +149,29 @@ impl Node {
         }
         drop(desk);
         self.changed();
+    }
+
+    /// A sign of life that was sent then (see [`clock::boottime`]) has arrived. `true` when it ends a silence in which the
+    /// manager may have given something up that matters: then it is to be registered with.
+    pub(crate) fn alive(&self, sent: u64) -> bool {
+        let lapsed = self.lease.has_lapsed(clock::boottime());
+        // Before the lease is good again.
+        let matters = lapsed && self.desk().agent.lapsed();
+        self.lease.renew(sent);
+        matters
+    }
+
+    /// Whether an attempt that has to be dead when this worker is cut off may be started now. An order for it that was
+    /// given before a silence may be an order no more.
+    pub(crate) fn may_start(&self, attempt: AttemptRef, spec: &TaskSpec) -> bool {
+        let Some(ms) = spec.disconnect_ms else { return true };
+        let leaves_time = self.lease.leaves_time(ms, spec.grace_ms);
+        let mut desk = self.desk();
+        if !leaves_time {
+            // The next sign of life comes after a silence.
+            desk.agent.lapsed();
+        }
+        desk.agent.is_current(attempt)
     }
 
     /// Asks something of an attempt in life.

@@ -26,6 +26,7 @@ const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// Carries orders out.
+#[derive(Clone)]
 pub(crate) struct Supervisor {
     node: Arc<Node>,
     runtimes: BTreeMap<RuntimeName, Arc<dyn Runtime>>,
@@ -107,7 +108,37 @@ impl Supervisor {
                 format!("worker {} has no {} runtime", self.node.worker, assignment.spec.runtime.as_str());
             return self.tell_end(assignment.attempt, Ending::NotStarted { message }, receipt).await;
         };
-        let mut life = self.life(Arc::clone(runtime), assignment, Some(receipt.clone()), None);
+        if !self.node.may_start(assignment.attempt, &assignment.spec) {
+            let (this, runtime, receipt) = (self.clone(), Arc::clone(runtime), receipt.clone());
+            tokio::spawn(async move { this.launch_later(runtime, assignment, receipt).await });
+            return;
+        }
+        self.start(runtime, assignment, receipt.clone());
+    }
+
+    /// This worker was not heard for a while: it asks what is still true before it starts what must not run twice.
+    async fn launch_later(self, runtime: Arc<dyn Runtime>, assignment: Assignment, receipt: Receipt) {
+        let Assignment { attempt, spec, .. } = &assignment;
+        self.register.notify_one();
+        let mut changes = self.node.changes();
+        drop(changes.wait_for(|_| !self.node.desk().agent.is_lapsed()).await);
+        let stopped = !self.node.desk().agent.is_live(*attempt);
+        let ending = if stopped {
+            Ending::Stopped { code: None }
+        } else if self.node.may_start(*attempt, spec) {
+            return self.start(&runtime, assignment, receipt);
+        } else {
+            let worker = &self.node.worker;
+            let message = format!(
+                "worker {worker} was cut off when it was ordered to start this (on_disconnect: stop)"
+            );
+            Ending::Lost { message }
+        };
+        self.tell_end(*attempt, ending, &receipt).await;
+    }
+
+    fn start(&self, runtime: &Arc<dyn Runtime>, assignment: Assignment, receipt: Receipt) {
+        let mut life = self.life(Arc::clone(runtime), assignment, Some(receipt), None);
         life.coming = runtime.starts_at_once().then(|| self.node.reporter.announce());
         runtime.executor().spawn(life.run());
     }

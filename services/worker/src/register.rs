@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::clock;
 use crate::commands::Commands;
 use crate::error::WorkerError;
 use crate::node::Node;
@@ -53,7 +54,7 @@ async fn register(
         });
         let mut link = node.bus.link();
         let connects = link.borrow_and_update().connects;
-        let asked = Instant::now();
+        let (asked, sent) = (Instant::now(), clock::boottime());
         let outcome = tokio::select! {
             outcome = commands.ask(&command, patience) => outcome,
             // What was asked over the old connection may never be answered.
@@ -61,7 +62,9 @@ async fn register(
         };
         let why = match outcome {
             Ok(outcome) if outcome.accepted => {
+                node.alive(sent);
                 node.desk().agent.registered(outcome.seq);
+                node.changed();
                 return Ok(incarnation);
             }
             Ok(outcome) => {

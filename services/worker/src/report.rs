@@ -4,9 +4,11 @@
 //! While starts are queued a message waits for some company: each of them is going to report within moments, and a
 //! message costs the server, the manager and every reader many times what one more report in it does.
 //!
-//! A report is tried until it is stored. The channel is bounded; whoever finds it full waits, so while NATS is away
-//! attempts end but stay held, and the worker takes no orders beyond what it may hold.
+//! A report is tried until it is stored. While NATS is away reports are written down besides ([`journal`]), so that they
+//! outlive the worker. All this is bounded; whoever finds it full waits, so attempts end but stay held, and the worker
+//! takes no orders beyond what it may hold.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +24,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+mod journal;
+
+pub(crate) use journal::Journal;
+
+/// Reports that may be held back while NATS is away.
+const BACKLOG_MAX: usize = 65_536;
 /// Reports that may wait for the message under way.
 const WAITING_MAX: usize = 8192;
 /// How many reports are company enough.
@@ -136,22 +144,28 @@ impl Reporter {
 }
 
 impl Reporting {
-    /// Sends reports until all [`Reporter`]s are gone. `stored` hears of each group once it is stored.
-    pub(crate) async fn run(self, sender: Sender, stored: impl Fn(&[Report])) {
-        let Self { mut reports, coming, done, done_again } = self;
+    /// Sends reports until all [`Reporter`]s are gone, those first that an earlier life has `left` in the journal. `stored`
+    /// hears of each group once it is stored.
+    pub(crate) async fn run(
+        self,
+        sender: Sender,
+        (journal, left): (Journal, Vec<Report>),
+        stored: impl Fn(&[Report]),
+    ) {
+        let Self { reports, coming, done, done_again } = self;
+        let left = left.into_iter().map(|report| Told { report, receipt: None, stored: None });
+        let mut outbox = Outbox { reports, journal, waiting: left.collect(), away: false };
         let sending = async {
-            let mut group = Vec::new();
-            while reports.recv_many(&mut group, REPORTS_MAX).await > 0 {
-                gather_company(&mut group, &mut reports, &coming).await;
-                let mut texts = Vec::with_capacity(group.len());
+            while outbox.fill(&coming).await {
+                let mut texts = Vec::new();
                 let mut waiting = Vec::new();
-                let mut receipts = Vec::with_capacity(group.len());
-                for Told { report, receipt, stored } in group.drain(..) {
+                let mut receipts = Vec::new();
+                for Told { report, receipt, stored } in outbox.send(&sender).await {
                     texts.push(report);
                     receipts.extend(receipt);
                     waiting.extend(stored);
                 }
-                stored(&sender.store(texts).await);
+                stored(&texts);
                 for done in receipts.into_iter().filter_map(Receipt::settle) {
                     drop(done_again.send(done).await);
                 }
@@ -163,6 +177,86 @@ impl Reporting {
         tokio::select! {
             () = sending => {}
             () = declare_done(done) => {}
+        }
+    }
+}
+
+/// What is to be told, in its order.
+struct Outbox {
+    reports: mpsc::Receiver<Told>,
+    journal: Journal,
+    waiting: VecDeque<Told>,
+    /// Whether NATS is away: then all that waits is in the journal too.
+    away: bool,
+}
+
+impl Outbox {
+    /// Waits until there is something to tell. `false` when there never will be.
+    async fn fill(&mut self, coming: &AtomicUsize) -> bool {
+        if !self.waiting.is_empty() {
+            return true;
+        }
+        self.away = false;
+        self.journal.clear();
+        let mut group = Vec::new();
+        if self.reports.recv_many(&mut group, REPORTS_MAX).await == 0 {
+            return false;
+        }
+        gather_company(&mut group, &mut self.reports, coming).await;
+        self.waiting.extend(group);
+        true
+    }
+
+    /// Stores the first of what waits, as much as fits into a message, however long it takes. Gives it back.
+    async fn send(&mut self, sender: &Sender) -> Vec<Told> {
+        let mut count = self.waiting.len().min(REPORTS_MAX);
+        let mut pause = PAUSE_FIRST;
+        'message: loop {
+            let reports = self.waiting.iter().take(count).map(|told| told.report.clone()).collect();
+            let Some(message) = sender.message(reports) else { break };
+            loop {
+                let failed = match self.meanwhile(sender, sender.publish(message.clone())).await {
+                    Ok(()) => break 'message,
+                    Err(LogError::TooLarge { .. }) if count > 1 => {
+                        count /= 2;
+                        continue 'message;
+                    }
+                    Err(e) => e,
+                };
+                tracing::warn!(error = %failed, reports = self.waiting.len(), "reports are not stored yet; trying again");
+                self.write_down();
+                self.meanwhile(sender, sender.pause(pause)).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+        }
+        self.waiting.drain(..count).collect()
+    }
+
+    /// Waits for something, and while NATS is away takes in and writes down what is told meanwhile.
+    async fn meanwhile<T>(&mut self, sender: &Sender, something: impl Future<Output = T>) -> T {
+        let mut something = std::pin::pin!(something);
+        let mut link = sender.bus.link();
+        let mut more = Vec::new();
+        loop {
+            let room = self.away && self.waiting.len() < BACKLOG_MAX && !self.journal.is_full();
+            let open = !self.reports.is_closed() || !self.reports.is_empty();
+            tokio::select! {
+                biased;
+                done = &mut something => return done,
+                Ok(_) = link.wait_for(|link| !link.up), if !self.away => self.write_down(),
+                _ = self.reports.recv_many(&mut more, REPORTS_MAX), if room && open => {
+                    self.journal.append(more.iter().map(|told| &told.report));
+                    self.waiting.extend(more.drain(..));
+                }
+            }
+        }
+    }
+
+    /// NATS is away.
+    fn write_down(&mut self) {
+        if !std::mem::replace(&mut self.away, true) {
+            // What an earlier life has left stands there already; twice is no harm.
+            self.journal.append(self.waiting.iter().map(|told| &told.report));
         }
     }
 }
@@ -193,62 +287,34 @@ async fn declare_done(done: mpsc::Receiver<Done>) {
 }
 
 impl Sender {
-    /// Stores reports, in as many messages as the server's limit needs, however long it takes. Gives them back.
-    async fn store(&self, reports: Vec<Report>) -> Vec<Report> {
-        let mut stored = Vec::with_capacity(reports.len());
-        let mut rest = vec![reports];
-        while let Some(group) = rest.pop() {
-            match self.send(group).await {
-                Ok(mut group) => stored.append(&mut group),
-                Err(mut group) => {
-                    let later = group.split_off(group.len() / 2);
-                    rest.push(later);
-                    rest.push(group);
-                }
-            }
-        }
-        stored
-    }
-
-    /// One message, tried until it is stored; the group comes back as an error when it has to be split.
-    async fn send(&self, reports: Vec<Report>) -> Result<Vec<Report>, Vec<Report>> {
-        let Ok(id) = CommandId::new(&Uuid::new_v4().to_string()) else { return Ok(reports) };
+    /// Reports as a message, with an id of its own by which a repeat is known.
+    fn message(&self, reports: Vec<Report>) -> Option<Outgoing> {
         let command = Command::AttemptReport(Reports {
             worker_id: self.worker.clone(),
             incarnation: self.incarnation,
             reports,
         });
-        let encoded = command.encode(Encoding::MessagePack);
-        let verb = command.verb();
-        let Command::AttemptReport(Reports { reports, .. }) = command else { return Ok(Vec::new()) };
-        let payload = match encoded {
-            Ok(payload) => Bytes::from(payload),
-            Err(e) => {
-                tracing::error!(error = %e, "reports cannot be written");
-                return Ok(reports);
-            }
-        };
-        let mut pause = PAUSE_FIRST;
-        loop {
-            let outgoing = Outgoing {
+        let id = CommandId::new(&Uuid::new_v4().to_string()).ok()?;
+        match command.encode(Encoding::MessagePack) {
+            Ok(payload) => Some(Outgoing {
                 actor: self.actor.clone(),
-                verb: verb.to_owned(),
-                id: id.clone(),
+                verb: command.verb().to_owned(),
+                id,
                 reply: None,
                 encoding: Encoding::MessagePack,
                 trace: None,
-                payload: payload.clone(),
-            };
-            match self.bus.publish_command(outgoing).await {
-                Ok(_) => return Ok(reports),
-                Err(LogError::TooLarge { .. }) if reports.len() > 1 => return Err(reports),
-                Err(e) => {
-                    tracing::warn!(error = %e, reports = reports.len(), "reports are not stored yet; trying again");
-                }
+                payload: Bytes::from(payload),
+            }),
+            Err(e) => {
+                tracing::error!(error = %e, "reports cannot be written");
+                None
             }
-            self.pause(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
         }
+    }
+
+    /// Tries once, which may take a while.
+    async fn publish(&self, message: Outgoing) -> Result<(), LogError> {
+        self.bus.publish_command(message).await.map(drop)
     }
 
     /// Waits, at most until the link is made anew.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_events::id::{Actor, Incarnation};
+use muster_events::report::Report;
 use muster_events::spec::Runtime as RuntimeName;
 use muster_events::worker::WorkerInfo;
 use muster_log::bus::Bus;
@@ -25,10 +26,11 @@ use crate::heartbeat::{self, Beat};
 use crate::host::Host;
 use crate::http;
 use crate::identity::Identity;
+use crate::lease::Lease;
 use crate::node::{Node, Parts, Wish};
 use crate::orders::Supervisor;
 use crate::register;
-use crate::report::{self, Reporting};
+use crate::report::{self, Journal, Reporting};
 use crate::runtime::Runtime;
 use crate::runtime::docker::{self, Docker};
 use crate::runtime::lanes::Lanes;
@@ -73,6 +75,8 @@ struct Worker {
     calls: Option<Calls>,
     adopting: Adopting,
     reporting: Reporting,
+    /// Reports that an earlier life has not delivered, and where they are.
+    undelivered: (Journal, Vec<Report>),
     /// Keeps the data folder ours.
     _identity: Identity,
 }
@@ -105,6 +109,7 @@ impl Worker {
         let kept: Vec<_> = found.processes.iter().map(|found| found.assignment.attempt).collect();
         let files = Files::open(&config.data_dir, &kept)?;
         let calls = calls(&config, &environment)?;
+        let lease = Arc::new(Lease::default());
         let setup = process::Setup {
             lanes: &lanes,
             environment,
@@ -114,6 +119,7 @@ impl Worker {
             program: config.program.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe")),
             data: &config.data_dir,
             spool_max: config.output.bytes_max,
+            lease: Arc::clone(&lease),
         };
         let failed = |e| system("cannot prepare the folder for shims", e);
         let processes = Arc::new(Processes::new(setup).map_err(failed)?);
@@ -135,6 +141,7 @@ impl Worker {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: clock::now(),
         };
+        let undelivered = Journal::open(&config.data_dir)?;
         let (reporter, reporting) = report::channel();
         let node = Arc::new(Node::new(Parts {
             bus,
@@ -144,11 +151,12 @@ impl Worker {
             info,
             output: config.output,
             reporter,
+            lease,
             host: host.sample(),
         }));
         let _identity = identity;
         let adopting = Adopting { docker, processes, found };
-        Ok(Self { config, node, host, lanes, runtimes, calls, adopting, reporting, _identity })
+        Ok(Self { config, node, host, lanes, runtimes, calls, adopting, reporting, undelivered, _identity })
     }
 
     async fn live(
@@ -156,7 +164,8 @@ impl Worker {
         ready: oneshot::Sender<Ready>,
         shutdown: &CancellationToken,
     ) -> Result<(), WorkerError> {
-        let Self { config, node, host, lanes, runtimes, calls, adopting, reporting, _identity } = self;
+        let Self { config, node, host, lanes, runtimes, calls, adopting, reporting, undelivered, _identity } =
+            self;
         // Ends with its parts: the HTTP goes on while tasks wind down.
         let end = CancellationToken::new();
         let _end = end.clone().drop_guard();
@@ -167,9 +176,7 @@ impl Worker {
             Ok(())
         });
         let listen = serve(&config, &node, &commands, &end, &mut parts).await?;
-        for assignment in adopting.found.assignments() {
-            node.desk().agent.adopt(assignment.attempt);
-        }
+        adopting.hold(&node, &undelivered.1);
         let incarnation = tokio::select! {
             biased;
             () = shutdown.cancelled() => return Ok(()),
@@ -178,8 +185,9 @@ impl Worker {
         };
         tracing::info!(worker = %node.worker, %incarnation, "registered");
         let asked = Arc::new(Notify::new());
+        let beat = Beat { docker: adopting.docker.clone(), host, asked: Arc::clone(&asked) };
         let supervisor = Supervisor::new(Arc::clone(&node), runtimes, calls, Arc::clone(&asked));
-        begin(&mut parts, &node, incarnation, reporting, Beat { docker: adopting.docker.clone(), host });
+        begin(&mut parts, &node, incarnation, (reporting, undelivered), beat);
         parts.spawn(register::on_request(Arc::clone(&node), commands, incarnation, asked));
         let processes = Arc::clone(&adopting.processes);
         adopting.adopt(&supervisor, &node).await;
@@ -276,7 +284,7 @@ fn begin(
     parts: &mut JoinSet<Result<(), WorkerError>>,
     node: &Arc<Node>,
     incarnation: Incarnation,
-    reporting: Reporting,
+    (reporting, undelivered): (Reporting, (Journal, Vec<Report>)),
     beat: Beat,
 ) {
     let sender = report::Sender {
@@ -287,7 +295,7 @@ fn begin(
     };
     let keeper = Arc::clone(node);
     parts.spawn(async move {
-        reporting.run(sender, |reports| keeper.stored(reports)).await;
+        reporting.run(sender, undelivered, |reports| keeper.stored(reports)).await;
         Ok(())
     });
     let beating = heartbeat::beat(Arc::clone(node), incarnation, beat);

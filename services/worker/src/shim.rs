@@ -21,14 +21,17 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, getpid, set_child_subreaper, setsid};
 
 mod descendants;
+mod lease;
 mod link;
 pub(crate) mod program;
 mod spool;
 pub(crate) mod wire;
 
 use link::Link;
-use program::Program;
+use program::{Program, Status};
 use wire::{Frame, PROTOCOL, Writer, kind, tag};
+
+use crate::clock;
 
 /// The hidden subcommand's name.
 pub const SHIM: &str = "shim";
@@ -127,6 +130,9 @@ impl Shim {
             if self.program.is_none() && (self.last || self.link.is_none()) {
                 break;
             }
+            if let Some(program) = &mut self.program {
+                program.enforce();
+            }
             let ready = self.wait().map_err(|e| ShimError::System { what: "cannot wait", source: e })?;
             self.act(ready);
         }
@@ -182,8 +188,10 @@ impl Shim {
                 }
             }
         }
-        let reap = self.program.as_ref().is_some_and(|p| p.status.is_none()).then(|| timespec(self.reap));
-        let count = match poll(&mut fds, reap.as_ref()) {
+        let runs = self.program.as_ref().filter(|program| program.status.is_none());
+        let pause =
+            runs.map(|program| timespec(program.left().map_or(self.reap, |left| left.min(self.reap))));
+        let count = match poll(&mut fds, pause.as_ref()) {
             Ok(count) => count,
             Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
             Err(e) => return Err(e.into()),
@@ -242,6 +250,11 @@ impl Shim {
                 let stream = usize::from(frame.number(tag::STREAM) == Some(1));
                 program.spool.settle(stream, frame.number(tag::OFFSET).unwrap_or(0));
             }
+            (kind::LEASE, Some(program)) => {
+                if let (Some(lease), Some(until)) = (&mut program.lease, frame.number(tag::DEADLINE)) {
+                    lease.renew(until);
+                }
+            }
             (kind::SPOOL, Some(program)) => program.spool.allow_disk(frame.number(tag::FLAG) == Some(1)),
             (kind::RESUME, Some(program)) => {
                 for (stream, upto) in frame.pair(tag::OFFSET).into_iter().enumerate() {
@@ -256,8 +269,13 @@ impl Shim {
     }
 
     fn launch(&mut self, frame: Frame<'_>) {
-        let started = Program::start(frame, self.path.with_extension("spool"));
         let Some(link) = &mut self.link else { return };
+        if lease::Lease::read(frame).is_some_and(|mut lease| lease.due(clock::boottime()).is_some()) {
+            // Asked for by a worker that was stopped in between.
+            drop(Status::CutOff.write(link.say(kind::ENDED)));
+            return;
+        }
+        let started = Program::start(frame, self.path.with_extension("spool"));
         match started {
             Ok(program) => {
                 link.say(kind::STARTED)

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use muster_domain::state::{State, Task, TaskState};
 use muster_events::id::{JobId, Namespace, TaskId, WorkerId};
 use muster_events::spec::{
-    Affinity, Constraint, Gang, HealthDefinition, Limits, Module, PortAsk, Preemption, RestartDefinition,
-    Runtime, Spread, StopSignal, Strategy, TaskSpec, whole,
+    Affinity, Constraint, Gang, HealthDefinition, Limits, Module, OnDisconnect, PortAsk, Preemption,
+    RestartDefinition, Runtime, Spread, StopSignal, Strategy, TaskSpec, whole,
 };
 use muster_events::time::Timestamp;
 use schemars::JsonSchema;
@@ -101,6 +101,11 @@ pub(crate) struct TaskAnswer<'a> {
     /// What asks it to end; absent: what is usual.
     #[serde(skip_serializing_if = "Option::is_none")]
     stop_signal: Option<StopSignal>,
+    /// What becomes of it when its worker is cut off.
+    on_disconnect: OnDisconnect,
+    /// With `stop`, the seconds within which it is dead then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disconnect_s: Option<Number>,
     /// How to tell whether it is well; absent: it is not looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     health: Option<HealthDefinition>,
@@ -237,6 +242,8 @@ impl<'a> TaskAnswer<'a> {
             restart: spec.restart.as_ref().map(RestartDefinition::from),
             start_timeout_s: spec.start_timeout_ms.map(seconds),
             stop_signal: spec.stop_signal,
+            on_disconnect: if spec.disconnect_ms.is_some() { OnDisconnect::Stop } else { OnDisconnect::Keep },
+            disconnect_s: spec.disconnect_ms.map(seconds),
             health: spec.health.as_ref().map(HealthDefinition::from),
             preemption: spec.preemption,
             gang: spec.gang.as_ref(),

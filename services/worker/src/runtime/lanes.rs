@@ -1,9 +1,8 @@
-//! Threads that start processes and look after them.
+//! Threads that look after processes.
 //!
-//! Starting a process blocks its thread for about half a millisecond (the kernel resumes the parent only when the
-//! child has its new program), so it is kept off the threads that serve NATS and HTTP. A lane is a thread with an
-//! event loop of its own: it starts a process, waits for its end and reads its pipes, so an attempt never changes
-//! threads and no start waits for a pool to wake.
+//! Starting a shim blocks its thread for a millisecond or so, so it is kept off the threads that serve NATS and HTTP. A lane
+//! is a thread with an event loop of its own: it talks to shims and leads the lives of their attempts, so an attempt
+//! never changes threads and none waits for a pool to wake.
 
 use std::thread::JoinHandle;
 
@@ -45,7 +44,7 @@ impl Lanes {
 }
 
 impl Drop for Lanes {
-    /// What still lives on a lane is dropped with it: processes are killed (see `process::Process`).
+    /// What still lives on a lane is dropped with it: shims are left to themselves (see `process::Process`).
     fn drop(&mut self) {
         self.end.cancel();
         for thread in self.threads.drain(..) {

@@ -15,10 +15,12 @@ use muster_events::codec::{self, Encoding};
 use muster_events::output::OutputStream;
 use muster_events::spec::StopSignal;
 use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::agent::Assignment;
 use crate::environment::Environment;
 use crate::files::{AttemptFiles, Files};
+use crate::lease::Lease;
 use crate::output::{LastLine, Patience, Piece, Source};
 use crate::runtime::lanes::Lanes;
 use crate::runtime::leftovers::{self, Marks};
@@ -33,7 +35,7 @@ mod pool;
 mod shim;
 
 use beside::Beside;
-use launch::{Failed, Launch};
+use launch::{Ends, Failed, Launch};
 use pool::Pool;
 use shim::Shim;
 
@@ -60,6 +62,7 @@ pub(crate) struct Processes {
     program: PathBuf,
     /// The most bytes of one attempt's output that are put on the disk.
     spool_max: u64,
+    lease: Arc<Lease>,
 }
 
 /// What the process runtime is made of.
@@ -78,6 +81,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) data: &'a Path,
     /// The most bytes of one attempt's output that are put on the disk while nobody takes them.
     pub(crate) spool_max: u64,
+    /// How long others may believe that this worker lives.
+    pub(crate) lease: Arc<Lease>,
 }
 
 /// The folder of the shims' sockets, for this user alone.
@@ -90,14 +95,24 @@ pub(crate) fn folder(data: &Path) -> io::Result<PathBuf> {
 impl Processes {
     /// A process runtime.
     pub(crate) fn new(setup: Setup<'_>) -> io::Result<Self> {
-        let Setup { lanes, environment, files, marks, program, data, spool_max } = setup;
+        let Setup { lanes, environment, files, marks, program, data, spool_max, lease } = setup;
         let (lanes, folder) = (lanes.handles(), folder(data)?);
         let pools: Vec<_> =
             lanes.iter().map(|lane| Arc::new(Pool::new(lane.id(), &folder, &program))).collect();
         for (lane, pool) in lanes.iter().zip(&pools) {
             lane.spawn(Arc::clone(pool).trim());
         }
-        Ok(Self { lanes, pools, next: AtomicUsize::new(0), environment, files, marks, program, spool_max })
+        Ok(Self {
+            lanes,
+            pools,
+            next: AtomicUsize::new(0),
+            environment,
+            files,
+            marks,
+            program,
+            spool_max,
+            lease,
+        })
     }
 
     /// The pool of the lane this is called on.
@@ -112,6 +127,12 @@ impl Processes {
         let mut launch = bare.limited(&assignment.spec, &self.program).with(files.environment(assignment));
         launch.held = Some(held(assignment)?);
         launch.spool_max = self.spool_max;
+        let spec = &assignment.spec;
+        launch.ends = spec.disconnect_ms.map(|ms| Ends {
+            until: self.lease.until(ms),
+            grace: spec.grace_ms.saturating_mul(1000),
+            signal: number(spec.stop_signal),
+        });
         Ok(launch)
     }
 
@@ -127,7 +148,17 @@ impl Processes {
             let (environment, assignment) = (self.environment.clone(), Arc::clone(assignment));
             Arc::new(Beside { environment, assignment, pool: Arc::clone(&pool) })
         });
+        let renewing = assignment.spec.disconnect_ms.map(|ms| {
+            let (lease, shim) = (Arc::clone(&self.lease), Arc::clone(&shim));
+            let follow = async move {
+                lease
+                    .follow(ms, |until| shim.say(kind::LEASE, |frame| frame.number(tag::DEADLINE, until)))
+                    .await;
+            };
+            AbortOnDropHandle::new(self.executor().spawn(follow))
+        });
         Process {
+            _renewing: renewing,
             marks: self.marks.of(assignment.attempt),
             output: Some(Printed { shim: Arc::clone(&shim), begins_at: [0; 2], last_line: None }),
             shim,
@@ -242,6 +273,8 @@ struct Process {
     marks: Marks,
     files: AttemptFiles,
     released: bool,
+    /// Tells the shim how long the program may live.
+    _renewing: Option<AbortOnDropHandle<()>>,
 }
 
 impl Process {
@@ -275,6 +308,9 @@ impl From<Status> for Exit {
         match status {
             Status::Code(code) => Self::Code(narrow(code)),
             Status::Signal(signal) => Self::Signal(narrow(signal)),
+            Status::CutOff => {
+                Self::Gone("it was stopped because its worker was cut off (on_disconnect: stop)".to_owned())
+            }
         }
     }
 }

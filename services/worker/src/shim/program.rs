@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use super::descendants;
+use super::lease::Lease;
 use super::spool::Spool;
 use super::wire::{Frame, Writer, tag};
 use crate::clock;
@@ -26,6 +27,8 @@ const READ_BYTES: usize = 16 << 10;
 pub(crate) enum Status {
     Code(i64),
     Signal(i64),
+    /// Because its deadline was not put off.
+    CutOff,
 }
 
 impl Status {
@@ -34,12 +37,15 @@ impl Status {
         match self {
             Self::Code(code) => frame.signed(tag::CODE, code),
             Self::Signal(signal) => frame.signed(tag::SIGNAL, signal),
+            Self::CutOff => frame.number(tag::CUT_OFF, 1),
         }
     }
 
     /// What a frame says of it.
     pub(crate) fn read(frame: Frame<'_>) -> Option<Self> {
-        frame.signed(tag::CODE).map(Self::Code).or_else(|| frame.signed(tag::SIGNAL).map(Self::Signal))
+        let cut_off = || (frame.number(tag::CUT_OFF) == Some(1)).then_some(Self::CutOff);
+        let signal = || frame.signed(tag::SIGNAL).map(Self::Signal);
+        frame.signed(tag::CODE).map(Self::Code).or_else(signal).or_else(cut_off)
     }
 }
 
@@ -53,6 +59,8 @@ pub(super) struct Program {
     pub(super) started_at: i64,
     pub(super) pid: Pid,
     pub(super) spool: Spool,
+    /// By when it must be dead, if ever.
+    pub(super) lease: Option<Lease>,
     /// How it ended, once it has.
     pub(super) status: Option<Status>,
     child: Child,
@@ -73,6 +81,7 @@ impl Program {
                 started_at: clock::now().as_micros(),
                 pid,
                 spool: Spool::new(spool, launch.number(tag::SPOOL_MAX).unwrap_or(0)),
+                lease: Lease::read(launch),
                 status: None,
                 stdout: child.stdout.take(),
                 stderr: child.stderr.take(),
@@ -103,6 +112,23 @@ impl Program {
         if self.status.is_none() {
             kill_process_group(self.pid, signal).ok();
         }
+    }
+
+    /// Ends it when its time has come. To be called again when [`Program::left`] says.
+    pub(super) fn enforce(&mut self) {
+        let due = self
+            .lease
+            .as_mut()
+            .filter(|_| self.status.is_none())
+            .and_then(|lease| lease.due(clock::boottime()));
+        if let Some(signal) = due {
+            self.signal(signal);
+        }
+    }
+
+    /// How long until it is to be asked to end, or killed.
+    pub(super) fn left(&self) -> Option<Duration> {
+        self.lease.as_ref().filter(|_| self.status.is_none())?.left(clock::boottime())
     }
 
     /// Reads one pipe once.
@@ -148,7 +174,9 @@ impl Program {
             while self.read_some(stream).is_some_and(|n| n > 0) {}
             self.close(stream);
         }
+        let cut_off = self.lease.as_ref().is_some_and(|lease| lease.asked);
         self.status = Some(match status {
+            _ if cut_off => Status::CutOff,
             Ok(status) => match status.signal() {
                 Some(signal) => Status::Signal(signal.into()),
                 None => Status::Code(status.code().unwrap_or(-1).into()),

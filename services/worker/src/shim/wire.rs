@@ -22,6 +22,8 @@ pub(crate) mod kind {
     pub(crate) const RELEASE: u8 = 4;
     /// Go on with the output after what has been stored of both streams.
     pub(crate) const RESUME: u8 = 5;
+    /// The program may live longer: until then.
+    pub(crate) const LEASE: u8 = 7;
     /// Whether output that nobody takes may go to the disk; else the program waits at its pipe.
     pub(crate) const SPOOL: u8 = 6;
 
@@ -76,6 +78,12 @@ pub(crate) mod tag {
     pub(crate) const READ: u8 = 18;
     /// 0 or 1.
     pub(crate) const FLAG: u8 = 19;
+    /// By when a program must be dead, in microseconds since the machine was started.
+    pub(crate) const DEADLINE: u8 = 21;
+    /// How many of those it has to end when asked.
+    pub(crate) const GRACE: u8 = 22;
+    /// A program was ended because its deadline was not put off.
+    pub(crate) const CUT_OFF: u8 = 23;
     /// The boot of the machine, as the kernel names it.
     pub(crate) const BOOT: u8 = 20;
 }

@@ -48,6 +48,8 @@ pub(super) fn of(args: Args) -> Result<TaskDefinition, Failure> {
         restart: args.failing.restart(),
         start_timeout_s: args.failing.start_timeout_s(),
         stop_signal: args.failing.stop_signal(),
+        on_disconnect: args.failing.on_disconnect(),
+        disconnect_s: args.failing.disconnect_s(),
         health: args.failing.health(),
         gang,
         module: None,
@@ -174,6 +176,7 @@ mod tests {
                 "8080",
                 "SIGINT",
                 UUID,
+                "stop",
             ];
             let line = |value: &str, rest: &[&str]| {
                 let option =
@@ -181,6 +184,7 @@ mod tests {
                 // What an option cannot be without.
                 let more = match option.as_str() {
                     "--gang" => "--count=2",
+                    disconnect if disconnect.starts_with("--disconnect=") => "--on-disconnect=stop",
                     health if health.starts_with("--health-") => "--health-cmd=true",
                     _ => "--detach",
                 };
@@ -214,6 +218,18 @@ mod tests {
         assert_eq!((restart.max, restart.backoff.initial_ms), (Some(3), 600_000));
         let task = parse("muster submit --restart always -- true").unwrap();
         assert_eq!(task.check().unwrap().restart.unwrap().max, None);
+    }
+
+    #[test]
+    fn what_becomes_of_it_when_its_worker_is_cut_off() {
+        let ms = |line| parse(line).unwrap().check().unwrap().disconnect_ms;
+        assert_eq!(ms("muster submit -- true"), None);
+        assert_eq!(ms("muster submit --on-disconnect keep -- true"), None);
+        assert_eq!(ms("muster submit --on-disconnect stop -- true"), Some(60_000));
+        assert_eq!(
+            ms("muster submit --on-disconnect stop --disconnect 20s --grace 5s -- true"),
+            Some(20_000)
+        );
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use muster_events::spec::{
-    BackoffDefinition, HealthDefinition, HealthPort, HttpCheck, RestartDefinition, RestartPolicy, StopSignal,
-    TcpCheck,
+    BackoffDefinition, HealthDefinition, HealthPort, HttpCheck, OnDisconnect, RestartDefinition,
+    RestartPolicy, StopSignal, TcpCheck,
 };
 
 use crate::units;
@@ -31,6 +31,12 @@ pub(super) struct FailingArgs {
     /// What asks it to end: SIGINT, QUIT, … [default: SIGTERM, or what the image names]
     #[arg(long, value_parser = stop_signal, value_name = "SIGNAL", help_heading = "Failing")]
     stop_signal: Option<StopSignal>,
+    /// What becomes of it when its worker is cut off: `stop` ends it before it is started elsewhere [default: keep]
+    #[arg(long, value_parser = on_disconnect, value_name = "keep|stop", help_heading = "Failing")]
+    on_disconnect: Option<OnDisconnect>,
+    /// With --on-disconnect stop, within how long it is dead then [default: 60s]
+    #[arg(long, value_parser = units::duration, value_name = "TIME", requires = "on_disconnect", help_heading = "Failing")]
+    disconnect: Option<Duration>,
     /// It is well while this shell command ends with 0, run beside the process or inside the container
     #[arg(long, value_name = "COMMAND", group = "health_check", help_heading = "Health")]
     health_cmd: Option<String>,
@@ -64,6 +70,14 @@ impl FailingArgs {
         self.stop_signal
     }
 
+    pub(super) fn on_disconnect(&self) -> OnDisconnect {
+        self.on_disconnect.unwrap_or_default()
+    }
+
+    pub(super) fn disconnect_s(&self) -> Option<f64> {
+        self.disconnect.map(|t| t.as_secs_f64())
+    }
+
     /// The health check these options describe, if they describe one.
     pub(super) fn health(&self) -> Option<HealthDefinition> {
         let seconds = |time: Option<Duration>| time.map(|t| t.as_secs_f64());
@@ -95,6 +109,13 @@ impl FailingArgs {
             reset_after_s: None,
         })
     }
+}
+
+fn on_disconnect(text: &str) -> Result<OnDisconnect, String> {
+    OnDisconnect::ALL
+        .into_iter()
+        .find(|meant| meant.as_str() == text)
+        .ok_or_else(|| format!("`{text}` is none of keep, stop"))
 }
 
 fn policy(text: &str) -> Result<RestartPolicy, String> {

@@ -158,6 +158,7 @@ mod tests {
             },
             output: OutputLimits::default(),
             reporter,
+            lease: Arc::default(),
             host: HostMetrics::default(),
         })
     }

@@ -52,7 +52,7 @@ enum Place {
     /// At a shim that lives.
     Shim(Alive),
     /// In what a shim has written down that lives no more.
-    Record { path: PathBuf, exit: Exit },
+    Record { path: PathBuf, pid: String, exit: Exit },
 }
 
 struct Alive {
@@ -177,7 +177,8 @@ fn read(path: &Path) -> Option<Found> {
         ),
         None => Exit::Gone("the machine has been started anew while its worker was away".to_owned()),
     };
-    Some(Found { assignment, started_at, at: Place::Record { path: path.to_owned(), exit } })
+    let pid = frame.number(tag::PID).unwrap_or(0).to_string();
+    Some(Found { assignment, started_at, at: Place::Record { path: path.to_owned(), pid, exit } })
 }
 
 fn unreadable(path: &Path, why: &str) -> Option<Found> {
@@ -193,7 +194,7 @@ impl Processes {
         let files = self.files.of(assignment.attempt);
         let alive = match at {
             Place::Shim(alive) => alive,
-            Place::Record { path, exit } => return Ok(Box::new(Recorded { exit, path, files })),
+            Place::Record { path, pid, exit } => return Ok(Box::new(Recorded { exit, pid, path, files })),
         };
         let Alive { socket, path, pid, read, settled } = alive;
         let is_module = assignment.spec.module.is_some();
@@ -260,13 +261,14 @@ impl Stored {
 /// An attempt whose shim is gone, but not without a word.
 struct Recorded {
     exit: Exit,
+    pid: String,
     path: PathBuf,
     files: AttemptFiles,
 }
 
 impl Instance for Recorded {
     fn handle(&self) -> String {
-        String::new()
+        self.pid.clone()
     }
 
     fn take_output(&mut self) -> Option<Box<dyn Source>> {

@@ -28,6 +28,15 @@ pub(super) struct Launch {
     pub(super) held: Option<Vec<u8>>,
     /// The most bytes of its output that are put on the disk.
     pub(super) spool_max: u64,
+    /// When it must be dead, if that is not put off.
+    pub(super) ends: Option<Ends>,
+}
+
+/// When and how a program ends whose worker is cut off; in microseconds since the machine was started.
+pub(super) struct Ends {
+    pub(super) until: u64,
+    pub(super) grace: u64,
+    pub(super) signal: rustix::process::Signal,
 }
 
 /// Why nothing runs.
@@ -61,6 +70,7 @@ impl Launch {
             folder: spec.workdir.as_ref().map(owned),
             held: None,
             spool_max: 0,
+            ends: None,
         })
     }
 
@@ -82,7 +92,7 @@ impl Launch {
     }
 
     /// Has a free shim run it. Gives the shim with the program's number; without one when the shim has died over it, and
-    /// nobody knows whether it runs.
+    /// nobody knows whether it runs, or did not start it since it came too late.
     pub(super) async fn run(&self, pool: &Pool) -> Result<(Arc<Shim>, Option<u32>), Failed> {
         let shim = pool.take().map_err(Failed::Shim)?;
         shim.launch(|frame| {
@@ -99,15 +109,20 @@ impl Launch {
             if let Some(folder) = &self.folder {
                 frame = frame.field(tag::FOLDER, folder.as_bytes());
             }
+            if let Some(Ends { until, grace, signal }) = self.ends {
+                let signal = u64::from(signal.as_raw().unsigned_abs());
+                frame =
+                    frame.number(tag::DEADLINE, until).number(tag::GRACE, grace).number(tag::SIGNAL, signal);
+            }
             match &self.held {
                 Some(held) => frame.field(tag::HELD, held),
                 None => frame.number(tag::ALONE, 1),
             }
         });
         loop {
-            let (start, gone) = {
+            let (start, ended, gone) = {
                 let said = shim.said();
-                (said.start, said.gone)
+                (said.start, said.status.is_some(), said.gone)
             };
             match start {
                 Some(Ok(pid)) => return Ok((shim, Some(pid))),
@@ -115,7 +130,8 @@ impl Launch {
                     pool.give(shim);
                     return Err(Failed::Program(io::Error::from_raw_os_error(errno)));
                 }
-                None if gone => return Ok((shim, None)),
+                // The shim is gone, or has refused what comes too late.
+                None if gone || ended => return Ok((shim, None)),
                 None => shim.told.notified().await,
             }
         }

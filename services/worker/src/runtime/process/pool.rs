@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -62,7 +63,7 @@ impl Pool {
         let path = self.folder.join(&name[..16]);
         // It has no need of an environment, and nothing may tell it from one that is started by hand.
         let mut command = Command::new(&self.program);
-        command.arg(SHIM).arg(&path).env_clear();
+        command.arg0("muster").arg(SHIM).arg(&path).env_clear();
         command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn()?;
         drop(command);
