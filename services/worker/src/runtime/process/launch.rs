@@ -94,6 +94,8 @@ impl Launch {
     /// Has a free shim run it. Gives the shim with the program's number; without one when the shim has died over it, and
     /// nobody knows whether it runs, or did not start it since it came too late.
     pub(super) async fn run(&self, pool: &Pool) -> Result<(Arc<Shim>, Option<u32>), Failed> {
+        // The semaphore is never closed.
+        let _turn = pool.starting.acquire().await;
         let shim = pool.take().map_err(Failed::Shim)?;
         shim.launch(|frame| {
             let mut frame = frame

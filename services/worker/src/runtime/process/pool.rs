@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -19,7 +20,10 @@ use super::shim::Shim;
 use crate::shim::SHIM;
 
 /// The most that are kept for the next attempts; one that is free beyond that ends.
-const IDLE_MAX: usize = 32;
+const IDLE_MAX: usize = 64;
+/// The most programs that are being started at a time: more would only take the processor from each other, and have more
+/// shims begun than are needed.
+const STARTING_MAX: usize = 3;
 /// How long one is kept that nobody needs.
 const IDLE_FOR: Duration = Duration::from_secs(10);
 
@@ -29,6 +33,8 @@ pub(super) struct Pool {
     pub(super) lane: runtime::Id,
     folder: PathBuf,
     program: PathBuf,
+    /// The right to start a program.
+    pub(super) starting: Semaphore,
     shims: Mutex<Shims>,
 }
 
@@ -43,7 +49,8 @@ struct Shims {
 impl Pool {
     /// A pool whose shims are run by `program` and have their sockets in `folder`.
     pub(super) fn new(lane: runtime::Id, folder: &Path, program: &Path) -> Self {
-        Self { lane, folder: folder.to_owned(), program: program.to_owned(), shims: Mutex::default() }
+        let (folder, program) = (folder.to_owned(), program.to_owned());
+        Self { lane, folder, program, starting: Semaphore::new(STARTING_MAX), shims: Mutex::default() }
     }
 
     /// One that is free, or a new one. To be called on the lane.
