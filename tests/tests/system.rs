@@ -8,6 +8,8 @@ mod bad_input;
 mod bench;
 #[path = "system/cluster.rs"]
 mod cluster;
+#[path = "system/decoders.rs"]
+mod decoders;
 #[path = "system/dependencies.rs"]
 mod dependencies;
 #[path = "system/docker.rs"]
