@@ -1,11 +1,13 @@
 //! How earlier commands came out, so that a repeat gets the answer of the first.
 
-use std::collections::{HashMap, VecDeque, hash_map};
+use std::collections::VecDeque;
 
 use muster_events::hash::Digest;
 use muster_events::id::{CommandId, CommandKey};
 use muster_events::outcome::{Outcome, Problem};
 use serde::{Deserialize, Serialize, Serializer};
+
+use crate::lookup::Lookup;
 
 /// The most outcomes that are remembered; the oldest is forgotten first. Within JetStream's own window (2 minutes)
 /// the server drops repeats, whatever their number; a submit whose tasks bear ids is the same submit for ever.
@@ -16,9 +18,8 @@ pub const OUTCOMES_MAX: usize = 65_536;
 #[serde(from = "VecDeque<(CommandKey, Recorded)>")]
 pub struct Outcomes {
     oldest_first: VecDeque<(CommandKey, Recorded)>,
-    /// Where each stands: its place, counted from the first that was ever remembered. Only asked by id, never walked,
-    /// so the order of its hashes, whose keys are random against ids that are chosen to collide, shows nowhere.
-    places: HashMap<CommandKey, u64>,
+    /// Where each stands: its place, counted from the first that was ever remembered.
+    places: Lookup<CommandKey, u64>,
     /// How many have been forgotten.
     forgotten: u64,
 }
@@ -83,9 +84,12 @@ impl Outcomes {
     }
 
     pub(crate) fn remember(&mut self, id: &CommandId, outcome: Recorded) {
-        let hash_map::Entry::Vacant(place) = self.places.entry(id.into()) else { return };
-        self.oldest_first.push_back((place.key().clone(), outcome));
-        place.insert(self.forgotten + self.oldest_first.len() as u64 - 1);
+        let id = CommandKey::from(id);
+        if self.places.contains_key(&id) {
+            return;
+        }
+        self.places.insert(id.clone(), self.forgotten + self.oldest_first.len() as u64);
+        self.oldest_first.push_back((id, outcome));
         if self.oldest_first.len() > OUTCOMES_MAX
             && let Some((oldest, _)) = self.oldest_first.pop_front()
         {

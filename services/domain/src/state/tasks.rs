@@ -1,27 +1,17 @@
 //! Every task, by its id.
 
-use std::collections::HashMap;
 use std::ops::Index;
 
 use muster_events::id::TaskId;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::Task;
+use crate::lookup::Lookup;
 
-/// Every task, by its id.
-///
-/// Ids are random, and each event about a task looks for it several times: in a tree of a million each look fetches a
-/// dozen places of memory, here one or two. Whoever walks all of them does so in the order of their ids, sorted for it,
-/// so the order of hashes shows nowhere; their keys are random against ids that are chosen to collide.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// Every task, by its id. Ids are random, and each event about a task looks for it several times.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Tasks(HashMap<TaskId, Box<Task>>);
-
-impl Serialize for Tasks {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.iter())
-    }
-}
+pub struct Tasks(Lookup<TaskId, Box<Task>>);
 
 impl Tasks {
     /// The task `id`.
@@ -46,19 +36,17 @@ impl Tasks {
 
     /// All of them, by id. Sorts them: not for what is done often.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&TaskId, &Task)> {
-        let mut all: Vec<_> = self.0.iter().map(|(id, task)| (id, &**task)).collect();
-        all.sort_unstable_by_key(|(id, _)| **id);
-        all.into_iter()
+        self.0.sorted().map(|(id, task)| (id, &**task))
     }
 
-    /// Their ids, in order.
+    /// Their ids, in order. Sorts them.
     pub fn keys(&self) -> impl Iterator<Item = &TaskId> {
-        self.iter().map(|(id, _)| id)
+        self.0.sorted().map(|(id, _)| id)
     }
 
-    /// All of them without their ids, in the order of these.
+    /// All of them without their ids, in the order of these. Sorts them.
     pub fn values(&self) -> impl Iterator<Item = &Task> {
-        self.iter().map(|(_, task)| task)
+        self.0.sorted().map(|(_, task)| &**task)
     }
 
     pub(crate) fn get_mut(&mut self, id: &TaskId) -> Option<&mut Task> {
@@ -66,9 +54,7 @@ impl Tasks {
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&TaskId, &mut Task)> {
-        let mut all: Vec<_> = self.0.iter_mut().map(|(id, task)| (id, &mut **task)).collect();
-        all.sort_unstable_by_key(|(id, _)| **id);
-        all.into_iter()
+        self.0.sorted_mut().map(|(id, task)| (id, &mut **task))
     }
 
     pub(crate) fn insert(&mut self, id: TaskId, task: Task) {
