@@ -107,7 +107,10 @@ pub fn entry(state: &mut State, entry: &Entry, at: Timestamp) -> Result<(), Ille
 /// Applies one event, which gets the next `seq`.
 pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Illegal> {
     apply(state, event, at)?;
-    if let Some(task) = event.task() {
+    // Only tasks of jobs take part in updates and moves.
+    if !state.jobs.is_empty()
+        && let Some(task) = event.task()
+    {
         update::track(state, task, event, at);
         arrived::track(state, task, at);
     }

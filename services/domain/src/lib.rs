@@ -20,6 +20,7 @@ pub mod groups;
 pub mod invariants;
 pub mod jobs;
 pub mod load;
+mod lookup;
 pub mod moves;
 pub mod orders;
 pub mod placement;

@@ -2,6 +2,7 @@
 
 pub mod job;
 mod outcomes;
+mod specs;
 mod tasks;
 
 use std::cmp::Reverse;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use self::job::Jobs;
 pub use self::outcomes::{OUTCOMES_MAX, Outcomes, Recorded};
+pub use self::specs::Specs;
 pub use self::tasks::Tasks;
 use crate::claims::{self, Claim, Held, Tenants};
 use crate::fleet::Fleet;
@@ -83,6 +85,9 @@ pub struct State {
     /// Which tasks form gangs. Derived like the queue.
     #[serde(skip)]
     pub gangs: Gangs,
+    /// What saves memory.
+    #[serde(skip)]
+    pub specs: Specs,
 }
 
 impl Default for State {
@@ -107,6 +112,7 @@ impl Default for State {
             ports: Ports::default(),
             usage: Usage::default(),
             gangs: Gangs::default(),
+            specs: Specs::default(),
         }
     }
 }

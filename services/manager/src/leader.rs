@@ -208,7 +208,8 @@ impl Leader {
         if let Some(mut draft) = self.drafts.pop() {
             let sealed = draft.seal(&self.config.node, self.hash)?;
             let landing = Box::pin(append(Arc::clone(&self.bus), sealed, self.position));
-            self.flying = Some(Flight { landing, replies: draft.replies });
+            self.flying = Some(Flight { landing, replies: std::mem::take(&mut draft.replies) });
+            self.drafts.reuse(draft);
         }
         Ok(())
     }

@@ -101,7 +101,7 @@ impl Step<'_> {
             return Err(self.misfit(e.task, task.state.as_str()));
         }
         let spec = match (&e.spec, e.like, e.job) {
-            (Some(spec), _, _) => Arc::clone(spec),
+            (Some(spec), _, _) => self.state.specs.share(spec),
             (None, Some(like), _) => Arc::clone(&self.task(like)?.spec),
             (None, None, Some(job)) if e.run > 0 => self.job_task_spec(job, e)?,
             (None, None, _) => return Err(self.misfit(e.task, "no spec")),
