@@ -61,14 +61,14 @@ impl<K: Eq + Hash + Ord, V> Lookup<K, V> {
     /// All of them in the order of their keys. Sorts them: not for what is done often.
     pub(crate) fn sorted(&self) -> impl ExactSizeIterator<Item = (&K, &V)> {
         let mut all: Vec<_> = self.0.iter().collect();
-        all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        all.sort_unstable_by_key(|(key, _)| *key);
         all.into_iter()
     }
 
     /// The same, to change them.
     pub(crate) fn sorted_mut(&mut self) -> impl ExactSizeIterator<Item = (&K, &mut V)> {
         let mut all: Vec<_> = self.0.iter_mut().collect();
-        all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        all.sort_unstable_by_key(|(key, _)| *key);
         all.into_iter()
     }
 }

@@ -55,6 +55,10 @@ mod tests {
         let other = specs.share(&spec("b", 1.0));
         assert!(Arc::ptr_eq(&first, &specs.share(&spec("a", 1.0))));
         assert!(!Arc::ptr_eq(&first, &other));
-        assert_eq!(*specs.share(&spec("a", 2.0)), *spec("a", 2.0), "one that falls on the place of another is itself");
+        assert_eq!(
+            *specs.share(&spec("a", 2.0)),
+            *spec("a", 2.0),
+            "one that falls on the place of another is itself"
+        );
     }
 }

@@ -71,6 +71,6 @@ impl Index<&TaskId> for Tasks {
     type Output = Task;
 
     fn index(&self, id: &TaskId) -> &Task {
-        &self.0[id]
+        self.get(id).unwrap_or_else(|| panic!("there is no task {id}"))
     }
 }
