@@ -103,7 +103,7 @@ impl Access {
             },
             name: format!("muster-{part}"),
             streams,
-            monitor: Some(format!("http://127.0.0.1:{}", self.monitor_port)),
+            monitor: vec![format!("http://127.0.0.1:{}", self.monitor_port)],
             wait: true,
             ..NatsConfig::new(self.url())
         }

@@ -75,20 +75,20 @@ impl EventLog for NatsBus {
     }
 }
 
-/// The bytes at `position`. Several copies may be of different age, so there the stream's leader is asked.
+/// The bytes at `position`. Of several copies any may answer: what stands in one has been agreed on, and is never
+/// changed. What a copy lacks it may only not have yet; so that nothing is there the leader of the stream alone can say.
 async fn message(core: &Core, name: &str, position: u64) -> Result<Option<Bytes>> {
     let stream = match core.context.get_stream_no_info(name).await {
         Ok(stream) => stream,
         Err(error) => return Err(core.no_answer(name, &error)),
     };
-    if core.fitness.replicas == 1 {
-        return match stream.direct_get(position).await {
-            Ok(message) => Ok(Some(message.payload)),
-            Err(error) => match error.kind() {
-                DirectGetErrorKind::NotFound => Ok(None),
-                _ => Err(core.no_answer(&format!("$JS.API.DIRECT.GET.{name}"), &error)),
-            },
-        };
+    match stream.direct_get(position).await {
+        Ok(message) => return Ok(Some(message.payload)),
+        Err(error) => match error.kind() {
+            DirectGetErrorKind::NotFound if core.replicas() == 1 => return Ok(None),
+            DirectGetErrorKind::NotFound => {}
+            _ => return Err(core.no_answer(&format!("$JS.API.DIRECT.GET.{name}"), &error)),
+        },
     }
     match stream.get_raw_message(position).await {
         Ok(message) => Ok(Some(message.payload)),

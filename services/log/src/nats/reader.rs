@@ -14,6 +14,7 @@ use async_nats::{Message, StatusCode, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::core::{Core, missing};
@@ -25,6 +26,12 @@ use crate::error::{LogError, Result};
 const IDLE_HEARTBEAT: Duration = Duration::from_secs(2);
 /// Silence after which the consumer counts as gone.
 const SILENCE_MAX: Duration = Duration::from_secs(7);
+/// The same in a cluster, where the server that has the consumer may be gone while the connection to another stands.
+const IDLE_HEARTBEAT_CLUSTER: Duration = Duration::from_millis(500);
+const SILENCE_MAX_CLUSTER: Duration = Duration::from_secs(2);
+/// How long a stream of several copies may end before what has been read of it: a server that has just taken the lead may
+/// still be applying what was agreed on.
+const SETTLED_WITHIN: Duration = Duration::from_secs(20);
 /// How long the server keeps a consumer nobody listens to.
 const INACTIVE: Duration = Duration::from_secs(10);
 
@@ -190,7 +197,7 @@ impl Reader {
 
     /// A new consumer behind the last message, however long it takes.
     async fn resume(&mut self) -> Result<()> {
-        let mut backoff = Backoff::new();
+        let (mut backoff, mut said) = (Backoff::new(), false);
         let mut link = self.core.link.clone();
         loop {
             // Ends only when the connection is closed for good.
@@ -204,7 +211,12 @@ impl Reader {
                     return Ok(());
                 }
                 Err(LogError::Unavailable(reason)) => {
-                    tracing::warn!(stream = %self.reading.stream, next = self.next, "cannot read, trying again: {reason}");
+                    // Once an outage.
+                    if std::mem::replace(&mut said, true) {
+                        tracing::debug!(stream = %self.reading.stream, next = self.next, "still cannot read: {reason}");
+                    } else {
+                        tracing::warn!(stream = %self.reading.stream, next = self.next, "cannot read, trying until it can: {reason}");
+                    }
                     backoff.wait(&mut link).await;
                 }
                 Err(other) => return Err(other),
@@ -216,13 +228,23 @@ impl Reader {
     async fn again(&self) -> Result<Source> {
         // A reader that begins with the first message begins nowhere behind the end.
         if self.next > 1 && self.reading.kept != Kept::Derived {
-            let stream = &self.reading.stream;
-            let last = self.core.last_sequence(stream).await?;
-            if let Some(line) = gone_back(stream, last, self.next, self.last.is_some()) {
-                return Err(LogError::Unfit(vec![line]));
-            }
+            self.still_there().await?;
         }
         self.consumer().await
+    }
+
+    /// An error when the stream has lost what was read before.
+    async fn still_there(&self) -> Result<()> {
+        let (stream, since, mut backoff) = (&self.reading.stream, Instant::now(), Backoff::new());
+        loop {
+            let last = self.core.last_sequence(stream).await?;
+            let Some(line) = gone_back(stream, last, self.next, self.last.is_some()) else { return Ok(()) };
+            if self.core.replicas() == 1 || since.elapsed() > SETTLED_WITHIN {
+                return Err(LogError::Unfit(vec![line]));
+            }
+            tracing::debug!("its leader may not be ready yet: {line}");
+            backoff.wait(&mut self.core.link.clone()).await;
+        }
     }
 
     /// Where the next consumer begins.
@@ -257,7 +279,7 @@ impl Reader {
             max_deliver: 1,
             filter_subject: self.reading.filter.clone(),
             flow_control: true,
-            idle_heartbeat: IDLE_HEARTBEAT,
+            idle_heartbeat: if self.core.clustered { IDLE_HEARTBEAT_CLUSTER } else { IDLE_HEARTBEAT },
             inactive_threshold: INACTIVE,
             num_replicas: 1,
             memory_storage: true,
@@ -340,11 +362,12 @@ impl Source {
     /// Waits for a message, for a change of the link, or until the silence is too long.
     async fn wait(&mut self, link: &mut watch::Receiver<Link>) -> Result<Message, &'static str> {
         let made_on = self.link;
+        let silence_max = if self.core.clustered { SILENCE_MAX_CLUSTER } else { SILENCE_MAX };
         tokio::select! {
             biased;
             message = self.subscriber.next() => message.ok_or("the subscription ended"),
             _ = link.wait_for(|link| *link != made_on) => Err("the connection changed"),
-            () = tokio::time::sleep(SILENCE_MAX) => Err("the server has been silent"),
+            () = tokio::time::sleep(silence_max) => Err("the server has been silent"),
         }
     }
 

@@ -105,8 +105,8 @@ async fn too_little_disk_is_told_with_what_is_needed_and_where() {
     let server = NatsServer::start_with(Options { jetstream, ..Options::default() }).await.unwrap();
     let folder = server.dir().join("data").display().to_string();
     for (monitor, there) in [
-        (Some(server.monitor_url()), [folder.as_str(), "64 MiB", "0 MiB of it"]),
-        (None, ["does not tell us", "max_file_store", "start the server again"]),
+        (vec![server.monitor_url()], [folder.as_str(), "64 MiB", "0 MiB of it"]),
+        (vec![], ["does not tell us", "max_file_store", "start the server again"]),
     ] {
         let error = NatsBus::open(NatsConfig { monitor, ..config(&server) }).await.map(drop).unwrap_err();
         let LogError::NoRoom(text) = error else { panic!("{error}") };
@@ -166,7 +166,7 @@ async fn the_log_of_an_older_build_is_given_an_id_and_keeps_it() {
 async fn the_servers_sync_policy_is_found_out() {
     for (sync_always, durability) in [(true, Durability::PowerLoss), (false, Durability::Process)] {
         let server = NatsServer::start_with(Options { sync_always, ..Options::default() }).await.unwrap();
-        let monitored = NatsConfig { monitor: Some(server.monitor_url()), ..config(&server) };
+        let monitored = NatsConfig { monitor: vec![server.monitor_url()], ..config(&server) };
         assert_eq!(NatsBus::open(monitored).await.unwrap().fitness().durability, durability);
         assert_eq!(open(&server).await.fitness().durability, Durability::Unknown);
     }

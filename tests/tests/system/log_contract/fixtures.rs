@@ -40,6 +40,17 @@ pub(super) async fn open(server: &NatsServer) -> Arc<NatsBus> {
     NatsBus::open(NatsConfig::new(server.url())).await.unwrap()
 }
 
+/// Reaches a cluster of servers, for the cell of this number: each test of the suite has one of its own there.
+pub(super) fn on_servers(servers: &[NatsServer], cell: usize) -> NatsConfig {
+    NatsConfig {
+        urls: servers.iter().map(NatsServer::url).collect(),
+        monitor: servers.iter().map(NatsServer::monitor_url).collect(),
+        cell: Cell::new(&format!("c{cell}")).unwrap(),
+        log_bytes_max: 1 << 20,
+        ..NatsConfig::new("")
+    }
+}
+
 /// Guards against a test that hangs; how long something takes is no part of any verdict.
 pub(super) async fn within<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_mins(3), what).await.expect("hangs")
