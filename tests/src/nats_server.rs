@@ -151,6 +151,16 @@ impl NatsServer {
         Ok(())
     }
 
+    /// Asks it to end (SIGTERM) and waits until it has.
+    pub async fn stop(&mut self) -> io::Result<()> {
+        let pid = self.pid()?;
+        crate::signal::terminate(pid)?;
+        if let Some(mut child) = self.child.take() {
+            tokio::task::spawn_blocking(move || child.wait()).await.map_err(io::Error::other)??;
+        }
+        Ok(())
+    }
+
     /// Stops it in its tracks (SIGSTOP): its connections stay open, and nothing comes from them.
     pub fn freeze(&self) -> io::Result<()> {
         crate::signal::freeze(self.pid()?)

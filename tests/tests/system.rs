@@ -8,6 +8,8 @@ mod bad_input;
 mod bench;
 #[path = "system/cluster.rs"]
 mod cluster;
+#[path = "system/damaged.rs"]
+mod damaged;
 #[path = "system/dependencies.rs"]
 mod dependencies;
 #[path = "system/docker.rs"]
@@ -52,6 +54,8 @@ mod remote;
 mod schemas;
 #[path = "system/security.rs"]
 mod security;
+#[path = "system/servers.rs"]
+mod servers;
 #[path = "system/snapshots.rs"]
 mod snapshots;
 #[path = "system/takeover.rs"]

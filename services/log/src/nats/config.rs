@@ -92,10 +92,10 @@ pub enum Known {
 }
 
 impl NatsConfig {
-    /// One server, the default cell and user; streams are made.
+    /// One server, or several with commas between their addresses, the default cell and user; streams are made.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
-            urls: vec![url.into()],
+            urls: url.into().split(',').map(str::to_owned).collect(),
             cell: Cell::default(),
             credentials: Credentials::None,
             name: "muster".to_owned(),

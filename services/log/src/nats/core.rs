@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::client::PublishErrorKind;
 use async_nats::client::Request;
 use async_nats::jetstream::context::GetStreamErrorKind;
-use async_nats::jetstream::stream::Info;
+use async_nats::jetstream::stream::{Info, State};
 use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{Client, HeaderMap, Message, RequestErrorKind, StatusCode, Subscriber};
 use bytes::Bytes;
@@ -314,9 +314,9 @@ impl Core {
         }
     }
 
-    /// The sequence of the newest message a stream has ever held, according to its leader. Asked once. Without a leader
-    /// whoever has a copy answers, of whatever age: that is no answer.
-    pub(super) async fn last_sequence(&self, name: &str) -> Result<u64> {
+    /// What a stream holds, according to its leader. Asked once. Without a leader whoever has a copy answers, of whatever
+    /// age: that is no answer.
+    pub(super) async fn held(&self, name: &str) -> Result<State> {
         let info = self.stream(name).await?.ok_or_else(|| missing(name))?;
         let led = info.cluster.is_some_and(|cluster| cluster.leader.is_some_and(|name| !name.is_empty()));
         if info.config.num_replicas > 1 && !led {
@@ -324,7 +324,27 @@ impl Core {
                 "stream {name} has no leader: most of its servers are away"
             )));
         }
-        Ok(info.state.last_sequence)
+        Ok(info.state)
+    }
+
+    /// The sequence of the newest message a stream has ever held. Asked once.
+    pub(super) async fn last_sequence(&self, name: &str) -> Result<u64> {
+        Ok(self.held(name).await?.last_sequence)
+    }
+
+    /// The first message that a stream lacks which began with 1 and ends with `last`, if it can be told.
+    pub(super) async fn first_lacking(&self, name: &str, held: &State) -> Result<u64> {
+        if held.first_sequence > 1 {
+            return Ok(1);
+        }
+        let unanswered =
+            |error: &dyn std::error::Error| self.no_answer(&format!("$JS.API.STREAM.INFO.{name}"), error);
+        let stream = self.context.get_stream_no_info(name).await.map_err(|error| unanswered(&error))?;
+        let details =
+            stream.info_builder().with_deleted(true).fetch().await.map_err(|error| unanswered(&error))?;
+        let lacking = details.info.state.deleted.unwrap_or_default();
+        // Those at the end are not counted among the deleted.
+        Ok(lacking.into_iter().min().unwrap_or(held.messages + 1))
     }
 
     /// Repeats `ask` while the server does not answer, for [`PATIENCE`] at most. What the server refuses is returned

@@ -9,12 +9,12 @@ use std::time::Duration;
 use async_nats::datetime::from_nanos;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, push};
-use async_nats::jetstream::stream::ConsumerErrorKind;
+use async_nats::jetstream::stream::{ConsumerErrorKind, State};
 use async_nats::{Message, StatusCode, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::backoff::Backoff;
 use super::core::{Core, missing};
@@ -34,6 +34,9 @@ const SILENCE_MAX_CLUSTER: Duration = Duration::from_secs(2);
 const SETTLED_WITHIN: Duration = Duration::from_secs(20);
 /// How long the server keeps a consumer nobody listens to.
 const INACTIVE: Duration = Duration::from_secs(10);
+
+/// How long a message is waited for that the leader of a stream has and the copy that is read has not.
+const LAGS_AT_MOST: Duration = Duration::from_secs(5);
 
 /// The header that names a subject to be answered before a stalled consumer goes on.
 const STALLED: &str = "Nats-Consumer-Stalled";
@@ -226,19 +229,40 @@ impl Reader {
 
     /// A new consumer, unless the stream has lost what was read before.
     async fn again(&self) -> Result<Source> {
-        // A reader that begins with the first message begins nowhere behind the end.
-        if self.next > 1 && self.reading.kept != Kept::Derived {
-            self.still_there().await?;
+        match self.reading.kept {
+            Kept::Derived => {}
+            Kept::Whole => self.whole().await?,
+            // A reader that begins with the first message begins nowhere behind the end.
+            Kept::Aging if self.next == 1 => {}
+            Kept::Aging => drop(self.still_there().await?),
         }
         self.consumer().await
     }
 
-    /// An error when the stream has lost what was read before.
-    async fn still_there(&self) -> Result<()> {
+    /// An error when the stream lacks anything that it has had. A server that finds its file damaged drops what it cannot
+    /// read, and knows only how many messages there were: a reader would wait for those for ever.
+    async fn whole(&self) -> Result<()> {
+        let (stream, held) = (&self.reading.stream, self.still_there().await?);
+        if held.messages == held.last_sequence {
+            return Ok(());
+        }
+        let first = self.core.first_lacking(stream, &held).await?;
+        Err(LogError::Unfit(vec![format!(
+            "stream {stream}: message {first} is missing, and with it {} of {}: the server has dropped what it could not read; \
+             restore the server's data folder from a backup",
+            held.last_sequence.saturating_sub(held.messages),
+            held.last_sequence
+        )]))
+    }
+
+    /// What the stream holds; an error when it has lost what was read before.
+    async fn still_there(&self) -> Result<State> {
         let (stream, since, mut backoff) = (&self.reading.stream, Instant::now(), Backoff::new());
         loop {
-            let last = self.core.last_sequence(stream).await?;
-            let Some(line) = gone_back(stream, last, self.next, self.last.is_some()) else { return Ok(()) };
+            let held = self.core.held(stream).await?;
+            let Some(line) = gone_back(stream, held.last_sequence, self.next, self.last.is_some()) else {
+                return Ok(held);
+            };
             if self.core.replicas() == 1 || since.elapsed() > SETTLED_WITHIN {
                 return Err(LogError::Unfit(vec![line]));
             }
@@ -332,29 +356,64 @@ impl Reader {
         T: Send + 'static,
         F: FnMut(Place, Message) -> Option<Result<T>> + Send + 'static,
     {
-        let state = Box::new((self, read, count));
-        stream::unfold(Some(state), |state| async move {
-            let mut state = state?;
-            let (reader, read, left) = &mut *state;
-            loop {
-                if *left == 0 {
-                    return None;
-                }
-                match reader.next().await {
-                    Err(error) => return Some((Err(error), None)),
-                    Ok((place, message)) => {
-                        // Messages that have aged away since are not waited for.
-                        *left = if *left == u64::MAX { *left } else { (*left - 1).min(place.pending) };
-                        match read(place, message) {
-                            None => {}
-                            Some(Ok(item)) => return Some((Ok(item), Some(state))),
-                            Some(Err(error)) => return Some((Err(error), None)),
-                        }
-                    }
-                }
+        let pending = self.backlog();
+        let state = Box::new(Some(Counted { reader: self, left: count, pending, read }));
+        stream::unfold(state, |mut state| async move {
+            let next = match &mut *state {
+                Some(counted) => counted.next().await?,
+                None => return None,
+            };
+            if next.is_err() {
+                *state = None;
             }
+            Some((next, state))
         })
         .boxed()
+    }
+}
+
+/// The next so many messages of a stream.
+struct Counted<F> {
+    reader: Reader,
+    /// How many are still wanted; all that ever come where it is the most there is.
+    left: u64,
+    /// How many more there are, according to the copy that is read.
+    pending: u64,
+    read: F,
+}
+
+impl<F> Counted<F> {
+    /// The next that `read` makes something of.
+    async fn next<T>(&mut self) -> Option<Result<T>>
+    where
+        F: FnMut(Place, Message) -> Option<Result<T>>,
+    {
+        while self.left > 0 {
+            let (place, message) = match self.message().await? {
+                Ok(next) => next,
+                Err(error) => return Some(Err(error)),
+            };
+            self.pending = place.pending;
+            if self.left != u64::MAX {
+                self.left -= 1;
+            }
+            if let Some(item) = (self.read)(place, message) {
+                return Some(item);
+            }
+        }
+        None
+    }
+
+    /// Messages that have aged away since they were counted are not waited for; those that the copy which is read lacks yet
+    /// come within moments.
+    async fn message(&mut self) -> Option<Result<(Place, Message)>> {
+        if self.left == u64::MAX || self.pending > 0 {
+            return Some(self.reader.next().await);
+        }
+        if self.reader.core.replicas() == 1 {
+            return None;
+        }
+        timeout(LAGS_AT_MOST, self.reader.next()).await.ok()
     }
 }
 

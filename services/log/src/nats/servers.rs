@@ -1,15 +1,20 @@
 //! How the servers do that keep the log: who has a copy of what, and who lacks some of it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_nats::jetstream::stream::{Info, PeerInfo};
 use futures_util::future::join_all;
 use muster_events::subject::Stream;
+use tokio::time::timeout;
 
 use super::core::Core;
 use super::monitor::{self, Varz};
 use super::shape;
 use crate::bus::{Copies, Durability, Server, ServerState, Servers, StreamCopy};
+
+/// How long they may take; who takes longer says nothing.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Asks the servers, and the leader of each stream.
 pub(super) async fn ask(core: &Core, monitor: &[String]) -> Servers {
@@ -18,22 +23,28 @@ pub(super) async fn ask(core: &Core, monitor: &[String]) -> Servers {
     }
     let names = Stream::ALL.into_iter().map(|stream| core.cell.stream(stream));
     let names: Vec<_> = names.chain([shape::bucket_stream(&core.cell)]).collect();
-    let infos = join_all(names.iter().map(|name| core.stream(name)));
-    let (said, infos) = tokio::join!(monitor::ask(monitor, &core.client, &core.refusals), infos);
-    let streams =
-        names.into_iter().zip(infos).filter_map(|(name, info)| copies(name, info.ok().flatten()?)).collect();
-    together(said, streams)
+    // Of a server that stands alone there are no copies.
+    let names = if core.clustered { names } else { Vec::new() };
+    let infos = join_all(names.iter().map(|name| timeout(ANSWER_TIMEOUT, core.stream(name))));
+    let monitored = timeout(ANSWER_TIMEOUT, monitor::ask(monitor, &core.client, &core.refusals));
+    let (said, infos) = tokio::join!(monitored, infos);
+    let streams = names.into_iter().zip(infos).map(|(name, info)| match info {
+        Ok(Ok(Some(info))) => copies(name, info),
+        // Nobody answers for it.
+        _ => Copies { stream: name, leader: None, copies: Vec::new() },
+    });
+    together(said.unwrap_or_default(), streams.collect())
 }
 
-/// The copies of a stream; nothing where its server stands alone.
-fn copies(stream: String, info: Info) -> Option<Copies> {
-    let cluster = info.cluster.filter(|_| info.config.num_replicas > 1)?;
+/// The copies of a stream.
+fn copies(stream: String, info: Info) -> Copies {
+    let cluster = info.cluster.unwrap_or_default();
     let leader = cluster.leader.filter(|name| !name.is_empty());
     let own =
         leader.iter().map(|name| StreamCopy { server: name.clone(), state: ServerState::Current, behind: 0 });
     let mut copies: Vec<_> = own.chain(cluster.replicas.into_iter().map(copy)).collect();
     copies.sort_by(|a, b| a.server.cmp(&b.server));
-    Some(Copies { stream, leader, copies })
+    Copies { stream, leader, copies }
 }
 
 fn copy(peer: PeerInfo) -> StreamCopy {
@@ -45,7 +56,8 @@ fn copy(peer: PeerInfo) -> StreamCopy {
     StreamCopy { server: peer.name, state, behind: peer.lag.unwrap_or_default() }
 }
 
-/// A server is as well as the worst of its copies; one that has copies and says nothing is known by those.
+/// A server is as well as the worst of its copies. One that lacks something and says nothing, while others do, is away: the
+/// streams' leaders take long to call it that.
 fn together(said: Vec<Varz>, streams: Vec<Copies>) -> Servers {
     let mut servers = BTreeMap::new();
     let unknown = |name: &str| Server {
@@ -66,6 +78,12 @@ fn together(said: Vec<Varz>, streams: Vec<Copies>) -> Servers {
         let server = servers.entry(copy.server.clone()).or_insert_with(|| unknown(&copy.server));
         server.state = server.state.max(copy.state);
     }
+    let heard = servers.values().any(|server| server.version.is_some());
+    for server in servers.values_mut().filter(|server| server.version.is_none() && heard) {
+        if server.state == ServerState::Behind {
+            server.state = ServerState::Offline;
+        }
+    }
     Servers { servers: servers.into_values().collect(), streams }
 }
 
@@ -81,15 +99,17 @@ mod tests {
             |name: &str, copies| Copies { stream: name.to_owned(), leader: Some("n1".to_owned()), copies };
         let streams = vec![
             stream("a", vec![copy("n1", ServerState::Current, 0), copy("n2", ServerState::Behind, 7)]),
-            stream("b", vec![copy("n2", ServerState::Current, 0), copy("n3", ServerState::Offline, 9)]),
+            stream("b", vec![copy("n2", ServerState::Current, 0), copy("n3", ServerState::Behind, 9)]),
         ];
-        let servers = together(vec![serde_json::from_str(varz).unwrap()], streams).servers;
+        let said = [varz.to_owned(), varz.replace("n1", "n2")];
+        let said = said.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+        let servers = together(said, streams).servers;
         let seen: Vec<_> = servers.iter().map(|s| (s.name.as_str(), s.version.as_deref(), s.state)).collect();
         assert_eq!(
             seen,
             [
                 ("n1", Some("2.15.1"), ServerState::Current),
-                ("n2", None, ServerState::Behind),
+                ("n2", Some("2.15.1"), ServerState::Behind),
                 ("n3", None, ServerState::Offline),
             ]
         );
