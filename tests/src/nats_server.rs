@@ -32,8 +32,8 @@ pub struct Options {
     pub ours: bool,
     /// Its place in a cluster, if it is in one. See [`start_cluster`].
     pub place: Option<Place>,
-    /// The binary, if not the usual one.
-    pub binary: Option<PathBuf>,
+    /// Where it stores, if not in its own directory; without `ours`.
+    pub store: Option<PathBuf>,
 }
 
 /// A server's place in a cluster.
@@ -108,8 +108,7 @@ impl NatsServer {
     pub async fn start_with(options: Options) -> io::Result<Self> {
         let dir = tempfile::Builder::new().prefix("muster-nats-").tempdir()?;
         let (port, monitor_port) = free_ports()?;
-        let binary = options.binary.clone().map_or_else(binary, Ok)?;
-        let mut server = Self { binary, dir, options, port, monitor_port, child: None };
+        let mut server = Self { binary: binary()?, dir, options, port, monitor_port, child: None };
         for _ in 1..PORT_TRIES {
             match server.restart().await {
                 // It ended at once: most likely somebody else has taken a port meanwhile.
@@ -243,7 +242,7 @@ impl NatsServer {
             "listen: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\njetstream {{ store_dir: \"{}\", sync_interval: {sync}\n{} }}\n{}\n{cluster}\n",
             self.port,
             self.monitor_port,
-            self.dir.path().join("data").display(),
+            self.options.store.clone().unwrap_or_else(|| self.dir.path().join("data")).display(),
             self.options.jetstream,
             self.options.more
         )

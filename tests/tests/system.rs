@@ -42,6 +42,8 @@ mod moving;
 mod permissions;
 #[path = "system/placing.rs"]
 mod placing;
+#[path = "system/power_loss.rs"]
+mod power_loss;
 #[path = "system/raw_input.rs"]
 mod raw_input;
 #[path = "system/rebalance.rs"]

@@ -5,7 +5,7 @@
 //!
 //! - `connect`: the connection; `core`: publishing with acknowledgement; `storage`: what is made of its absence;
 //! - `reader`: reading in order;
-//! - `shape`, `setup`, `monitor`: what must hold at the start; `servers`: how those that keep the log do; `identity`: that it is the same log, then and later;
+//! - `shape`, `setup`, `monitor`: what must hold at the start; `servers`: how those that keep the log do; `identity`: that it is the same log, then and later; `mark`: that nothing of it is gone;
 //! - one file a trait: `events`, `commands`, `orders`, `heartbeats`, `output`, `signals`, `leadership` (on `kv`), `snapshots`.
 
 mod backoff;
@@ -19,6 +19,7 @@ mod identity;
 mod kv;
 mod leadership;
 mod life;
+mod mark;
 mod monitor;
 mod orders;
 mod output;
@@ -58,6 +59,8 @@ pub struct NatsBus {
     log: LogId,
     replaced: watch::Sender<Option<String>>,
     fitness: Fitness,
+    /// The newest commit of ours that has been acknowledged.
+    acknowledged: watch::Sender<Option<mark::Mark>>,
     /// Where the servers' monitoring is asked; empty where it is asked over NATS.
     monitor: Vec<String>,
     /// What was last asked about the servers, and when.
@@ -118,8 +121,12 @@ impl NatsBus {
         tell(&fitness);
         let (core, replaced) = (Arc::new(core), watch::Sender::new(None));
         tokio::spawn(identity::watch(Arc::downgrade(&core), log, seen, replaced.clone()));
+        let acknowledged = watch::Sender::new(None);
+        if config.streams == Streams::Make {
+            tokio::spawn(mark::keep(Arc::downgrade(&core), acknowledged.subscribe()));
+        }
         let monitor = config.monitor;
-        Ok(Arc::new(Self { core, log, replaced, fitness, monitor, servers: Mutex::default() }))
+        Ok(Arc::new(Self { core, log, replaced, fitness, acknowledged, monitor, servers: Mutex::default() }))
     }
 
     async fn prepare(core: &Core, config: &NatsConfig) -> Result<LogId> {

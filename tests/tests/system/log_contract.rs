@@ -4,7 +4,7 @@
 #[path = "log_contract/fit.rs"]
 mod fit;
 #[path = "log_contract/fixtures.rs"]
-mod fixtures;
+pub(crate) mod fixtures;
 #[path = "log_contract/outage.rs"]
 mod outage;
 #[path = "log_contract/snapshots.rs"]

@@ -31,7 +31,7 @@ const IDLE_HEARTBEAT_CLUSTER: Duration = Duration::from_millis(500);
 const SILENCE_MAX_CLUSTER: Duration = Duration::from_secs(2);
 /// How long a stream of several copies may end before what has been read of it: a server that has just taken the lead may
 /// still be applying what was agreed on.
-const SETTLED_WITHIN: Duration = Duration::from_secs(20);
+pub(super) const SETTLED_WITHIN: Duration = Duration::from_secs(20);
 /// How long the server keeps a consumer nobody listens to.
 const INACTIVE: Duration = Duration::from_secs(10);
 

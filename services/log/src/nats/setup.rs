@@ -16,7 +16,7 @@ use super::config::{NatsConfig, Streams};
 use super::core::{Core, NoAck};
 use super::kv::Entry;
 use super::monitor::Room;
-use super::{identity, monitor, shape};
+use super::{identity, mark, monitor, shape};
 use crate::clock::now;
 use crate::error::{LogError, Result};
 
@@ -91,6 +91,9 @@ pub(super) async fn prepare(core: &Core, config: &NatsConfig) -> Result<LogId> {
             Some(actual) => shape::differences(&store, &actual),
             None => make(core, config, &store).await?,
         });
+    }
+    if problems.is_empty() && record.is_some() {
+        problems.extend(mark::check(core).await?);
     }
     if !problems.is_empty() {
         return Err(LogError::Unfit(problems));
