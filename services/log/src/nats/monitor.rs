@@ -207,7 +207,7 @@ mod tests {
         let silent = read(r#"{"jetstream":{}}"#);
         assert_eq!(durability(&[]), Durability::Unknown);
         assert_eq!(durability(&[always.clone(), always.clone()]), Durability::PowerLoss);
-        assert_eq!(durability(&[always.clone(), timed.clone(), silent.clone()]), Durability::Process);
+        assert_eq!(durability(&[always.clone(), timed, silent.clone()]), Durability::Process);
         assert_eq!(durability(&[always, silent]), Durability::Unknown);
     }
 

@@ -90,8 +90,10 @@ impl Group {
         select_all(self.servers.iter_mut().map(|server| Box::pin(server.ended()))).await.0
     }
 
-    /// Watches them, see [`Server::keep`]. Comes back when starting one again does not help.
+    /// Watches them, see [`Server::keep`]. Comes back when starting one again does not help. `troubles` do not tell which of
+    /// several it is, and to start all anew would cost the majority, so there nobody acts on them.
     pub(crate) async fn keep(&mut self, troubles: Vec<watch::Receiver<Option<String>>>) -> Failure {
+        let troubles = if self.servers.len() == 1 { troubles } else { Vec::new() };
         select_all(self.servers.iter_mut().map(|server| Box::pin(server.keep(troubles.clone())))).await.0
     }
 

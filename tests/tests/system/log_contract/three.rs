@@ -207,3 +207,32 @@ async fn without_a_majority_nothing_is_written_and_all_that_is_there_can_be_read
     all_current(&bus).await;
     assert_eq!(within(bus.last_position()).await.unwrap(), 40);
 }
+
+/// A bit is flipped in the file of one server that has ended well: it notices when it reads that, and says nothing.
+#[tokio::test]
+async fn a_damaged_copy_is_named_and_another_is_read() {
+    const COUNT: u64 = 10;
+    let mut servers = start().await;
+    let bus = NatsBus::open(on_servers(&servers, 1)).await.unwrap();
+    append(&bus, 1, COUNT).await;
+    all_current(&bus).await;
+    for damaged in [0, 1] {
+        all_current(&bus).await;
+        servers[damaged].stop().await.unwrap();
+        let file = servers[damaged].dir().join("data/jetstream/$G/streams/c1-EVENTS/msgs/1.blk");
+        let mut bytes = std::fs::read(&file).unwrap();
+        // In the midst of the fifth.
+        let at = bytes.windows(6).enumerate().filter(|(_, window)| window == b"c1.evt").nth(4).unwrap().0;
+        bytes[at + 40] ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+        servers[damaged].restart().await.unwrap();
+    }
+    all_current(&bus).await;
+    // Whichever copy each of these happens to read.
+    for _ in 0..10 {
+        let mut commits = bus.read(1).await.unwrap();
+        let read: Vec<_> =
+            within(take(&mut commits, COUNT as usize)).await.into_iter().map(|s| s.commit).collect();
+        assert_eq!(read, (1..=COUNT).map(commit).collect::<Vec<_>>());
+    }
+}
