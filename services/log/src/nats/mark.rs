@@ -36,7 +36,7 @@ pub(super) struct Mark {
 
 /// What is wrong with EVENTS, compared to the note.
 pub(super) async fn check(core: &Core) -> Result<Option<String>> {
-    let Some((mark, _)) = noted(core).await? else { return Ok(None) };
+    let (Some(mark), _) = noted(core).await? else { return Ok(None) };
     let name = core.cell.stream(Stream::Events);
     let (since, mut backoff) = (Instant::now(), Backoff::new());
     loop {
@@ -86,9 +86,8 @@ pub(super) async fn keep(core: Weak<Core>, mut acknowledged: watch::Receiver<Opt
 
 async fn note(core: &Core, mark: Mark) -> Result<()> {
     loop {
-        let noted = noted(core).await?;
-        let (before, revision) = noted.map_or((0, 0), |(noted, revision)| (noted.position, revision));
-        if before >= mark.position {
+        let (noted, revision) = noted(core).await?;
+        if noted.is_some_and(|noted| noted.position >= mark.position) {
             return Ok(());
         }
         let value = serde_json::to_vec(&mark).map_err(|error| {
@@ -103,12 +102,15 @@ async fn note(core: &Core, mark: Mark) -> Result<()> {
     }
 }
 
-/// The note and its revision. One that cannot be read is none: it only helps.
-async fn noted(core: &Core) -> Result<Option<(Mark, u64)>> {
-    let Some(Entry { value: Some(bytes), revision }) = core.entry(KEY).await? else { return Ok(None) };
-    let mark = serde_json::from_slice(&bytes).unwrap_or_else(|error| {
-        tracing::warn!("the note of how far the log has been acknowledged cannot be read: {error}");
-        Mark { position: 0, hash: Hash::ZERO }
+/// The note, and the revision that the next expects. One that cannot be read is none: it only helps.
+async fn noted(core: &Core) -> Result<(Option<Mark>, u64)> {
+    let Some(Entry { value, revision }) = core.entry(KEY).await? else { return Ok((None, 0)) };
+    let mark = value.and_then(|bytes| {
+        let read = serde_json::from_slice(&bytes);
+        read.inspect_err(|error| {
+            tracing::warn!("the note of how far the log has been acknowledged cannot be read: {error}");
+        })
+        .ok()
     });
-    Ok((mark.position > 0).then_some((mark, revision)))
+    Ok((mark, revision))
 }
