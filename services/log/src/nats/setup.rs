@@ -93,7 +93,7 @@ pub(super) async fn prepare(core: &Core, config: &NatsConfig) -> Result<LogId> {
         });
     }
     if problems.is_empty() && record.is_some() {
-        problems.extend(mark::check(core).await?);
+        problems.extend(mark::check(core, config.streams).await?);
     }
     if !problems.is_empty() {
         return Err(LogError::Unfit(problems));
