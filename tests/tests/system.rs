@@ -10,6 +10,8 @@ mod bench;
 mod cluster;
 #[path = "system/decoders.rs"]
 mod decoders;
+#[path = "system/damaged.rs"]
+mod damaged;
 #[path = "system/dependencies.rs"]
 mod dependencies;
 #[path = "system/docker.rs"]
@@ -42,6 +44,8 @@ mod moving;
 mod permissions;
 #[path = "system/placing.rs"]
 mod placing;
+#[path = "system/power_loss.rs"]
+mod power_loss;
 #[path = "system/raw_input.rs"]
 mod raw_input;
 #[path = "system/rebalance.rs"]
@@ -54,6 +58,8 @@ mod remote;
 mod schemas;
 #[path = "system/security.rs"]
 mod security;
+#[path = "system/servers.rs"]
+mod servers;
 #[path = "system/snapshots.rs"]
 mod snapshots;
 #[path = "system/takeover.rs"]
