@@ -1,0 +1,206 @@
+//! The line between one node and the server: slow, cut, or with a node at its end that stands still or is gone.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, stream};
+use tokio::sync::{Mutex as Turn, Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+use super::super::lock;
+use super::Weather;
+use crate::bus::{Link, Live};
+use crate::chance::Chance;
+use crate::error::LogError;
+
+/// How long an answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// The longest way there or back, in milliseconds, when it is slow.
+const SLOW_MS_MAX: u64 = 2_000;
+
+/// How the line and its end are.
+#[derive(Clone, Copy, Debug, Default)]
+struct Condition {
+    /// Nothing comes through.
+    cut: bool,
+    /// The node stands still: nothing it does comes further until it goes on.
+    paused: bool,
+    /// The node is gone for good. What is left of it waits for ever and is seen by nobody.
+    dead: bool,
+    weather: Weather,
+}
+
+/// One node's line.
+pub(super) struct Wire {
+    chance: Mutex<Chance>,
+    condition: Mutex<Condition>,
+    changed: Notify,
+    /// What a node sends goes in order, as on a connection.
+    turn: Turn<()>,
+    connects: Mutex<u64>,
+    /// One for each who looks: a `watch` with several wakes them by chance.
+    links: Mutex<Vec<watch::Sender<Link>>>,
+}
+
+fn lost(what: &str) -> LogError {
+    LogError::Unavailable(format!("{what} (simulated)"))
+}
+
+impl Wire {
+    pub(super) fn new(chance: Chance) -> Self {
+        Self {
+            chance: Mutex::new(chance),
+            condition: Mutex::default(),
+            changed: Notify::new(),
+            turn: Turn::new(()),
+            connects: Mutex::new(1),
+            links: Mutex::default(),
+        }
+    }
+
+    fn condition(&self) -> Condition {
+        *lock(&self.condition)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Condition)) {
+        change(&mut lock(&self.condition));
+        self.changed.notify_waiters();
+    }
+
+    pub(super) fn set_weather(&self, weather: Weather) {
+        self.change(|c| c.weather = weather);
+    }
+
+    pub(super) fn set_paused(&self, paused: bool) {
+        self.change(|c| c.paused = paused);
+    }
+
+    pub(super) fn kill(&self) {
+        self.change(|c| c.dead = true);
+    }
+
+    pub(super) fn set_cut(&self, cut: bool) {
+        if self.condition().cut == cut {
+            return;
+        }
+        self.change(|c| c.cut = cut);
+        let connects = {
+            let mut connects = lock(&self.connects);
+            *connects += u64::from(!cut);
+            *connects
+        };
+        for link in &*lock(&self.links) {
+            link.send_replace(Link { up: !cut, connects });
+        }
+    }
+
+    pub(super) fn link(&self) -> watch::Receiver<Link> {
+        let (link, seen) =
+            watch::channel(Link { up: !self.condition().cut, connects: *lock(&self.connects) });
+        let mut links = lock(&self.links);
+        links.retain(|link| !link.is_closed());
+        links.push(link);
+        seen
+    }
+
+    /// True as often as this kind of weather says.
+    pub(super) fn happens(&self, kind: impl FnOnce(&Weather) -> u64) -> bool {
+        let times = kind(&self.condition().weather);
+        times > 0 && lock(&self.chance).per_mille(times)
+    }
+
+    pub(super) fn below(&self, n: usize) -> usize {
+        usize::try_from(lock(&self.chance).below(n as u64)).unwrap_or(0)
+    }
+
+    async fn until(&self, wanted: impl Fn(&Condition) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            let now = self.condition();
+            if !now.dead && wanted(&now) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until the node is at work; for ever where it is gone.
+    pub(super) async fn awake(&self) {
+        self.until(|c| !c.paused).await;
+    }
+
+    /// As long as a message takes.
+    async fn travel(&self) {
+        let slow = self.happens(|w| w.slow);
+        let ms = {
+            let mut chance = lock(&self.chance);
+            if slow { chance.between(20, SLOW_MS_MAX) } else { [0, 0, 0, 1, 2][chance.below(5) as usize] }
+        };
+        match ms {
+            0 => tokio::task::yield_now().await,
+            ms => sleep(Duration::from_millis(ms)).await,
+        }
+    }
+
+    /// Has something done at the server and gives the answer. Each of the two ways may be too long: then nobody here
+    /// knows whether it was done.
+    pub(super) async fn ask<'a, T, E: From<LogError>>(
+        &self,
+        act: impl FnOnce() -> BoxFuture<'a, Result<T, E>>,
+    ) -> Result<T, E> {
+        let deadline = Instant::now() + PATIENCE;
+        let turn = loop {
+            if timeout_at(deadline, self.until(|c| !c.paused && !c.cut)).await.is_err() {
+                self.awake().await;
+                return Err(lost("it was not sent").into());
+            }
+            let turn = self.turn.lock().await;
+            self.travel().await;
+            let now = self.condition();
+            // What was on its way when the line was cut may still arrive.
+            if !now.dead && !now.paused && (!now.cut || self.below(2) == 0) {
+                break turn;
+            }
+        };
+        if self.happens(|w| w.unsent) {
+            drop(turn);
+            sleep_until(deadline).await;
+            self.awake().await;
+            return Err(lost("it did not arrive").into());
+        }
+        let answer = act().await;
+        drop(turn);
+        self.travel().await;
+        if self.condition().cut || self.happens(|w| w.unheard) {
+            sleep_until(deadline).await;
+            self.awake().await;
+            return Err(lost("there was no answer").into());
+        }
+        self.awake().await;
+        answer
+    }
+
+    /// What arrives here of a stream. Of one that nobody keeps, what comes while the line is cut is lost; any other goes
+    /// on where it was.
+    pub(super) fn hear<T: Send + 'static>(self: &Arc<Self>, live: Live<T>, kept: bool) -> Live<T> {
+        stream::unfold(Some((live, Arc::clone(self))), move |state| async move {
+            let (mut live, wire) = state?;
+            loop {
+                let item = live.next().await?;
+                if !kept && wire.condition().cut {
+                    continue;
+                }
+                if wire.below(4) == 0 {
+                    wire.travel().await;
+                }
+                wire.until(|c| !c.paused && !c.cut).await;
+                if wire.happens(|w| w.broken) {
+                    return Some((Err(lost("a stream has ended")), None));
+                }
+                return Some((item, Some((live, wire))));
+            }
+        })
+        .boxed()
+    }
+}
