@@ -2,6 +2,7 @@
 
 mod contract;
 mod run;
+mod simulate;
 mod test;
 mod tools;
 mod up;
@@ -14,6 +15,8 @@ cargo xtask up [--debug] [args]
                               build `muster` and run `muster up` with these arguments (`cargo xtask up --help`)
 cargo xtask test [--only STEP]
                               everything CI checks; steps: fmt, clippy, test, contract
+cargo xtask simulate [--seeds N | --seed S]
+                              run more seeds of the simulated cluster than `test` does, or one with its trace
 cargo xtask schemas [--check] write schemas/ from the types, or only say whether it is up to date
 ";
 
@@ -25,6 +28,7 @@ fn main() -> ExitCode {
         ["up", rest @ ..] => up::up(rest),
         ["test"] => test::all(),
         ["test", "--only", step] => test::only(step),
+        ["simulate", rest @ ..] => simulate::simulate(rest),
         ["schemas"] => test::schemas(test::Schemas::Write),
         ["schemas", "--check"] => test::schemas(test::Schemas::Check),
         ["help" | "--help" | "-h"] => {

@@ -2,7 +2,8 @@
 //! tokio's time. Everything else of a worker is the real thing.
 //!
 //! A program's first word is `sim`; each other says one thing: `lasts=300` (milliseconds; for ever without), `exit=1`,
-//! `until=2` (it exits with 0 from that attempt on), `coming=200` (it takes so long to be ready to start), `nostart`,
+//! `until=2` (from that attempt on it starts and exits with 0; with
+//! `stays` it then lasts for ever), `coming=200` (it takes so long to be ready to start), `nostart`,
 //! `deaf` (it ignores TERM), `stops=50` (after TERM), `lines=3`, `result=x`.
 
 mod instance;
@@ -100,6 +101,7 @@ impl Plan {
         }
         if well_from.is_some_and(|from| u64::from(assignment.attempt.number) >= from) {
             (plan.exit, plan.fails_to_start) = (0, false);
+            plan.lasts = plan.lasts.filter(|_| !assignment.spec.command.iter().any(|word| word == "stays"));
         }
         plan
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
-use tokio::sync::{Mutex as Turn, Notify, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::super::lock;
 use super::Weather;
@@ -36,11 +36,20 @@ pub(super) struct Wire {
     chance: Mutex<Chance>,
     condition: Mutex<Condition>,
     changed: Notify,
-    /// What a node sends goes in order, as on a connection.
-    turn: Turn<()>,
+    /// When the newest of what was sent arrives: what a node sends goes in order, as on a connection.
+    arrives: Mutex<Instant>,
     connects: Mutex<u64>,
     /// One for each who looks: a `watch` with several wakes them by chance.
     links: Mutex<Vec<watch::Sender<Link>>>,
+}
+
+/// A message arrives, at once only after others had their turn.
+async fn arrive(at: Instant) {
+    if at <= Instant::now() {
+        tokio::task::yield_now().await;
+    } else {
+        sleep_until(at).await;
+    }
 }
 
 fn lost(what: &str) -> LogError {
@@ -53,7 +62,7 @@ impl Wire {
             chance: Mutex::new(chance),
             condition: Mutex::default(),
             changed: Notify::new(),
-            turn: Turn::new(()),
+            arrives: Mutex::new(Instant::now()),
             connects: Mutex::new(1),
             links: Mutex::default(),
         }
@@ -130,17 +139,30 @@ impl Wire {
         self.until(|c| !c.paused).await;
     }
 
-    /// As long as a message takes.
-    async fn travel(&self) {
+    /// How long a message takes.
+    fn way(&self) -> Duration {
         let slow = self.happens(|w| w.slow);
-        let ms = {
-            let mut chance = lock(&self.chance);
-            if slow { chance.between(20, SLOW_MS_MAX) } else { [0, 0, 0, 1, 2][chance.below(5) as usize] }
+        let mut chance = lock(&self.chance);
+        let quick = [0, 0, 0, 1, 2];
+        let ms = if slow { chance.between(20, SLOW_MS_MAX) } else { *chance.pick(&quick).unwrap_or(&0) };
+        Duration::from_millis(ms)
+    }
+
+    /// As long as the way back takes.
+    async fn travel(&self) {
+        arrive(Instant::now() + self.way()).await;
+    }
+
+    /// As long as the way there takes: no less than for what was sent before. No lock is held on the way, since whoever
+    /// asks may not look at this for a while, and ask something else.
+    async fn go(&self) {
+        let at = {
+            let way = self.way();
+            let mut arrives = lock(&self.arrives);
+            *arrives = (Instant::now() + way).max(*arrives);
+            *arrives
         };
-        match ms {
-            0 => tokio::task::yield_now().await,
-            ms => sleep(Duration::from_millis(ms)).await,
-        }
+        arrive(at).await;
     }
 
     /// Has something done at the server and gives the answer. Each of the two ways may be too long: then nobody here
@@ -150,27 +172,24 @@ impl Wire {
         act: impl FnOnce() -> BoxFuture<'a, Result<T, E>>,
     ) -> Result<T, E> {
         let deadline = Instant::now() + PATIENCE;
-        let turn = loop {
+        loop {
             if timeout_at(deadline, self.until(|c| !c.paused && !c.cut)).await.is_err() {
                 self.awake().await;
                 return Err(lost("it was not sent").into());
             }
-            let turn = self.turn.lock().await;
-            self.travel().await;
+            self.go().await;
             let now = self.condition();
             // What was on its way when the line was cut may still arrive.
             if !now.dead && !now.paused && (!now.cut || self.below(2) == 0) {
-                break turn;
+                break;
             }
-        };
+        }
         if self.happens(|w| w.unsent) {
-            drop(turn);
             sleep_until(deadline).await;
             self.awake().await;
             return Err(lost("it did not arrive").into());
         }
         let answer = act().await;
-        drop(turn);
         self.travel().await;
         if self.condition().cut || self.happens(|w| w.unheard) {
             sleep_until(deadline).await;
