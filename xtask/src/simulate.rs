@@ -5,8 +5,9 @@ use crate::run::{Result, cargo, run};
 pub(crate) const HELP: &str = "\
 cargo xtask simulate [--seeds N] [--from F] [--release]
                               run N seeds (1000) of the simulated cluster from seed F (0) on, on all cores
-cargo xtask simulate --seed S [--log FILTER] [--release]
-                              run one seed and print its whole trace; FILTER as in RUST_LOG adds what the parts log
+cargo xtask simulate --seed S [--steps N] [--log FILTER] [--release]
+                              run one seed, or its first N steps, and print its whole trace; FILTER as in RUST_LOG adds
+                              what the parts log
 ";
 
 /// The test that does it, and how it is told.
@@ -30,6 +31,7 @@ pub(crate) fn simulate(args: &[&str]) -> Result<()> {
             "--seeds" => "MUSTER_SIMULATE_SEEDS",
             "--from" => "MUSTER_SIMULATE_FROM",
             "--seed" => "MUSTER_SIMULATE_SEED",
+            "--steps" => "MUSTER_SIMULATE_STEPS",
             "--log" => "MUSTER_SIMULATE_LOG",
             other => return Err(format!("`{other}` is nothing simulate knows\n\n{HELP}")),
         };

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use muster_domain::fold::Fold;
@@ -13,8 +14,10 @@ use muster_events::id::{AttemptRef, CommandId, WorkerId};
 use muster_events::report::Ending;
 use muster_log::bus::{EventLog, Stored};
 use muster_log::memory::MemoryBus;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::nodes::MISSED;
 use crate::trace::Trace;
 
 /// What the log has said so far.
@@ -32,8 +35,15 @@ pub(crate) struct Seen {
     /// How attempts ended, as the log says.
     pub(crate) endings: Vec<(AttemptRef, Ending)>,
     pub(crate) terms: u64,
-    pub(crate) events: u64,
+    /// How often each kind of event occurred.
+    pub(crate) kinds: BTreeMap<&'static str, u64>,
+    /// Since when nothing has troubled a worker: its node, its line, the server.
+    pub(crate) at_ease: BTreeMap<WorkerId, Instant>,
 }
+
+/// Within what time a worker that nothing troubles must have been heard: what it may be silent for, two heartbeats, and the
+/// tries of a registration.
+const HEARD_WITHIN: Duration = Duration::from_secs(MISSED.as_secs() + 15);
 
 /// Looks at every commit.
 #[derive(Clone)]
@@ -118,7 +128,7 @@ impl Seen {
             }
         }
         for (seq, _, event) in commit.events() {
-            self.events += 1;
+            *self.kinds.entry(event.kind()).or_default() += 1;
             match event {
                 Event::LeaderElected(elected) => {
                     if elected.epoch != self.terms + 1 {
@@ -132,6 +142,15 @@ impl Seen {
                 }
                 Event::TaskCompleted(e) | Event::TaskFailed(e) => {
                     self.endings.push((e.attempt, e.ending.clone()));
+                }
+                Event::CommandRejected(e) if e.problem.code >= 500 => {
+                    trace.wrong(format_args!("event {seq}: {}", e.problem.message));
+                }
+                Event::WorkerOffline(e) => {
+                    let since = self.at_ease.get(&e.worker);
+                    if since.is_some_and(|since| since.elapsed() > HEARD_WITHIN) {
+                        trace.wrong(format_args!("{} counts as silent, which nothing troubles", e.worker));
+                    }
                 }
                 Event::TaskRetrying(e) => self.endings.push((e.attempt, e.ending.clone())),
                 _ => {}

@@ -32,6 +32,7 @@ impl World {
             0..=13 => self.crash(manager),
             14..=26 => self.crash(worker),
             27..=30 => {
+                self.count("power");
                 if let Part::Worker(_, host) = &self.nodes[worker].part {
                     self.trace.say(format_args!("{} loses its power", self.nodes[worker].name));
                     host.lose_power();
@@ -39,6 +40,7 @@ impl World {
                 self.crash(worker);
             }
             31..=36 => {
+                self.count("shut down");
                 self.nodes[node].shut_down();
                 let after = self.seconds(100, 14_000);
                 self.agenda.put(after, Later::Start(node));
@@ -47,6 +49,7 @@ impl World {
             52..=59 => self.pause(manager),
             60..=64 => self.pause(worker),
             65..=71 => {
+                self.count("lead");
                 self.trace.say("the lead is taken away");
                 self.bus.take_lead_away();
             }
@@ -57,7 +60,12 @@ impl World {
         }
     }
 
+    fn count(&mut self, fault: &'static str) {
+        *self.faults.entry(fault).or_default() += 1;
+    }
+
     fn crash(&mut self, node: usize) {
+        self.count("crash");
         self.nodes[node].crash();
         let after =
             if self.chance.per_mille(100) { self.seconds(15_000, 40_000) } else { self.seconds(0, 6_000) };
@@ -65,6 +73,7 @@ impl World {
     }
 
     fn cut(&mut self, node: usize) {
+        self.count("cut");
         let Some(line) = self.nodes[node].line() else { return };
         self.trace.say(format_args!("the line of {} is cut", self.nodes[node].name));
         line.set_cut(true);
@@ -74,6 +83,7 @@ impl World {
     }
 
     fn pause(&mut self, node: usize) {
+        self.count("pause");
         let Some(line) = self.nodes[node].line() else { return };
         self.trace.say(format_args!("{} stands still", self.nodes[node].name));
         line.set_paused(true);
@@ -83,6 +93,7 @@ impl World {
     }
 
     fn server_dies(&mut self) {
+        self.count("server");
         self.trace.say("the server loses its power");
         for node in &self.nodes {
             if let Some(line) = node.line() {
@@ -96,6 +107,7 @@ impl World {
     }
 
     fn set_clock(&mut self, node: usize) {
+        self.count("clock");
         let by_ms = i64::try_from(self.chance.between(500, 90_000)).unwrap();
         let by_ms = if self.chance.per_mille(500) { -by_ms } else { by_ms };
         self.trace.say(format_args!("the clock of {} is set by {by_ms} ms", self.nodes[node].name));
@@ -103,6 +115,7 @@ impl World {
     }
 
     fn damage_snapshot(&mut self) {
+        self.count("snapshot");
         let Some(Ok(kept)) = self.bus.snapshots().now_or_never() else { return };
         let Some(snapshot) = self.chance.pick(&kept).copied() else { return };
         let (at, cut) = (self.chance.below(snapshot.bytes), self.chance.per_mille(300));
@@ -119,6 +132,7 @@ impl World {
     }
 
     fn bad_weather(&mut self) {
+        self.count("weather");
         let mut times = |max| if self.chance.per_mille(500) { self.chance.below(max) } else { 0 };
         self.weather = Weather {
             slow: times(300),

@@ -11,7 +11,7 @@ use muster_events::hash::Hash;
 use tokio::runtime::Builder;
 
 use crate::trace::Trace;
-use crate::world::{Stats, World};
+use crate::world::{STEPS, Stats, World};
 
 /// What a seed came to.
 pub(crate) struct Verdict {
@@ -41,6 +41,11 @@ fn count_panics() {
 
 /// Runs one seed, on this thread and in no time.
 pub(crate) fn run(seed: u64) -> Verdict {
+    run_steps(seed, u64::MAX)
+}
+
+/// The same with no more than its first steps.
+fn run_steps(seed: u64, steps_max: u64) -> Verdict {
     count_panics();
     PANICS.with(|count| count.set(0));
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -49,7 +54,7 @@ pub(crate) fn run(seed: u64) -> Verdict {
         runtime.block_on(async {
             let trace = Trace::new();
             *kept.lock().unwrap() = Some(trace.clone());
-            World::run(seed, &trace).await
+            World::run(seed, steps_max, &trace).await
         })
     }));
     drop(runtime);
@@ -68,7 +73,7 @@ pub(crate) fn run(seed: u64) -> Verdict {
 }
 
 /// Runs seeds on so many threads, and says which failed.
-pub(crate) fn run_all(seeds: Range<u64>, threads: usize) -> Vec<Verdict> {
+pub(crate) fn run_all(seeds: Range<u64>, threads: usize) -> (Stats, Vec<Verdict>) {
     let (next, failed) = (AtomicU64::new(seeds.start), Mutex::new(Vec::new()));
     let totals = Mutex::new(Stats::default());
     let begun = Instant::now();
@@ -81,12 +86,7 @@ pub(crate) fn run_all(seeds: Range<u64>, threads: usize) -> Vec<Verdict> {
                         return;
                     }
                     let verdict = run(seed);
-                    let mut sum = totals.lock().unwrap();
-                    sum.events += verdict.stats.events;
-                    sum.commits += verdict.stats.commits;
-                    sum.terms += verdict.stats.terms;
-                    sum.attempts += verdict.stats.attempts;
-                    drop(sum);
+                    totals.lock().unwrap().add(&verdict.stats);
                     if verdict.wrong.is_some() {
                         failed.lock().unwrap().push(verdict);
                     }
@@ -95,14 +95,28 @@ pub(crate) fn run_all(seeds: Range<u64>, threads: usize) -> Vec<Verdict> {
         }
     });
     let (count, took) = (seeds.end - seeds.start, begun.elapsed().as_secs_f64());
-    let Stats { events, commits, terms, attempts } = totals.into_inner().unwrap();
+    let totals = totals.into_inner().unwrap();
+    let Stats { commits, terms, attempts, kinds, faults } = &totals;
+    let events: u64 = kinds.values().sum();
     println!(
         "{count} seeds in {took:.1} s ({:.1} a second): {commits} commits, {events} events, {attempts} attempts, {terms} terms",
         count as f64 / took
     );
+    println!("faults: {faults:?}");
+    println!("events: {kinds:?}");
     let mut failed = failed.into_inner().unwrap();
     failed.sort_by_key(|verdict| verdict.seed);
-    failed
+    (totals, failed)
+}
+
+/// The fewest steps of a seed with which it fails too, as far as a search by halves finds them.
+fn fewest_steps(seed: u64) -> u64 {
+    let (mut good, mut bad) = (0, STEPS.1);
+    while bad - good > 1 {
+        let middle = u64::midpoint(good, bad);
+        if run_steps(seed, middle).wrong.is_some() { bad = middle } else { good = middle }
+    }
+    bad
 }
 
 /// Fails with what there is to know about the first seed that failed.
@@ -111,8 +125,10 @@ pub(crate) fn expect_none(failed: &[Verdict]) {
     let seeds: Vec<_> = failed.iter().map(|verdict| verdict.seed).collect();
     let each: Vec<_> =
         failed.iter().map(|v| format!("  {}: {}", v.seed, v.wrong.as_deref().unwrap_or(""))).collect();
+    let steps = fewest_steps(first.seed);
     panic!(
-        "seed {} failed: {}\n{}\n\nall that failed: {seeds:?}\n{}\n\nto see it again: cargo xtask simulate --seed {}",
+        "seed {} failed: {}\n{}\n\nall that failed: {seeds:?}\n{}\n\nto see it again: cargo xtask simulate --seed {} \
+         (it fails with its first {steps} steps: --steps {steps})",
         first.seed,
         first.wrong.as_deref().unwrap_or_default(),
         first.last.join("\n"),
@@ -129,26 +145,73 @@ fn number(name: &str) -> Option<u64> {
 
 /// What CI runs: a thousand seeds, in parts so that they share the machine.
 mod thousand {
+    use std::ops::Range;
+
     use super::{expect_none, run_all};
+
+    /// What must have happened in so many seeds, or they show little.
+    const EVENTS: [&str; 30] = [
+        "command.rejected",
+        "job.completed",
+        "job.failed",
+        "job.progressed",
+        "job.retried",
+        "job.reverted",
+        "job.scaled",
+        "job.started",
+        "job.stopped",
+        "job.submitted",
+        "job.updated",
+        "leader.elected",
+        "leader.stepping_down",
+        "namespace.limited",
+        "report.refused",
+        "task.assigned",
+        "task.cancelled",
+        "task.completed",
+        "task.failed",
+        "task.moving",
+        "task.preempting",
+        "task.rescheduled",
+        "task.restarted",
+        "task.retrying",
+        "task.stopping",
+        "task.waiting",
+        "worker.drained",
+        "worker.draining",
+        "worker.offline",
+        "worker.unregistered",
+    ];
+    const FAULTS: [&str; 10] =
+        ["clock", "crash", "cut", "lead", "pause", "power", "server", "shut down", "snapshot", "weather"];
+
+    fn part(seeds: Range<u64>) {
+        let (stats, failed) = run_all(seeds, 1);
+        expect_none(&failed);
+        let missing: Vec<_> = EVENTS.iter().filter(|kind| !stats.kinds.contains_key(*kind)).collect();
+        assert!(missing.is_empty(), "no seed led to {missing:?}");
+        let missing: Vec<_> = FAULTS.iter().filter(|kind| !stats.faults.contains_key(*kind)).collect();
+        assert!(missing.is_empty(), "no seed had {missing:?}");
+    }
 
     #[test]
     fn seeds_0_to_249() {
-        expect_none(&run_all(0..250, 1));
+        part(0..250);
     }
 
     #[test]
     fn seeds_250_to_499() {
-        expect_none(&run_all(250..500, 1));
+        part(250..500);
     }
 
     #[test]
     fn seeds_500_to_749() {
-        expect_none(&run_all(500..750, 1));
+        part(500..750);
     }
 
     #[test]
     fn seeds_750_to_999() {
-        expect_none(&run_all(750..1_000, 1));
+        part(750..1_000);
     }
 }
 
@@ -171,7 +234,7 @@ fn by_hand() {
         if let Ok(filter) = std::env::var("MUSTER_SIMULATE_LOG") {
             tracing_subscriber::fmt().with_env_filter(filter).without_time().with_test_writer().init();
         }
-        let verdict = run(seed);
+        let verdict = run_steps(seed, number("MUSTER_SIMULATE_STEPS").unwrap_or(u64::MAX));
         println!("{}", verdict.trace.join("\n"));
         println!(
             "seed {seed}: {} ({:?})",
@@ -185,5 +248,5 @@ fn by_hand() {
     let from = number("MUSTER_SIMULATE_FROM").unwrap_or(0);
     let count = number("MUSTER_SIMULATE_SEEDS").unwrap_or(1_000);
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    expect_none(&run_all(from..from + count, threads));
+    expect_none(&run_all(from..from + count, threads).1);
 }

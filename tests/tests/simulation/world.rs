@@ -1,6 +1,6 @@
 //! One seed from its beginning to its end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use muster_events::id::{Installation, NodeName, WorkerId};
@@ -20,6 +20,9 @@ use crate::load::Load;
 use crate::nodes::{Node, Part, Record, START, host};
 use crate::trace::Trace;
 
+/// How many steps a seed has, from and to: something is asked in each, or breaks.
+pub(crate) const STEPS: (u64, u64) = (15, 45);
+
 /// A cluster, its users and its troubles.
 pub(crate) struct World {
     pub(crate) chance: Chance,
@@ -34,16 +37,32 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
     /// Snapshots that were damaged.
     pub(crate) damaged: BTreeSet<u64>,
+    pub(crate) faults: BTreeMap<&'static str, u64>,
     _checking: AbortOnDropHandle<()>,
 }
 
 /// What a seed came to, if nothing was wrong.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Stats {
-    pub(crate) events: u64,
     pub(crate) commits: u64,
     pub(crate) terms: u64,
     pub(crate) attempts: usize,
+    /// How often each kind of event occurred.
+    pub(crate) kinds: BTreeMap<&'static str, u64>,
+    /// How often each kind of fault did.
+    pub(crate) faults: BTreeMap<&'static str, u64>,
+}
+
+impl Stats {
+    /// Adds another seed's.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.commits += other.commits;
+        self.terms += other.terms;
+        self.attempts += other.attempts;
+        for (sum, more) in [(&mut self.kinds, &other.kinds), (&mut self.faults, &other.faults)] {
+            more.iter().for_each(|(kind, n)| *sum.entry(kind).or_default() += n);
+        }
+    }
 }
 
 impl World {
@@ -88,12 +107,13 @@ impl World {
             record,
             trace: trace.clone(),
             damaged: BTreeSet::new(),
+            faults: BTreeMap::new(),
             _checking: checking,
         }
     }
 
-    /// Runs a seed; what was wrong is in the trace.
-    pub(crate) async fn run(seed: u64, trace: &Trace) -> Stats {
+    /// Runs a seed, or no more than its first steps; what was wrong is in the trace.
+    pub(crate) async fn run(seed: u64, steps_max: u64, trace: &Trace) -> Stats {
         let mut world = Self::new(seed, trace);
         trace.say(format_args!(
             "seed {seed}: {}",
@@ -102,7 +122,8 @@ impl World {
         for node in &mut world.nodes {
             node.start(&world.bus, Weather::default());
         }
-        let steps = world.chance.between(15, 45);
+        world.note_ease();
+        let steps = world.chance.between(STEPS.0, STEPS.1).min(steps_max);
         for _ in 0..steps {
             world.step().await;
             if trace.first_wrong().is_some() {
@@ -126,6 +147,7 @@ impl World {
             self.load.step(&seen.fold.state, &self.clients, &self.bus, api.as_ref());
         } else {
             self.break_something();
+            self.note_ease();
         }
     }
 
@@ -137,18 +159,49 @@ impl World {
             sleep_until(next).await;
             while let Some(what) = self.agenda.due() {
                 self.do_later(what);
+                self.note_ease();
             }
             self.nodes.iter_mut().for_each(Node::look);
+            self.compare_read_model();
             if Instant::now() >= until {
                 return;
             }
         }
     }
 
+    /// What the read model has folded is what the log says, whenever it is as far.
+    fn compare_read_model(&self) {
+        let Some(api) = self.nodes.iter().find_map(Node::api) else { return };
+        let seen = self.checker.seen();
+        let (there, head) = (api.position(), seen.fold.head.position);
+        if there == head && api.hash().ok().as_ref() != seen.hashes.get(&head) && head > 0 {
+            self.trace.wrong(format_args!("the read model comes to another state at {head}"));
+        }
+    }
+
+    /// Takes note of which workers nothing troubles; those that are troubled at present begin anew when it is over.
+    pub(crate) fn note_ease(&self) {
+        let mut seen = self.checker.seen();
+        for node in &self.nodes {
+            let Part::Worker(worker, _) = &node.part else { continue };
+            let at_ease = node.line().is_some_and(FaultyBus::is_sound) && self.weather == Weather::default();
+            if at_ease {
+                seen.at_ease.entry(worker.clone()).or_insert_with(Instant::now);
+            } else {
+                seen.at_ease.remove(worker);
+            }
+        }
+    }
+
     fn stats(&self) -> Stats {
         let seen = self.checker.seen();
-        let (commits, terms) = (seen.fold.head.position, seen.terms);
-        Stats { events: seen.events, commits, terms, attempts: seen.assigned.len() }
+        Stats {
+            commits: seen.fold.head.position,
+            terms: seen.terms,
+            attempts: seen.assigned.len(),
+            kinds: seen.kinds.clone(),
+            faults: self.faults.clone(),
+        }
     }
 
     /// The bus as it is, beside all faults.

@@ -90,6 +90,11 @@ impl FaultyBus {
         self.wire.set_paused(paused);
     }
 
+    /// Whether the node is there, goes on, and can reach the server.
+    pub fn is_sound(&self) -> bool {
+        self.wire.is_sound()
+    }
+
     /// The node is gone: what it was about to do is not done, what it waits for never comes.
     pub fn kill(&self) {
         self.wire.kill();

@@ -77,6 +77,11 @@ impl Wire {
         self.changed.notify_waiters();
     }
 
+    pub(super) fn is_sound(&self) -> bool {
+        let Condition { cut, paused, dead, .. } = self.condition();
+        !cut && !paused && !dead
+    }
+
     pub(super) fn set_weather(&self, weather: Weather) {
         self.change(|c| c.weather = weather);
     }
