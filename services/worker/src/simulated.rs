@@ -4,7 +4,8 @@
 //! A program's first word is `sim`; each other says one thing: `lasts=300` (milliseconds; for ever without), `exit=1`,
 //! `until=2` (from that attempt on it starts and exits with 0; with
 //! `stays` it then lasts for ever), `coming=200` (it takes so long to be ready to start), `nostart`,
-//! `deaf` (it ignores TERM), `stops=50` (after TERM), `lines=3`, `result=x`.
+//! `deaf` (it ignores TERM), `stops=50` (after TERM), `lines=3`, `result=x`, `sick=700` (from then on its
+//! health check fails).
 
 mod instance;
 
@@ -77,6 +78,7 @@ struct Plan {
     stops: u64,
     lines: u64,
     result: Option<String>,
+    sick: Option<u64>,
 }
 
 impl Plan {
@@ -95,12 +97,13 @@ impl Plan {
                 "deaf" => plan.deaf = true,
                 "stops" => plan.stops = number,
                 "lines" => plan.lines = number,
+                "sick" => plan.sick = Some(number),
                 "result" => plan.result = Some(value.to_owned()),
                 _ => {}
             }
         }
         if well_from.is_some_and(|from| u64::from(assignment.attempt.number) >= from) {
-            (plan.exit, plan.fails_to_start) = (0, false);
+            (plan.exit, plan.fails_to_start, plan.sick) = (0, false, None);
             plan.lasts = plan.lasts.filter(|_| !assignment.spec.command.iter().any(|word| word == "stays"));
         }
         plan

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use muster_events::id::NodeName;
 use muster_log::bus::SnapshotStore;
 use muster_log::memory::Weather;
 
 use crate::agenda::Later;
-use crate::nodes::Part;
+use crate::nodes::{LEASE, Part};
 use crate::world::World;
 
 /// Orders, heartbeats and pieces of output that a server without power may lose of each.
@@ -51,11 +52,17 @@ impl World {
             65..=71 => {
                 self.count("lead");
                 self.trace.say("the lead is taken away");
-                self.bus.take_lead_away();
+                let stranger = (NodeName::new("m-x").unwrap(), LEASE);
+                self.bus.take_lead_away(Some(stranger).filter(|_| self.chance.per_mille(300)));
             }
             72..=80 => self.server_dies(),
             81..=86 => self.set_clock(node),
             87..=90 => self.damage_snapshot(),
+            91..=92 => {
+                if let Some(api) = self.any_node(|p| matches!(p, Part::Api)) {
+                    self.crash(api);
+                }
+            }
             _ => self.bad_weather(),
         }
     }
@@ -66,7 +73,14 @@ impl World {
 
     fn crash(&mut self, node: usize) {
         self.count("crash");
-        self.nodes[node].crash();
+        let points = self.chance.between(1, 16);
+        match self.nodes[node].line().filter(|_| self.chance.per_mille(500)) {
+            Some(line) => {
+                self.trace.say(format_args!("{} dies {points} points from here", self.nodes[node].name));
+                line.kill_after(Some(points));
+            }
+            None => self.nodes[node].crash(),
+        }
         let after =
             if self.chance.per_mille(100) { self.seconds(15_000, 40_000) } else { self.seconds(0, 6_000) };
         self.agenda.put(after, Later::Start(node));

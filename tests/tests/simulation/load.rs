@@ -9,7 +9,7 @@ use muster_events::command::{
 use muster_events::id::{CommandId, JobName, TaskId, WorkerId};
 use muster_events::job::{CronDefinition, JobDefinition, JobKind, JobRef, UpdateAction, UpdateDefinition};
 use muster_events::quota::{NamespaceLimit, Quota};
-use muster_events::spec::{BackoffDefinition, Gang, RestartDefinition, TaskDefinition};
+use muster_events::spec::{BackoffDefinition, Gang, HealthDefinition, RestartDefinition, TaskDefinition};
 use muster_log::chance::Chance;
 use muster_log::memory::MemoryBus;
 use std::sync::Arc;
@@ -206,9 +206,24 @@ impl Load {
         let Command::JobSubmit(mut job) = self.of_kind(JobKind::Service, name, Some(count)) else {
             unreachable!()
         };
+        if self.chance.per_mille(400)
+            && let Some(task) = &mut job.task
+        {
+            task.health = Some(HealthDefinition {
+                command: vec!["check".into()],
+                interval_s: Some(0.5),
+                retries: Some(2),
+                start_period_s: Some(1.0),
+                ..HealthDefinition::default()
+            });
+            if self.chance.per_mille(300) {
+                task.command.extend(["sick=2500".to_owned(), "until=2".to_owned()]);
+            }
+        }
         if self.chance.per_mille(700) {
             job.update = Some(UpdateDefinition {
                 max_parallel: Some(1),
+                canary: u32::from(self.chance.per_mille(300)),
                 auto_revert: self.chance.per_mille(500),
                 healthy_after_s: Some(1.0),
                 deadline_s: Some(30.0),

@@ -27,6 +27,8 @@ use crate::trace::Trace;
 pub(crate) const START: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 /// How wrong a machine's clock may be from the beginning.
 const SKEW_MICROS_MAX: u64 = 30_000_000;
+/// How long the lead lasts without renewal.
+pub(crate) const LEASE: Duration = Duration::from_secs(2);
 /// How long a worker may be silent.
 pub(crate) const MISSED: Duration = Duration::from_secs(20);
 
@@ -142,7 +144,7 @@ impl Node {
         let task = match &self.part {
             Part::Manager(node) => {
                 let config = ManagerConfig {
-                    lease: Duration::from_secs(2),
+                    lease: LEASE,
                     heartbeat_missed: MISSED,
                     snapshot_events: 40,
                     ..ManagerConfig::new(node.clone())
@@ -185,6 +187,9 @@ impl Node {
 
     /// Says what became of a life that is over, and makes room for the next.
     pub(crate) fn look(&mut self) {
+        if self.line().is_some_and(FaultyBus::is_dead) {
+            self.crash();
+        }
         let Some(ended) = self.life.as_mut().filter(|l| l.task.is_finished()) else { return };
         let told = ended.shutdown.is_cancelled();
         let how = (&mut ended.task).now_or_never();

@@ -62,7 +62,11 @@ impl World {
         self.do_later(Later::MendAll);
         for node in 0..self.nodes.len() {
             self.do_later(Later::Resume(node));
+            if let Some(line) = self.nodes[node].line() {
+                line.kill_after(None);
+            }
         }
+        self.note_ease();
         // What was told to end does so.
         self.pass(Duration::from_secs(15)).await;
         for node in 0..self.nodes.len() {

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, Once};
 use std::time::Instant;
@@ -223,6 +224,19 @@ fn the_same_seed_gives_the_same_run() {
             assert_eq!(a, b, "seed {seed}, line {n}");
         }
         assert_eq!((one.trace.len(), one.digest), (two.trace.len(), two.digest), "seed {seed}");
+    }
+}
+
+/// Nothing of a process (where its memory lies, how its hash tables are keyed) has a part in it.
+#[test]
+fn the_same_seed_gives_the_same_run_in_another_process() {
+    for seed in 0..6 {
+        let mut other = Command::new(std::env::current_exe().unwrap());
+        other.args(["--ignored", "--exact", "seeds::by_hand", "--nocapture"]);
+        let output = other.env("MUSTER_SIMULATE_SEED", seed.to_string()).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let told = text.lines().find_map(|line| line.strip_prefix("digest ")).unwrap();
+        assert_eq!(told, run(seed).digest.to_string(), "seed {seed}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What every bus must do, whether it is NATS or memory: one suite, run on both, each test on a bus of its own.
+//! What every bus must do, whether it is NATS, memory, or memory at the end of a simulated line in fine weather: one suite, run on all, each test on a bus of its own.
 
 #[path = "log_contract/fit.rs"]
 mod fit;
@@ -18,6 +18,12 @@ macro_rules! contract {
             $(#[tokio::test]
             async fn $name() {
                 super::fixtures::within(super::suite::$name(super::fixtures::memory())).await;
+            })+
+        }
+        mod on_a_simulated_line {
+            $(#[tokio::test]
+            async fn $name() {
+                super::fixtures::within(super::suite::$name(super::fixtures::lines())).await;
             })+
         }
         mod on_nats {

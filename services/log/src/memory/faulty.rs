@@ -90,7 +90,7 @@ impl FaultyBus {
         self.wire.set_paused(paused);
     }
 
-    /// Whether the node is there, goes on, and can reach the server.
+    /// Whether the node is there and will stay, goes on, and can reach the server.
     pub fn is_sound(&self) -> bool {
         self.wire.is_sound()
     }
@@ -98,6 +98,16 @@ impl FaultyBus {
     /// The node is gone: what it was about to do is not done, what it waits for never comes.
     pub fn kill(&self) {
         self.wire.kill();
+    }
+
+    /// Whether the node is gone.
+    pub fn is_dead(&self) -> bool {
+        self.wire.is_dead()
+    }
+
+    /// The node is gone after so many more points on its ways to the server and back; or it stays after all.
+    pub fn kill_after(&self, points: Option<u64>) {
+        self.wire.kill_after(points);
     }
 
     /// Keeps a message for later, and sends one that was kept, as often as the weather says.

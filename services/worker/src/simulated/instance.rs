@@ -1,5 +1,6 @@
 //! One program of a simulated host, as the worker that runs it sees it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,7 +108,7 @@ impl Instance for Simulated {
     }
 
     fn inside(&self) -> Option<Arc<dyn Inside>> {
-        None
+        Some(Arc::new(self.clone()))
     }
 
     fn signal(&mut self, signal: Signal) -> BoxFuture<'_, ()> {
@@ -149,6 +150,19 @@ impl Instance for Simulated {
             }
         };
         Some(removed.boxed())
+    }
+}
+
+impl Inside for Simulated {
+    fn run<'a>(&'a self, _: &'a [String], _: Duration) -> BoxFuture<'a, Result<(), String>> {
+        let sick =
+            self.look(|p| p.plan.sick.is_some_and(|ms| p.started.elapsed() >= Duration::from_millis(ms)));
+        let said = if sick.unwrap_or(true) { Err("it is sick".to_owned()) } else { Ok(()) };
+        self.while_alive(std::future::ready(said)).boxed()
+    }
+
+    fn address(&self) -> BoxFuture<'_, Result<IpAddr, String>> {
+        std::future::ready(Err("a simulated host has no network".to_owned())).boxed()
     }
 }
 

@@ -78,10 +78,12 @@ impl Key {
 }
 
 impl MemoryBus {
-    /// Takes the lead from whoever holds it on a faulty way: its key is deleted.
-    pub fn take_lead_away(&self) {
+    /// Takes the lead from whoever holds it on a faulty way: its key is deleted, or names somebody else for a lease.
+    pub fn take_lead_away(&self, other: Option<(NodeName, Duration)>) {
+        let term = self.shared.machine.uuid().as_u128();
+        let holder = other.map(|(node, lease)| Holder { node, term, lease });
         let revision = lock(&self.shared.key.slot).revision;
-        self.shared.key.write(revision, None);
+        self.shared.key.write(revision, holder);
     }
 }
 
@@ -108,8 +110,9 @@ impl Candidate {
                 sleep(AGAIN).await;
                 continue;
             };
-            // Our own write, whose acknowledgement was lost, is written on top of.
-            if let Some(holder) = holder.filter(|holder| holder.term != self.me.term) {
+            // On top of our own write, whose acknowledgement was lost, and of an earlier life of this very node's, which is
+            // over: a machine has one at a time.
+            if let Some(holder) = holder.filter(|holder| holder.node != self.me.node) {
                 let changed = self.bus.shared.key.changed_since(revision);
                 // Late or not, the key is looked at anew.
                 drop(timeout(holder.lease, changed).await);

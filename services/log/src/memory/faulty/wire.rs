@@ -28,6 +28,8 @@ struct Condition {
     paused: bool,
     /// The node is gone for good. What is left of it waits for ever and is seen by nobody.
     dead: bool,
+    /// After how many more points on its ways it is gone.
+    fuse: Option<u64>,
     weather: Weather,
 }
 
@@ -78,8 +80,12 @@ impl Wire {
     }
 
     pub(super) fn is_sound(&self) -> bool {
-        let Condition { cut, paused, dead, .. } = self.condition();
-        !cut && !paused && !dead
+        let Condition { cut, paused, dead, fuse, .. } = self.condition();
+        !cut && !paused && !dead && fuse.is_none()
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        self.condition().dead
     }
 
     pub(super) fn set_weather(&self, weather: Weather) {
@@ -92,6 +98,23 @@ impl Wire {
 
     pub(super) fn kill(&self) {
         self.change(|c| c.dead = true);
+    }
+
+    pub(super) fn kill_after(&self, points: Option<u64>) {
+        self.change(|c| c.fuse = points);
+    }
+
+    /// A point at which a node may die: before something is done, after it, before it hears of it.
+    fn point(&self) {
+        let dies = {
+            let mut condition = lock(&self.condition);
+            let Some(fuse) = &mut condition.fuse else { return };
+            *fuse = fuse.saturating_sub(1);
+            *fuse == 0
+        };
+        if dies {
+            self.kill();
+        }
     }
 
     pub(super) fn set_cut(&self, cut: bool) {
@@ -183,6 +206,7 @@ impl Wire {
                 return Err(lost("it was not sent").into());
             }
             self.go().await;
+            self.point();
             let now = self.condition();
             // What was on its way when the line was cut may still arrive.
             if !now.dead && !now.paused && (!now.cut || self.below(2) == 0) {
@@ -195,6 +219,7 @@ impl Wire {
             return Err(lost("it did not arrive").into());
         }
         let answer = act().await;
+        self.point();
         self.travel().await;
         if self.condition().cut || self.happens(|w| w.unheard) {
             sleep_until(deadline).await;
@@ -218,6 +243,7 @@ impl Wire {
                 if wire.below(4) == 0 {
                     wire.travel().await;
                 }
+                wire.point();
                 wire.until(|c| !c.paused && !c.cut).await;
                 if wire.happens(|w| w.broken) {
                     return Some((Err(lost("a stream has ended")), None));
