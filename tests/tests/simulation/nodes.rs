@@ -203,6 +203,11 @@ impl Node {
         self.life = None;
     }
 
+    /// Whether it is there and will stay, and nothing stands between it and the server.
+    pub(crate) fn is_at_ease(&self) -> bool {
+        self.life.as_ref().is_some_and(|life| life.bus.is_sound() && !life.shutdown.is_cancelled())
+    }
+
     /// What is asked of the line of the present life.
     pub(crate) fn line(&self) -> Option<&FaultyBus> {
         self.life.as_ref().map(|life| &life.bus)

@@ -184,7 +184,7 @@ impl World {
         let mut seen = self.checker.seen();
         for node in &self.nodes {
             let Part::Worker(worker, _) = &node.part else { continue };
-            let at_ease = node.line().is_some_and(FaultyBus::is_sound) && self.weather == Weather::default();
+            let at_ease = node.is_at_ease() && self.weather == Weather::default();
             if at_ease {
                 seen.at_ease.entry(worker.clone()).or_insert_with(Instant::now);
             } else {
