@@ -38,6 +38,8 @@ pub(crate) struct World {
     /// Snapshots that were damaged.
     pub(crate) damaged: BTreeSet<u64>,
     pub(crate) faults: BTreeMap<&'static str, u64>,
+    /// The newest position at which the read model was compared.
+    compared: u64,
     _checking: AbortOnDropHandle<()>,
 }
 
@@ -108,6 +110,7 @@ impl World {
             trace: trace.clone(),
             damaged: BTreeSet::new(),
             faults: BTreeMap::new(),
+            compared: 0,
             _checking: checking,
         }
     }
@@ -170,11 +173,15 @@ impl World {
     }
 
     /// What the read model has folded is what the log says, whenever it is as far.
-    fn compare_read_model(&self) {
+    fn compare_read_model(&mut self) {
         let Some(api) = self.nodes.iter().find_map(Node::api) else { return };
         let seen = self.checker.seen();
         let (there, head) = (api.position(), seen.fold.head.position);
-        if there == head && api.hash().ok().as_ref() != seen.hashes.get(&head) && head > 0 {
+        if there != head || head == self.compared {
+            return;
+        }
+        self.compared = head;
+        if api.hash().ok().as_ref() != seen.hashes.get(&head) {
             self.trace.wrong(format_args!("the read model comes to another state at {head}"));
         }
     }
