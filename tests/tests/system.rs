@@ -8,10 +8,10 @@ mod bad_input;
 mod bench;
 #[path = "system/cluster.rs"]
 mod cluster;
-#[path = "system/decoders.rs"]
-mod decoders;
 #[path = "system/damaged.rs"]
 mod damaged;
+#[path = "system/decoders.rs"]
+mod decoders;
 #[path = "system/dependencies.rs"]
 mod dependencies;
 #[path = "system/docker.rs"]

@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::middleware;
 use muster_events::id::Actor;
 use muster_events::time::Timestamp;
 use muster_http::{ListenConfig, serve};
 use muster_log::bus::Bus;
+use muster_log::machine::Machine;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -38,9 +39,12 @@ pub struct ApiConfig {
 impl ApiConfig {
     /// The defaults behind this listener: 15 s for a command, 10 s for a position.
     pub const fn new(http: ListenConfig) -> Self {
-        Self { http, command_patience: Duration::from_secs(15), read_patience: Duration::from_secs(10) }
+        Self { http, command_patience: PATIENCE_DEFAULT, read_patience: Duration::from_secs(10) }
     }
 }
+
+/// The longest wait for a command's outcome unless configured otherwise.
+pub(crate) const PATIENCE_DEFAULT: Duration = Duration::from_secs(15);
 
 /// An API that answers.
 #[derive(Clone, Debug)]
@@ -75,8 +79,7 @@ pub(crate) type Api = Arc<App>;
 
 /// This moment, by this machine's clock.
 pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    Machine::real().now()
 }
 
 /// Serves until `shutdown`, then lets requests under way end. `ready` hears when the read model has caught up with
@@ -141,6 +144,7 @@ async fn announce(app: Api, started: Ready, ready: oneshot::Sender<Ready>) {
         drop(ready.send(started));
     };
     tokio::select! {
+        biased;
         () = app.stop.cancelled() => {}
         () = caught_up => {}
     }

@@ -21,7 +21,6 @@ use muster_log::bus::{Bus, Outgoing};
 use muster_log::error::LogError;
 use muster_log::gather::gather;
 use tokio::sync::{mpsc, oneshot};
-use uuid::Uuid;
 
 use crate::model::ReadModel;
 
@@ -326,7 +325,8 @@ impl Publisher {
     }
 
     async fn send(&self, payload: Bytes) -> Result<(), Problem> {
-        let id = CommandId::new(&Uuid::new_v4().to_string()).map_err(|e| Problem::new(500, e.to_string()))?;
+        let id = CommandId::new(&self.bus.machine().uuid().to_string())
+            .map_err(|e| Problem::new(500, e.to_string()))?;
         let outgoing = Outgoing {
             actor: self.actor.clone(),
             verb: GROUP_VERB.to_owned(),

@@ -10,6 +10,7 @@
 
 mod answers;
 mod app;
+mod bare;
 mod commands;
 mod error;
 mod feed;
@@ -25,5 +26,6 @@ mod tests;
 mod views;
 
 pub use app::{ApiConfig, Ready, run};
+pub use bare::{Answer, Bare};
 pub use error::{ApiFault, Broken};
 pub use openapi::openapi;

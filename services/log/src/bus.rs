@@ -27,6 +27,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{AppendError, LogError, Result};
+use crate::machine::Machine;
 
 /// A live stream of messages; see the module's words on how long it lives.
 pub type Live<T> = BoxStream<'static, Result<T>>;
@@ -37,6 +38,11 @@ pub trait Bus:
 {
     /// Which cell this is.
     fn cell(&self) -> &Cell;
+
+    /// The machine whoever holds this runs on: what time it is there, and fresh ids.
+    fn machine(&self) -> &Machine {
+        Machine::real()
+    }
 
     /// Which log this is.
     fn log_id(&self) -> LogId;

@@ -25,6 +25,7 @@ mod register;
 mod report;
 mod run;
 mod runtime;
+pub mod simulated;
 mod tasks;
 mod timespan;
 
@@ -32,5 +33,5 @@ pub use config::{
     CapacityOverrides, OutputLimits, REMOTE_PATIENCE_DEFAULT, Ready, SLOTS_DEFAULT, WorkerConfig,
 };
 pub use error::WorkerError;
-pub use run::run;
+pub use run::{run, run_simulated};
 pub use runtime::limits::{EXEC_LIMITED, ExecLimitedError, exec_limited};

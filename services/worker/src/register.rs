@@ -10,7 +10,6 @@ use muster_events::worker::Register;
 use muster_log::bus::Link;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use crate::commands::Commands;
 use crate::error::WorkerError;
@@ -26,7 +25,7 @@ const PATIENCE_MAX: Duration = Duration::from_secs(30);
 /// answer got lost are given up by the manager when it hears of the next, so the floor that an accepted try sets
 /// (see [`crate::agent::Agent::registered`]) never hides an order that counts.
 pub(crate) async fn first(node: &Node, commands: &Commands) -> Result<Incarnation, WorkerError> {
-    register(node, commands, || Incarnation::new(Uuid::new_v4())).await
+    register(node, commands, || Incarnation::new(node.bus.machine().uuid())).await
 }
 
 /// Registers; comes back when the manager has decided.
@@ -55,6 +54,7 @@ async fn register(
         let connects = link.borrow_and_update().connects;
         let asked = Instant::now();
         let outcome = tokio::select! {
+            biased;
             outcome = commands.ask(&command, patience) => outcome,
             // What was asked over the old connection may never be answered.
             Ok(_) = link.wait_for(|link| link.up && link.connects != connects) => continue,
@@ -83,6 +83,7 @@ async fn register(
 async fn pause(link: &mut watch::Receiver<Link>, rest: Duration) {
     let up = link.borrow_and_update().up;
     tokio::select! {
+        biased;
         () = tokio::time::sleep(rest) => {}
         changed = link.wait_for(|link| link.up), if !up => drop(changed),
     }

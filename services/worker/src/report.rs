@@ -20,7 +20,6 @@ use muster_log::bus::{Bus, Delivery, Outgoing};
 use muster_log::error::LogError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
-use uuid::Uuid;
 
 /// Reports that may wait for the message under way.
 const WAITING_MAX: usize = 8192;
@@ -160,7 +159,9 @@ impl Reporting {
                 }
             }
         };
+        // Either ends only with the channel it reads; both are asked at each turn, and neither keeps the other waiting.
         tokio::select! {
+            biased;
             () = sending => {}
             () = declare_done(done) => {}
         }
@@ -212,7 +213,7 @@ impl Sender {
 
     /// One message, tried until it is stored; the group comes back as an error when it has to be split.
     async fn send(&self, reports: Vec<Report>) -> Result<Vec<Report>, Vec<Report>> {
-        let Ok(id) = CommandId::new(&Uuid::new_v4().to_string()) else { return Ok(reports) };
+        let Ok(id) = CommandId::new(&self.bus.machine().uuid().to_string()) else { return Ok(reports) };
         let command = Command::AttemptReport(Reports {
             worker_id: self.worker.clone(),
             incarnation: self.incarnation,
@@ -256,6 +257,7 @@ impl Sender {
         let mut link = self.bus.link();
         let up = link.borrow_and_update().up;
         tokio::select! {
+            biased;
             () = tokio::time::sleep(pause) => {}
             changed = link.changed(), if !up => drop(changed),
         }
@@ -268,6 +270,7 @@ mod tests {
     use muster_events::id::{AttemptRef, TaskId};
     use muster_events::report::What;
     use muster_events::time::Timestamp;
+    use uuid::Uuid;
 
     use super::*;
 

@@ -14,14 +14,14 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock;
+use crate::agent::Assignment;
 use crate::commands::Commands;
 use crate::config::{Ready, WorkerConfig};
 use crate::environment::Environment;
 use crate::error::WorkerError;
 use crate::files::Files;
 use crate::heartbeat::{self, Beat};
-use crate::host::Host;
+use crate::host::{Host, Meter};
 use crate::http;
 use crate::identity::Identity;
 use crate::node::{Node, Parts, Wish};
@@ -33,6 +33,7 @@ use crate::runtime::lanes::Lanes;
 use crate::runtime::process::Processes;
 use crate::runtime::remote::Calls;
 use crate::runtime::{Runtime, leftovers};
+use crate::simulated::{Programs, SimulatedHost};
 
 /// How long the end may take: tasks have 5 s after TERM, then their reports have to be stored.
 const WIND_DOWN_MAX: Duration = Duration::from_secs(10);
@@ -61,20 +62,41 @@ pub async fn run(
     worker.live(ready, &shutdown).await
 }
 
+/// Runs a worker on a simulated host. A worker that is dropped half-way has died: containers run on, and processes until
+/// its next life ends them.
+///
+/// # Errors
+/// Those of [`run`] that have nothing to do with a real machine.
+pub async fn run_simulated(
+    config: WorkerConfig,
+    bus: Arc<dyn Bus>,
+    host: &SimulatedHost,
+    shutdown: CancellationToken,
+    ready: oneshot::Sender<Ready>,
+) -> Result<(), WorkerError> {
+    let over = CancellationToken::new();
+    let _over = over.clone().drop_guard();
+    Worker::simulated(config, bus, host, &over)?.live(ready, &shutdown).await
+}
+
 /// A worker that is about to live.
 struct Worker {
     config: WorkerConfig,
     node: Arc<Node>,
-    host: Host,
-    lanes: Lanes,
+    host: Meter,
+    /// Only where processes are real.
+    lanes: Option<Lanes>,
     runtimes: BTreeMap<RuntimeName, Arc<dyn Runtime>>,
     calls: Option<Calls>,
     docker: Option<Arc<Docker>>,
     /// What an earlier life left running.
     found: Vec<Found>,
+    /// The same on a simulated host.
+    simulated: Vec<(Assignment, Duration)>,
+    containers: Option<Arc<Programs>>,
     reporting: Reporting,
     /// Keeps the data folder ours.
-    _identity: Identity,
+    _identity: Option<Identity>,
 }
 
 impl Worker {
@@ -104,19 +126,10 @@ impl Worker {
         let mut host = Host::new(&config.data_dir)?;
         let info = WorkerInfo {
             hostname: Host::name(),
-            address: String::new(),
-            zone: config.zone.clone(),
-            labels: config.labels.clone(),
-            os: std::env::consts::OS.to_owned(),
-            devices: config.devices.clone(),
-            ports: config.ports,
-            tools: config.tools.clone(),
-            tags: config.tags.clone(),
-            endpoint: None,
             runtimes: runtimes.keys().copied().collect(),
             capacity: host.capacity(config.capacity),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_at: clock::now(),
+            started_at: bus.machine().now(),
+            ..presented(&config)
         };
         let (reporter, reporting) = report::channel();
         let node = Arc::new(Node::new(Parts {
@@ -129,8 +142,72 @@ impl Worker {
             reporter,
             host: host.sample(),
         }));
-        let _identity = identity;
-        Ok(Self { config, node, host, lanes, runtimes, calls, docker, found, reporting, _identity })
+        let (host, lanes, _identity) = (Meter::Machine(Box::new(host)), Some(lanes), Some(identity));
+        let (simulated, containers) = (Vec::new(), None);
+        Ok(Self {
+            config,
+            node,
+            host,
+            lanes,
+            runtimes,
+            calls,
+            docker,
+            found,
+            simulated,
+            containers,
+            reporting,
+            _identity,
+        })
+    }
+
+    fn simulated(
+        config: WorkerConfig,
+        bus: Arc<dyn Bus>,
+        host: &SimulatedHost,
+        over: &CancellationToken,
+    ) -> Result<Self, WorkerError> {
+        let worker = config.worker_id.clone();
+        let actor = Actor::new(worker.as_str())
+            .map_err(|e| system("the worker's name cannot be that of an actor", io::Error::other(e)))?;
+        host.end_leftovers();
+        let programs = |container| Arc::new(Programs::new(host, container, bus.machine(), over.clone()));
+        let (processes, containers) = (programs(false), programs(true));
+        let runtimes = BTreeMap::from([
+            (RuntimeName::Process, processes as Arc<dyn Runtime>),
+            (RuntimeName::Docker, Arc::clone(&containers) as Arc<dyn Runtime>),
+        ]);
+        let info = WorkerInfo {
+            hostname: worker.to_string(),
+            runtimes: runtimes.keys().copied().collect(),
+            capacity: host.capacity(),
+            started_at: bus.machine().now(),
+            ..presented(&config)
+        };
+        let (reporter, reporting) = report::channel();
+        let node = Arc::new(Node::new(Parts {
+            bus,
+            worker,
+            actor,
+            installation: host.installation(),
+            info,
+            output: config.output,
+            reporter,
+            host: host.metrics(),
+        }));
+        Ok(Self {
+            config,
+            node,
+            host: Meter::Fixed(host.metrics()),
+            lanes: None,
+            runtimes,
+            calls: None,
+            docker: None,
+            found: Vec::new(),
+            simulated: host.containers(),
+            containers: Some(containers),
+            reporting,
+            _identity: None,
+        })
     }
 
     async fn live(
@@ -138,7 +215,10 @@ impl Worker {
         ready: oneshot::Sender<Ready>,
         shutdown: &CancellationToken,
     ) -> Result<(), WorkerError> {
-        let Self { config, node, host, lanes, runtimes, calls, docker, found, reporting, _identity } = self;
+        let Self { config, node, host, lanes, runtimes, calls, docker, found, reporting, _identity, .. } =
+            self;
+        let (simulated, containers) = (self.simulated, self.containers);
+        let is_real = lanes.is_some();
         // Ends with its parts: the HTTP goes on while tasks wind down.
         let end = CancellationToken::new();
         let _end = end.clone().drop_guard();
@@ -149,8 +229,8 @@ impl Worker {
             Ok(())
         });
         let listen = serve(&config, &node, &commands, &end, &mut parts).await?;
-        for found in &found {
-            node.desk().agent.adopt(found.assignment.attempt);
+        for assignment in found.iter().map(|f| &f.assignment).chain(simulated.iter().map(|(a, _)| a)) {
+            node.desk().agent.adopt(assignment.attempt);
         }
         let incarnation = tokio::select! {
             biased;
@@ -162,8 +242,20 @@ impl Worker {
         let asked = Arc::new(Notify::new());
         let supervisor = Supervisor::new(Arc::clone(&node), runtimes, calls, Arc::clone(&asked));
         begin(&mut parts, &node, incarnation, reporting, Beat { docker: docker.clone(), host });
+        if is_real {
+            let sweeping = leftovers::sweep(Arc::clone(&node));
+            parts.spawn(async move {
+                sweeping.await;
+                Ok(())
+            });
+        }
         parts.spawn(register::on_request(Arc::clone(&node), commands, incarnation, asked));
         adopt(&supervisor, &node, docker, found).await;
+        for (assignment, already) in simulated {
+            let Some(containers) = &containers else { break };
+            let instance = containers.instance(assignment.attempt);
+            supervisor.adopt(Arc::clone(containers) as Arc<dyn Runtime>, assignment, already, instance);
+        }
         // Whoever started this worker may not care when it is ready.
         drop(ready.send(Ready { http: listen, runtimes: node.info.runtimes.clone() }));
         let result = tokio::select! {
@@ -175,10 +267,12 @@ impl Worker {
         heartbeat::leave(&node, incarnation).await;
         wind_down(&node, config.stop_containers_on_exit).await;
         parts.shutdown().await;
-        end_lanes(lanes).await;
-        let killed = leftovers::end(node.bus.cell(), node.installation).await;
-        if killed > 0 {
-            tracing::info!(worker = %node.worker, killed, "processes that outlived their tasks were killed");
+        if let Some(lanes) = lanes {
+            end_lanes(lanes).await;
+            let killed = leftovers::end(node.bus.cell(), node.installation).await;
+            if killed > 0 {
+                tracing::info!(worker = %node.worker, killed, "processes that outlived their tasks were killed");
+            }
         }
         result
     }
@@ -194,6 +288,21 @@ fn ended_early(ended: Result<Result<(), WorkerError>, tokio::task::JoinError>) -
         Ok(Err(error)) => error,
         Ok(Ok(())) => system("a part of the worker", io::Error::other("ended by itself")),
         Err(e) => system("a part of the worker failed", io::Error::other(e)),
+    }
+}
+
+/// What a worker presents of itself by its configuration alone.
+fn presented(config: &WorkerConfig) -> WorkerInfo {
+    WorkerInfo {
+        zone: config.zone.clone(),
+        labels: config.labels.clone(),
+        os: std::env::consts::OS.to_owned(),
+        devices: config.devices.clone(),
+        ports: config.ports,
+        tools: config.tools.clone(),
+        tags: config.tags.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..WorkerInfo::default()
     }
 }
 
@@ -283,11 +392,6 @@ fn begin(
         beating.await;
         Ok(())
     });
-    let sweeping = leftovers::sweep(Arc::clone(node));
-    parts.spawn(async move {
-        sweeping.await;
-        Ok(())
-    });
 }
 
 async fn adopt(supervisor: &Supervisor, node: &Node, docker: Option<Arc<Docker>>, found: Vec<Found>) {
@@ -296,7 +400,7 @@ async fn adopt(supervisor: &Supervisor, node: &Node, docker: Option<Arc<Docker>>
         let instance = docker.take_over(&found, &*node.bus).await;
         let Found { assignment, started_at, .. } = found;
         tracing::info!(task = %assignment.attempt.task, container = instance.handle(), "adopting a container");
-        let micros = started_at.map_or(0, |at| clock::now().micros_since(at));
+        let micros = started_at.map_or(0, |at| node.now().micros_since(at));
         let already = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
         let id = assignment.attempt.task;
         supervisor.adopt(Arc::clone(&docker) as Arc<dyn Runtime>, assignment, already, instance);

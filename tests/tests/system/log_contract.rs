@@ -1,5 +1,5 @@
-//! What every bus must do, whether it is memory, a NATS server, or three with three copies: one suite, run on all, each
-//! test on a bus of its own.
+//! What every bus must do, whether it is memory, memory at the end of a simulated line in fine weather, a NATS server, or
+//! three with three copies: one suite, run on all, each test on a bus of its own.
 
 #[path = "log_contract/fit.rs"]
 mod fit;
@@ -22,6 +22,12 @@ macro_rules! contract {
             $(#[tokio::test]
             async fn $name() {
                 super::fixtures::within(super::suite::$name(super::fixtures::memory())).await;
+            })+
+        }
+        mod on_a_simulated_line {
+            $(#[tokio::test]
+            async fn $name() {
+                super::fixtures::within(super::suite::$name(super::fixtures::lines())).await;
             })+
         }
         mod on_nats {

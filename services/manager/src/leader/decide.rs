@@ -141,11 +141,11 @@ impl Leader {
     fn is_sign_of_life(&mut self, request: &Request) -> bool {
         match &request.body {
             Ok(Command::WorkerHeartbeat(heartbeat)) => {
-                self.liveness.heard(&heartbeat.worker_id, super::now());
+                self.liveness.heard(&heartbeat.worker_id, self.bus.machine().now());
                 true
             }
             Ok(Command::WorkerRegister(register)) => {
-                self.liveness.heard(&register.worker_id, super::now());
+                self.liveness.heard(&register.worker_id, self.bus.machine().now());
                 false
             }
             _ => false,

@@ -16,7 +16,9 @@ use muster_events::subject::{Cell, Topic};
 use muster_events::time::Timestamp;
 use muster_events::worker::{Heartbeat, HostMetrics};
 use muster_log::bus::{Bus, Live, Outgoing};
-use muster_log::memory::MemoryBus;
+use muster_log::chance::Chance;
+use muster_log::machine::Machine;
+use muster_log::memory::{FaultyBus, MemoryBus};
 use muster_log::nats::{NatsBus, NatsConfig};
 use muster_tests::nats_server::NatsServer;
 use uuid::Uuid;
@@ -30,6 +32,12 @@ pub(super) struct Buses {
 pub(super) fn memory() -> Buses {
     let bus = MemoryBus::new(Cell::default());
     Buses { one: Arc::new(bus.clone()), other: Arc::new(bus) }
+}
+
+pub(super) fn lines() -> Buses {
+    let bus = MemoryBus::new(Cell::default());
+    let line = |seed| Arc::new(FaultyBus::new(&bus, Machine::default(), Chance::new(seed)));
+    Buses { one: line(1), other: line(2) }
 }
 
 pub(super) async fn nats(server: &NatsServer) -> Buses {
