@@ -20,7 +20,7 @@ use crate::time::Timestamp;
 /// The form this build writes, and the only one it reads: an older snapshot is worth no more than the time in which the
 /// log is folded, and nobody would ever test that it still means the same. It goes up with every change of what a state
 /// holds or of how events change it; a test pins both.
-pub const FORM: u16 = 1;
+pub const FORM: u16 = 2;
 
 /// The most bytes of a snapshot, and of what is in it before it is compressed: bounds for what is damaged or foreign,
 /// far beyond the state of a cell at the limits of muster (a million tasks have about a hundredth and a tenth of it).

@@ -31,6 +31,7 @@ use crate::gangs::{GangId, Gangs};
 use crate::groups::{Group, Groups};
 use crate::ports::Ports;
 use crate::quota::Usage;
+use crate::retention::{self, History};
 
 /// The whole state. Made only by [`crate::evolve`]; everybody else reads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,7 +44,7 @@ pub struct State {
     pub at: Timestamp,
     /// Who decided it, and the how-manieth leader that is.
     pub leader: Option<LeaderElected>,
-    /// Every task.
+    /// Every task that has not left.
     pub tasks: Tasks,
     /// Every registered worker.
     pub workers: BTreeMap<WorkerId, Worker>,
@@ -62,6 +63,9 @@ pub struct State {
     pub quotas: BTreeMap<Namespace, Quota>,
     /// Tasks by state.
     pub counts: Counts,
+    /// What has ended and what of it has left.
+    #[serde(default)]
+    pub history: History,
     /// The waiting tasks, class by class. Derived: a snapshot leaves it out and [`State::rebuild`] makes it again.
     #[serde(skip)]
     pub queue: BTreeMap<Class, Line>,
@@ -100,6 +104,7 @@ impl Default for State {
             claims: BTreeMap::new(),
             quotas: BTreeMap::new(),
             counts: Counts::default(),
+            history: History::default(),
             queue: BTreeMap::new(),
             delayed: BTreeSet::new(),
             fleet: Fleet::default(),
@@ -465,5 +470,6 @@ impl State {
             }
         }
         claims::rebuild(self);
+        retention::rebuild(self);
     }
 }

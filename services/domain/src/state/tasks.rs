@@ -1,4 +1,4 @@
-//! Every task, by its id.
+//! The tasks, by id.
 
 use std::collections::BTreeMap;
 use std::ops::Index;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Task;
 
-/// Every task, by its id.
+/// The tasks that have not left, by id.
 ///
 /// Ids are random, so a new one lands in the middle of a node, and half of what the node holds moves aside: that shall
 /// be pointers, not tasks. A look for an id likewise then passes by ids only.
@@ -64,7 +64,6 @@ impl Tasks {
         self.0.insert(id, Box::new(task));
     }
 
-    #[cfg(test)]
     pub(crate) fn remove(&mut self, id: &TaskId) -> Option<Task> {
         self.0.remove(id).map(|task| *task)
     }
