@@ -32,6 +32,13 @@ pub struct HistoryTrimmed {
     pub made: Vec<TasksTrimmed>,
 }
 
+impl HistoryTrimmed {
+    /// The ids of the tasks that may have left with it: of a run's not each need have been there.
+    pub fn all_tasks(&self) -> impl Iterator<Item = TaskId> {
+        self.tasks.iter().copied().chain(self.made.iter().flat_map(TasksTrimmed::ids))
+    }
+}
+
 /// A run of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct RunTrimmed {

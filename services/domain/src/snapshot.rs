@@ -39,7 +39,14 @@ pub enum Unusable {
 /// # Errors
 /// [`SnapshotError`], in practice only when it is too large.
 pub fn seal(fold: &Fold) -> Result<Vec<u8>, SnapshotError> {
-    let Fold { state, head } = fold;
+    seal_parts(&fold.state, fold.head)
+}
+
+/// The snapshot of a fold whose parts lie apart.
+///
+/// # Errors
+/// As [`seal`].
+pub fn seal_parts(state: &State, head: Head) -> Result<Vec<u8>, SnapshotError> {
     let hash = state.hash()?;
     let header = Header {
         position: head.position,

@@ -418,6 +418,15 @@ impl Counts {
         self.0.iter().sum()
     }
 
+    /// So many that have ended, each way.
+    pub(crate) const fn ended(completed: u64, failed: u64, cancelled: u64) -> Self {
+        let mut counts = Self([0; 6]);
+        counts.0[TaskState::Completed as usize] = completed;
+        counts.0[TaskState::Failed as usize] = failed;
+        counts.0[TaskState::Cancelled as usize] = cancelled;
+        counts
+    }
+
     pub(crate) const fn enter(&mut self, state: TaskState) {
         self.0[state as usize] += 1;
     }

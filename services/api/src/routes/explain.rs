@@ -16,6 +16,7 @@ use super::caller::{Id, Params, task_id};
 use super::json;
 use crate::answers::explanation::{DecisionAnswer, ExplanationAnswer, why_of};
 use crate::app::Api;
+use crate::forgotten;
 use crate::openapi::{Op, parameter};
 use crate::views::events::EventFilter;
 
@@ -51,7 +52,10 @@ async fn explain(State(api): State<Api>, Id(id): Id, Params(mut query): Params) 
         Some((ExplanationAnswer::new(state, id, explanation), blocked))
     };
     let found = match moment {
-        None => look(&api.model.read().state),
+        None => {
+            let found = look(&api.model.read().state);
+            if found.is_some() { found } else { forgotten::task(&api, id).await?.as_ref().and_then(look) }
+        }
         Some(_) => look(&api.past.copy(moment, &api.model).await?.0),
     };
     let Some((mut answer, blocked)) = found else { return Err(absent(&api, id, moment).into()) };
@@ -70,7 +74,7 @@ async fn explain(State(api): State<Api>, Id(id): Id, Params(mut query): Params) 
 }
 
 fn absent(api: &Api, id: TaskId, moment: Option<Moment>) -> Problem {
-    if moment.is_some() && api.model.read().state.tasks.contains_key(&id) {
+    if moment.is_some() && api.model.read().is_known(id) {
         return Problem::new(404, format!("task {id} had not been submitted at that moment"));
     }
     Problem::not_found("Task", id)
