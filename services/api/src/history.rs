@@ -5,7 +5,6 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{StreamExt, TryStreamExt};
-use muster_domain::state::State;
 use muster_events::commit::{Cause, Commit};
 use muster_events::event::{Event, TaskSubmitted};
 use muster_events::id::{Actor, CommandId, WorkerId};
@@ -74,7 +73,7 @@ pub(crate) struct Loaded {
     /// The position of the commit of each of `seqs`.
     positions: Vec<u64>,
     commits: HashMap<u64, Arc<Commit>>,
-    /// What tasks run that have left the state, by the `seq` of the event that made each, where that does not say it.
+    /// What tasks run, by the `seq` of the event that made each, where that does not say it.
     specs: HashMap<u64, Arc<TaskSpec>>,
     /// Whether some of the chosen had to be left out because their commits are too large to be held together.
     pub(crate) cut: bool,
@@ -117,9 +116,9 @@ impl History {
         Ok((loaded, rest))
     }
 
-    /// Reads the specs of tasks that have left the state, whose events name where they stand.
+    /// Finds what tasks run whose events only name where that stands: in the state, or, of those that have left it, in the log.
     async fn find_specs(&self, model: &ReadModel, loaded: &mut Loaded) -> Result<(), Problem> {
-        let bare = loaded.bare_submits(&model.read());
+        let bare = loaded.take_known_specs(&model.read());
         if bare.is_empty() {
             return Ok(());
         }
@@ -225,8 +224,8 @@ impl Loaded {
         self.seqs.is_empty()
     }
 
-    /// The `task.submitted` among them without a spec, of tasks that the state does not have.
-    fn bare_submits(&self, model: &Model) -> Vec<Bare> {
+    /// Gives each `task.submitted` among them that has no spec that of its task; those are left whose task is no longer there.
+    fn take_known_specs(&mut self, model: &Model) -> Vec<Bare> {
         let mut found = Vec::new();
         let mut wanted: HashMap<u64, Vec<u64>> = HashMap::new();
         for (seq, position) in self.seqs.iter().zip(&self.positions) {
@@ -238,7 +237,12 @@ impl Loaded {
             let chosen = commit.events().filter(|(seq, _, _)| seqs.binary_search(seq).is_ok());
             for (seq, _, event) in chosen {
                 let Event::TaskSubmitted(e) = event else { continue };
-                if e.spec.is_some() || model.tasks.is_present(e.task, seq) {
+                if e.spec.is_some() {
+                    continue;
+                }
+                if model.tasks.is_present(e.task, seq) {
+                    let spec = model.state.tasks.get(&e.task).map(|task| Arc::clone(&task.spec));
+                    self.specs.extend(spec.map(|spec| (seq, spec)));
                     continue;
                 }
                 let source = match (e.like, e.job) {
@@ -251,6 +255,11 @@ impl Loaded {
             }
         }
         found
+    }
+
+    /// How many there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.seqs.len()
     }
 
     fn cut_at_missing(&mut self) {
@@ -268,20 +277,20 @@ impl Loaded {
 
     /// The events in the order in which they were chosen, each whole: one that shares its spec with another task's
     /// (`like`), or has it from its job, is given it.
-    pub(crate) fn find<'a>(&'a self, state: &State) -> Vec<Found<'a>> {
+    pub(crate) fn find(&self) -> Vec<Found<'_>> {
         let mut found = Vec::with_capacity(self.seqs.len());
         let mut begin = 0;
         while let Some(position) = self.positions.get(begin) {
             let end = begin + self.positions[begin..].iter().take_while(|p| *p == position).count();
             if let Some(commit) = self.commits.get(position) {
-                self.find_in(commit, &self.seqs[begin..end], state, &mut found);
+                self.find_in(commit, &self.seqs[begin..end], &mut found);
             }
             begin = end;
         }
         found
     }
 
-    fn find_in<'a>(&'a self, commit: &'a Commit, seqs: &[u64], state: &State, found: &mut Vec<Found<'a>>) {
+    fn find_in<'a>(&'a self, commit: &'a Commit, seqs: &[u64], found: &mut Vec<Found<'a>>) {
         let ascending = seqs.first() <= seqs.last();
         let place = found.len();
         let mut wanted: Vec<u64> = seqs.to_vec();
@@ -293,18 +302,17 @@ impl Loaded {
                 Some(next) if *next != seq => continue,
                 Some(_) => drop(wanted.next()),
             }
-            found.push(Found { seq, at: commit.at, cause, event: self.whole(seq, event, state) });
+            found.push(Found { seq, at: commit.at, cause, event: self.whole(seq, event) });
         }
         if !ascending {
             found[place..].reverse();
         }
     }
 
-    fn whole<'a>(&self, seq: u64, event: &'a Event, state: &State) -> Cow<'a, Event> {
+    fn whole<'a>(&self, seq: u64, event: &'a Event) -> Cow<'a, Event> {
         match event {
             Event::TaskSubmitted(e) if e.spec.is_none() => {
-                let there = || state.tasks.get(&e.task).map(|t| &t.spec);
-                let spec = self.specs.get(&seq).or_else(there).cloned();
+                let spec = self.specs.get(&seq).cloned();
                 Cow::Owned(Event::TaskSubmitted(TaskSubmitted { spec, ..e.clone() }))
             }
             other => Cow::Borrowed(other),

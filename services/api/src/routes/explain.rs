@@ -60,8 +60,7 @@ async fn explain(State(api): State<Api>, Id(id): Id, Params(mut query): Params) 
     };
     let Some((mut answer, blocked)) = found else { return Err(absent(&api, id, moment).into()) };
     let decided = decided(&api, id, answer.seq, blocked).await?;
-    let model = api.model.read();
-    let found = decided.events.find(&model.state);
+    let found = decided.events.find();
     answer.decisions = found
         .iter()
         .map(|event| {
@@ -99,15 +98,12 @@ async fn decided(api: &Api, id: TaskId, last: u64, blocked: Option<u64>) -> Resu
         })
         .await?;
     let elsewhere: Vec<u64> = {
-        let model = api.model.read();
-        let mut seqs: Vec<u64> =
-            events.find(&model.state).iter().filter_map(|e| why_of(e.event()).1).collect();
+        let mut seqs: Vec<u64> = events.find().iter().filter_map(|e| why_of(e.event()).1).collect();
         seqs.dedup();
         seqs
     };
     let (there, ()) = api.history.load(&api.model, |_| (elsewhere, ())).await?;
-    let model = api.model.read();
-    let whys = there.find(&model.state);
+    let whys = there.find();
     let whys = whys.iter().filter_map(|e| Some((e.seq(), why_of(e.event()).0?.clone()))).collect();
     Ok(Decided { events, whys })
 }

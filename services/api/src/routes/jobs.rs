@@ -257,8 +257,7 @@ async fn versions(State(api): State<Api>, Id(id): Id, Params(mut query): Params)
     if total == 0 {
         return Err(Problem::not_found("Job", &job).into());
     }
-    let model = api.model.read();
-    let found = loaded.find(&model.state);
+    let found = loaded.find();
     let versions: Vec<_> =
         found.iter().filter_map(|f| VersionAnswer::of(f.seq(), f.at(), f.actor(), f.event())).collect();
     if let Some(number) = only.filter(|_| versions.is_empty()) {

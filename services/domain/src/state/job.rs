@@ -9,8 +9,10 @@ use muster_events::spec::TaskSpec;
 use muster_events::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+mod over;
 mod update;
 
+use self::over::Over;
 pub use self::update::Update;
 use super::Counts;
 use crate::jobs;
@@ -49,42 +51,6 @@ pub struct Jobs {
     /// What may leave: jobs that are over, and ended runs of jobs but for the newest of each.
     #[serde(skip)]
     over: Over,
-}
-
-/// Jobs and runs that are over, by when they ended. A job stands for its newest run, which goes with it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Over {
-    /// With how many tasks each holds.
-    parts: BTreeMap<(Timestamp, JobId, Option<u32>), u64>,
-    /// The keys of a job.
-    keys: BTreeMap<JobId, Vec<(Timestamp, Option<u32>)>>,
-    /// How many tasks all of them hold.
-    held: u64,
-}
-
-impl Over {
-    /// Looks anew what of a job is over.
-    fn look(&mut self, id: JobId, job: Option<&Job>) {
-        for (at, run) in self.keys.remove(&id).unwrap_or_default() {
-            self.held -= self.parts.remove(&(at, id, run)).unwrap_or(0);
-        }
-        let Some(job) = job else { return };
-        let newest = job.newest_run().map(|(number, _)| number);
-        let earlier = job.runs.iter().filter(|(number, _)| Some(**number) != newest);
-        let ended = earlier
-            .filter_map(|(number, run)| Some((run.end.as_ref()?.at, Some(*number), run.counts.total())));
-        let itself =
-            job.ended_at.map(|at| (at, None, job.newest_run().map_or(0, |(_, run)| run.counts.total())));
-        let mut keys = Vec::new();
-        for (at, run, holds) in ended.chain(itself) {
-            keys.push((at, run));
-            self.parts.insert((at, id, run), holds);
-            self.held += holds;
-        }
-        if !keys.is_empty() {
-            self.keys.insert(id, keys);
-        }
-    }
 }
 
 /// A job: a wish that stands until it is stopped or done.
@@ -325,12 +291,12 @@ impl Jobs {
 
     /// Jobs that are over, and ended runs but for the newest of each job, by when they ended; with the tasks each holds.
     pub(crate) fn over(&self) -> impl Iterator<Item = (Timestamp, JobId, Option<u32>, u64)> {
-        self.over.parts.iter().map(|((at, job, run), held)| (*at, *job, *run, *held))
+        self.over.parts()
     }
 
     /// How many tasks those hold together.
     pub(crate) const fn held_by_over(&self) -> u64 {
-        self.over.held
+        self.over.held()
     }
 
     /// What the tasks of their present versions are.
