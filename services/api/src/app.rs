@@ -151,7 +151,10 @@ async fn fold(
     let Some(cache) = cache else {
         return projector::follow_log(Arc::clone(bus), Arc::clone(model), stop.clone()).await;
     };
-    let begun = cache.newest(&**bus).await;
+    let begun = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        begun = cache.newest(&**bus) => begun,
+    };
     let is_begun = begun.is_some();
     model.begin(begun.unwrap_or_default());
     let keeping = Arc::clone(cache).keep_up(Arc::clone(bus), Arc::clone(model), stop.clone());

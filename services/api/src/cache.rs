@@ -34,6 +34,10 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 const VIEWS_KEPT: usize = 2;
 /// States that are kept.
 const STATES_KEPT: usize = 8;
+/// How the name of a file ends that is being written.
+const UNFINISHED: &str = "unfinished";
+/// Between two looks whether NATS answers.
+const PAUSE: Duration = Duration::from_millis(200);
 /// The most commits folded before others are let run.
 const BATCH_MAX: usize = 128;
 
@@ -108,10 +112,17 @@ impl Cache {
         found
     }
 
-    /// The newest that fits the log; nothing where none does.
+    /// The newest that fits the log; nothing where none does. As long as NATS does not answer nobody can tell.
     pub(crate) async fn newest(&self, bus: &dyn Bus) -> Option<Model> {
+        self.clean_up();
         for position in self.positions(Kind::Views) {
-            match self.load(bus, position).await {
+            let loaded = loop {
+                match self.load(bus, position).await {
+                    Err(Fault::Log(LogError::Unavailable(_))) => tokio::time::sleep(PAUSE).await,
+                    loaded => break loaded,
+                }
+            };
+            match loaded {
                 Ok(model) => {
                     let seq = model.state.last_seq();
                     info!(seq, position, "beginning from what was folded before");
@@ -124,6 +135,17 @@ impl Cache {
             }
         }
         None
+    }
+
+    /// Deletes what a crash has left unfinished.
+    fn clean_up(&self) {
+        let Ok(entries) = fs::read_dir(&self.0.folder) else { return };
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        for path in paths.filter(|path| path.extension().is_some_and(|end| end == UNFINISHED)) {
+            if let Err(error) = fs::remove_file(&path) {
+                warn!(%error, path = %path.display(), "an unfinished file stays");
+            }
+        }
     }
 
     async fn load(&self, bus: &dyn Bus, position: u64) -> Result<Model, Fault> {
@@ -284,7 +306,7 @@ async fn fits(bus: &dyn Bus, bytes: &[u8]) -> Result<(), Fault> {
 
 /// Writes a file that is there whole or not at all, also after a power loss.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let unfinished = path.with_extension("unfinished");
+    let unfinished = path.with_extension(UNFINISHED);
     let mut file = fs::File::create(&unfinished)?;
     file.write_all(bytes)?;
     file.sync_all()?;

@@ -114,3 +114,6 @@ fn stand_in(state: &mut State, id: &WorkerId, is_http: bool) {
     };
     state.workers.insert(id.clone(), worker);
 }
+
+#[cfg(test)]
+mod tests;
