@@ -54,6 +54,8 @@ mod rebalance;
 mod reconnect;
 #[path = "system/remote.rs"]
 mod remote;
+#[path = "system/retention.rs"]
+mod retention;
 #[path = "system/schemas.rs"]
 mod schemas;
 #[path = "system/security.rs"]

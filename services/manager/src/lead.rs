@@ -225,16 +225,19 @@ impl Manager {
         Ok((elected, wakes))
     }
 
-    /// Appends that it leads behind all that is there. From then on nobody else can append without having read it. One
+    /// Appends that it leads behind all that is there, and how much of what has ended is to stay, where that is new. From then on nobody else can append without having read it. One
     /// that still thinks it leads may come in between; then that is folded too.
     async fn elect(&self, follower: &mut Follower) -> Result<Landed, StepDown> {
         loop {
             follower.catch_up(&*self.bus).await?;
             let Fold { state, head } = &follower.fold;
             let epoch = state.leader.as_ref().map_or(0, |l| l.epoch) + 1;
-            let event = Event::LeaderElected(LeaderElected { leader: self.config.node.clone(), epoch });
+            let mut events =
+                vec![Event::LeaderElected(LeaderElected { leader: self.config.node.clone(), epoch })];
+            let limit = self.config.history();
+            events.extend((limit != state.history.limit()).then_some(Event::HistoryLimited(limit)));
             let mut drafts = Drafts::default();
-            for piece in split(own_cause(LEADER), vec![event])? {
+            for piece in split(own_cause(LEADER), events)? {
                 drafts.room(piece.encoded.len(), state.next_seq, self.bus.machine().now().max(state.at));
                 drafts.push(piece);
             }

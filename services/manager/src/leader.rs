@@ -307,6 +307,8 @@ const fn changes_room_or_line(event: &Event) -> bool {
         | Event::WorkerOccupied(_) => true,
         Event::LeaderElected(_)
         | Event::LeaderSteppingDown(_)
+        | Event::HistoryLimited(_)
+        | Event::HistoryTrimmed(_)
         | Event::CommandRejected(_)
         | Event::TaskWaiting(_)
         | Event::TaskAssigned(_)

@@ -257,6 +257,13 @@ fn write_page(api: &Api, manager: ManagerMetrics, nats: NatsServers, page: &mut 
     page.sample(commands, "outcome", "accepted", of_api.commands_accepted)?;
     page.sample(commands, "outcome", "refused", of_api.commands_refused)?;
     page.sample(commands, "outcome", "failed", of_api.commands_failed)?;
+    let history = &model.state.history;
+    let help = "Tasks that have left the state since they ended long ago.";
+    page.single("muster_tasks_forgotten_total", "counter", help, history.tasks_left)?;
+    let help = "Jobs that have.";
+    page.single("muster_jobs_forgotten_total", "counter", help, history.jobs_left)?;
+    let help = "Memory in which it stands where the events of those tasks are.";
+    page.single("muster_api_forgotten_index_bytes", "gauge", help, model.tasks.left().bytes())?;
     page.single("muster_api_feeds", "gauge", "Live feeds that are open.", of_api.feeds)?;
     page.single("muster_nats_up", "gauge", "Whether NATS can be reached.", u8::from(of_api.nats_up))?;
     page.single("muster_nats_connects_total", "counter", "Connections made to NATS.", of_api.nats_connects)?;

@@ -1,4 +1,4 @@
-//! Every task, by its id.
+//! The tasks, by id.
 
 use std::ops::Index;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Task;
 use crate::lookup::Lookup;
 
-/// Every task, by its id. Ids are random, and each event about a task looks for it several times.
+/// The tasks that have not left, by id. Ids are random, and each event about a task looks for it several times.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Tasks(Lookup<TaskId, Box<Task>>);
@@ -61,7 +61,6 @@ impl Tasks {
         self.0.insert(id, Box::new(task));
     }
 
-    #[cfg(test)]
     pub(crate) fn remove(&mut self, id: &TaskId) -> Option<Task> {
         self.0.remove(id).map(|task| *task)
     }
