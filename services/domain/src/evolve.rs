@@ -108,12 +108,12 @@ pub fn entry(state: &mut State, entry: &Entry, at: Timestamp) -> Result<(), Ille
 /// Applies one event, which gets the next `seq`.
 pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Illegal> {
     apply(state, event, at)?;
-    // Only tasks of jobs take part in updates and moves.
-    if !state.jobs.is_empty()
-        && let Some(task) = event.task()
-    {
-        update::track(state, task, event, at);
-        arrived::track(state, task, at);
+    if let Some(task) = event.task() {
+        // Only tasks of jobs take part in updates and moves.
+        if !state.jobs.is_empty() {
+            update::track(state, task, event, at);
+            arrived::track(state, task, at);
+        }
         if matches!(event, Event::TaskCompleted(_) | Event::TaskFailed(_) | Event::TaskCancelled(_)) {
             retention::ended(state, task);
         }
