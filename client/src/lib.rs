@@ -48,9 +48,9 @@ pub use muster_events::spec::TaskDefinition;
 pub use types::{
     Balance, Candidate, ClusterStatus, Decision, EventPage, EventRecord, Explanation, Filled, HandedOver,
     Job, JobExplanation, JobPage, JobState, Leadership, Look, MoveRefused, Moved, NamespacePage,
-    NamespaceUse, NodeInfo, Plan, PlanPart, PlannedMove, Preempted, Rebalance, Standby, Stays, Task,
-    TaskPage, TaskState, TaskSummary, UnderWay, Verdict, Waits, Why, Worker, WorkerMetrics, WorkerState,
-    WorkerStatus,
+    NamespaceUse, NatsServer, NatsServers, NatsStream, NodeInfo, Plan, PlanPart, PlannedMove, Preempted,
+    Rebalance, Standby, Stays, Task, TaskPage, TaskState, TaskSummary, UnderWay, Verdict, Waits, Why, Worker,
+    WorkerMetrics, WorkerState, WorkerStatus,
 };
 pub use version::{Compatibility, VERSION};
 pub use worker::WorkerClient;

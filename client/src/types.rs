@@ -12,7 +12,7 @@ mod rebalance;
 mod task;
 mod worker;
 
-pub use cluster::{ClusterStatus, TaskCounts, WorkerCounts};
+pub use cluster::{ClusterStatus, NatsServer, NatsServers, NatsStream, TaskCounts, WorkerCounts};
 pub use event::{EventPage, EventRecord};
 pub use explanation::{Candidate, Decision, Explanation, Look, Verdict, Why};
 pub use job::{Job, JobPage, JobRun, JobState, JobStep, JobTasks, JobUpdateStatus, JobVersion, JobVersions};

@@ -76,12 +76,17 @@ impl Encoding {
     }
 }
 
+/// How many bytes a command, an event or an entry of a commit usually has, with some to spare.
+const MESSAGE_BYTES: usize = 512;
+
 /// `value` as bytes.
 pub fn encode<T: Serialize>(encoding: Encoding, value: &T) -> Result<Vec<u8>, CodecError> {
-    Ok(match encoding {
-        Encoding::MessagePack => rmp_serde::to_vec_named(value)?,
-        Encoding::Json => serde_json::to_vec(value)?,
-    })
+    let mut bytes = Vec::with_capacity(MESSAGE_BYTES);
+    match encoding {
+        Encoding::MessagePack => rmp_serde::encode::write_named(&mut bytes, value)?,
+        Encoding::Json => serde_json::to_writer(&mut bytes, value)?,
+    }
+    Ok(bytes)
 }
 
 /// The value that `bytes` say. Bytes after it are an error.
@@ -216,14 +221,9 @@ pub fn encode_commit(commit: &Commit) -> Result<Vec<u8>, CodecError> {
     encode(Encoding::MessagePack, commit)
 }
 
-/// How many bytes an entry usually has, with some to spare.
-const ENTRY_BYTES: usize = 512;
-
 /// An entry as it stands in a commit, to be joined by [`join_commit`].
 pub fn encode_entry(entry: &Entry) -> Result<Vec<u8>, CodecError> {
-    let mut bytes = Vec::with_capacity(ENTRY_BYTES);
-    rmp_serde::encode::write_named(&mut bytes, entry)?;
-    Ok(bytes)
+    encode(Encoding::MessagePack, entry)
 }
 
 /// What [`encode_commit`] would make of `frame` if it held the `count` entries whose bytes, one behind the other, are
@@ -232,7 +232,7 @@ pub fn join_commit(frame: &Commit, count: usize, entries: &[u8]) -> Result<Vec<u
     /// An array without elements; with up to 15 the rest of the byte counts them.
     const EMPTY: u8 = 0x90;
     debug_assert!(frame.entries.is_empty(), "a frame has no entries of its own");
-    let mut bytes = Vec::with_capacity(ENTRY_BYTES + entries.len());
+    let mut bytes = Vec::with_capacity(MESSAGE_BYTES + entries.len());
     rmp_serde::encode::write_named(&mut bytes, frame)?;
     // The entries are the last field, so the frame ends with how many there are: none.
     let last = bytes.pop();

@@ -3,6 +3,7 @@
 //! Each event's `seq` is its running number in the log, from 1 and without gaps; it is not in the event but follows
 //! from its place in the commit.
 
+mod history;
 mod job;
 mod leader;
 mod moving;
@@ -13,6 +14,7 @@ mod worker;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::history::{HistoryLimited, HistoryTrimmed, RunTrimmed, TasksTrimmed};
 pub use self::job::{
     JobEnded, JobMissed, JobProgressed, JobRetried, JobReverted, JobScaled, JobSkipped, JobStarted,
     JobStopped, JobStopping, JobSubmitted, JobUpdateFailed, JobUpdating,
@@ -98,6 +100,12 @@ pub enum Event {
     /// What the tasks of a namespace may use at a time has changed.
     #[serde(rename = "namespace.limited")]
     NamespaceLimited(NamespaceLimit),
+    /// How much of what has ended is kept at hand has changed.
+    #[serde(rename = "history.limited")]
+    HistoryLimited(HistoryLimited),
+    /// What has ended leaves the state; the log keeps it.
+    #[serde(rename = "history.trimmed")]
+    HistoryTrimmed(HistoryTrimmed),
     /// A worker announced itself.
     #[serde(rename = "worker.registered")]
     WorkerRegistered(WorkerRegistered),
@@ -213,6 +221,8 @@ impl Event {
             Self::TaskRestarted(_) => "task.restarted",
             Self::ReportRefused(_) => "report.refused",
             Self::NamespaceLimited(_) => "namespace.limited",
+            Self::HistoryLimited(_) => "history.limited",
+            Self::HistoryTrimmed(_) => "history.trimmed",
             Self::WorkerRegistered(_) => "worker.registered",
             Self::WorkerOffline(_) => "worker.offline",
             Self::WorkerDraining(_) => "worker.draining",
@@ -263,6 +273,8 @@ impl Event {
             | Self::LeaderSteppingDown(_)
             | Self::CommandRejected(_)
             | Self::NamespaceLimited(_)
+            | Self::HistoryLimited(_)
+            | Self::HistoryTrimmed(_)
             | Self::WorkerRegistered(_)
             | Self::WorkerOffline(_)
             | Self::WorkerDraining(_)
@@ -318,6 +330,8 @@ impl Event {
             | Self::TaskMoving(_)
             | Self::TaskMoveRefused(_)
             | Self::NamespaceLimited(_)
+            | Self::HistoryLimited(_)
+            | Self::HistoryTrimmed(_)
             | Self::TaskStarted(_)
             | Self::TaskHealthy(_)
             | Self::TaskUnhealthy(_)
@@ -360,6 +374,8 @@ impl Event {
             | Self::LeaderSteppingDown(_)
             | Self::CommandRejected(_)
             | Self::NamespaceLimited(_)
+            | Self::HistoryLimited(_)
+            | Self::HistoryTrimmed(_)
             | Self::TaskSubmitted(_)
             | Self::TaskWaiting(_)
             | Self::TaskStarted(_)

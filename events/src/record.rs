@@ -108,6 +108,8 @@ impl Serialize for EventData<'_> {
             Event::TaskStarted(e) => e.serialize(s),
             Event::TaskHealthy(e) | Event::TaskUnhealthy(e) => e.serialize(s),
             Event::NamespaceLimited(e) => e.serialize(s),
+            Event::HistoryLimited(e) => e.serialize(s),
+            Event::HistoryTrimmed(e) => e.serialize(s),
             Event::TaskPreempting(e) => e.serialize(s),
             Event::TaskMoving(e) => e.serialize(s),
             Event::TaskMoveRefused(e) => e.serialize(s),

@@ -20,13 +20,14 @@ use crate::time::Timestamp;
 /// The form this build writes, and the only one it reads: an older snapshot is worth no more than the time in which the
 /// log is folded, and nobody would ever test that it still means the same. It goes up with every change of what a state
 /// holds or of how events change it; a test pins both.
-pub const FORM: u16 = 1;
+pub const FORM: u16 = 2;
 
 /// The most bytes of a snapshot, and of what is in it before it is compressed: bounds for what is damaged or foreign,
 /// far beyond the state of a cell at the limits of muster (a million tasks have about a hundredth and a tenth of it).
 pub const BYTES_MAX: u64 = 8 << 30;
 
-const MAGIC: [u8; 8] = *b"\x8dMUSTER\n";
+/// What a snapshot begins with; its form follows, in two bytes.
+pub const MAGIC: [u8; 8] = *b"\x8dMUSTER\n";
 const FORM_AT: usize = MAGIC.len();
 const LENGTH_AT: usize = FORM_AT + 2;
 const HEADER_AT: usize = LENGTH_AT + 4;

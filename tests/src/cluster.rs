@@ -33,6 +33,8 @@ pub struct Setup {
     pub managers: usize,
     /// How many workers: `w1`, `w2`, …
     pub workers: usize,
+    /// Whether there are three servers, that are a cluster, instead of one.
+    pub three_servers: bool,
     /// Whether the server syncs each write.
     pub sync_always: bool,
     /// More lines for the top level of the server's configuration.
@@ -48,6 +50,7 @@ impl Default for Setup {
         Self {
             managers: 1,
             workers: 2,
+            three_servers: false,
             sync_always: false,
             nats: String::new(),
             more: BTreeMap::from([("worker", processes)]),
@@ -75,6 +78,8 @@ impl Setup {
 pub struct Cluster {
     /// Its server.
     pub nats: NatsServer,
+    /// The other servers, where there are three.
+    pub peers: Vec<NatsServer>,
     dir: TempDir,
     parts: BTreeMap<String, Part>,
     http: reqwest::Client,
@@ -169,7 +174,16 @@ impl Cluster {
             more: setup.nats.clone(),
             ..nats_server::Options::default()
         };
-        let nats = NatsServer::start_with(options).await.expect("a nats-server");
+        let (nats, peers) = if setup.three_servers {
+            let [first, second, third] =
+                nats_server::start_cluster(options).await.expect("a cluster of nats-servers");
+            (first, vec![second, third])
+        } else {
+            (NatsServer::start_with(options).await.expect("a nats-server"), Vec::new())
+        };
+        let servers = || std::iter::once(&nats).chain(&peers);
+        let urls = servers().map(NatsServer::url).collect::<Vec<_>>().join(",");
+        let monitors = servers().map(NatsServer::monitor_url).collect::<Vec<_>>().join(",");
         let dir = tempfile::Builder::new().prefix("muster-cluster-").tempdir().expect("a directory");
         let api = format!("127.0.0.1:{}", free_port());
         let mut parts = BTreeMap::new();
@@ -178,9 +192,9 @@ impl Cluster {
                 std::iter::once(kind).chain(own.iter().copied()).map(str::to_owned).collect();
             arguments.extend([
                 "--nats".to_owned(),
-                nats.url(),
+                urls.clone(),
                 "--nats-monitor".to_owned(),
-                nats.monitor_url(),
+                monitors.clone(),
             ]);
             let more = [setup.more.get(kind), setup.more.get(name).filter(|_| name != kind)];
             arguments.extend(more.into_iter().flatten().flatten().cloned());
@@ -199,11 +213,17 @@ impl Cluster {
             let http = format!("127.0.0.1:{}", free_port());
             add(&name, "worker", &["--id", &name, "--data", &data, "--http", &http]);
         }
-        let mut cluster = Self { nats, dir, parts, http: http_client(), api: format!("http://{api}") };
+        let mut cluster = Self { nats, peers, dir, parts, http: http_client(), api: format!("http://{api}") };
         for name in cluster.parts.keys().cloned().collect::<Vec<_>>() {
             cluster.start_part(&name);
         }
         cluster
+    }
+
+    /// The addresses of its servers.
+    pub fn nats_urls(&self) -> String {
+        let servers = std::iter::once(&self.nats).chain(&self.peers);
+        servers.map(NatsServer::url).collect::<Vec<_>>().join(",")
     }
 
     /// Waits until the API answers and every worker that runs is active.
@@ -332,7 +352,7 @@ impl Cluster {
         let output = Command::new(muster())
             .args(arguments)
             .env("MUSTER_API", &self.api)
-            .env("MUSTER_NATS", self.nats.url())
+            .env("MUSTER_NATS", self.nats_urls())
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .output()

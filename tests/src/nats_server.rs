@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -29,6 +30,57 @@ pub struct Options {
     /// Whether it runs with our own nats.conf (nats-process.conf where writes are not synced): users with permissions,
     /// whose passwords [`password`] tells. Without, anybody may do everything.
     pub ours: bool,
+    /// Its place in a cluster, if it is in one. See [`start_cluster`].
+    pub place: Option<Place>,
+    /// Where it stores, if not in its own directory; without `ours`.
+    pub store: Option<PathBuf>,
+}
+
+/// A server's place in a cluster.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Its name.
+    pub name: String,
+    /// Where it listens to the others.
+    port: u16,
+    /// Where the servers of the cluster listen to each other.
+    ports: Vec<u16>,
+}
+
+impl Place {
+    fn routes(&self) -> String {
+        let urls = self.ports.iter().map(|port| format!("\"nats://route:r@127.0.0.1:{port}\""));
+        format!("[{}]", urls.collect::<Vec<_>>().join(", "))
+    }
+
+    fn listen(&self) -> String {
+        format!("\"127.0.0.1:{}\"", self.port)
+    }
+}
+
+/// Starts servers that are a cluster, `n1`, `n2` and so on, each in a directory of its own.
+pub async fn start_cluster<const N: usize>(options: Options) -> io::Result<[NatsServer; N]> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        // All at once, so that no two are alike.
+        let listeners: Vec<_> =
+            (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<_>>()?;
+        let ports: Vec<_> =
+            listeners.iter().map(|l| l.local_addr().map(|a| a.port())).collect::<io::Result<_>>()?;
+        drop(listeners);
+        let servers = (0..N).map(|n| {
+            let place = Place { name: format!("n{}", n + 1), port: ports[n], ports: ports.clone() };
+            NatsServer::start_with(Options { place: Some(place), ..options.clone() })
+        });
+        match try_join_all(servers).await {
+            Ok(servers) => {
+                return servers.try_into().map_err(|_| io::Error::other("as many as were started"));
+            }
+            Err(error) if error.kind() == ErrorKind::AddrInUse && tries < PORT_TRIES => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// The password of a user of our own nats.conf.
@@ -79,6 +131,11 @@ impl NatsServer {
         format!("http://127.0.0.1:{}", self.monitor_port)
     }
 
+    /// Removes all that it has stored, as a disk that was replaced. It must not run.
+    pub fn wipe(&self) -> io::Result<()> {
+        fs::remove_dir_all(self.dir.path().join("data"))
+    }
+
     /// Its own directory: configuration, data (`data`) and what it prints (`log`).
     pub fn dir(&self) -> &Path {
         self.dir.path()
@@ -89,6 +146,16 @@ impl NatsServer {
         if let Some(mut child) = self.child.take() {
             child.kill()?;
             child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Asks it to end (SIGTERM) and waits until it has.
+    pub async fn stop(&mut self) -> io::Result<()> {
+        let pid = self.pid()?;
+        crate::signal::terminate(pid)?;
+        if let Some(mut child) = self.child.take() {
+            tokio::task::spawn_blocking(move || child.wait()).await.map_err(io::Error::other)??;
         }
         Ok(())
     }
@@ -127,14 +194,29 @@ impl NatsServer {
             return Ok(());
         }
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let (always, process) = ("nats.conf", "nats-process.conf");
+        let (always, process, cluster) = ("nats.conf", "nats-process.conf", "nats-cluster.conf");
         let text = fs::read_to_string(repository.join(always))?;
         // Publishers are the first users there are.
         let users = format!("users: [\n{}", self.options.more);
         fs::write(self.dir.path().join(always), text.replacen("users: [", &users, 1))?;
         fs::copy(repository.join(process), self.dir.path().join(process))?;
-        let name = if self.options.sync_always { always } else { process };
+        let mut name = if self.options.sync_always { always } else { process };
         let quoted = |text: &str| format!("\"{text}\"");
+        if let Some(place) = &self.options.place {
+            let text = fs::read_to_string(repository.join(cluster))?;
+            let text = text.replacen(
+                &format!("include {}", quoted(always)),
+                &format!("include {}", quoted(name)),
+                1,
+            );
+            fs::write(self.dir.path().join(cluster), text)?;
+            name = cluster;
+            command
+                .env("MUSTER_NATS_NAME", quoted(&place.name))
+                .env("MUSTER_NATS_CLUSTER_LISTEN", place.listen())
+                .env("MUSTER_NATS_ROUTES", place.routes())
+                .env("MUSTER_ROUTE_PASSWORD", quoted("r"));
+        }
         command
             .arg("-c")
             .arg(self.dir.path().join(name))
@@ -148,11 +230,19 @@ impl NatsServer {
 
     fn config(&self) -> String {
         let sync = if self.options.sync_always { "always" } else { "2m" };
+        let cluster = self.options.place.as_ref().map_or_else(String::new, |place| {
+            format!(
+                "server_name: \"{}\"\ncluster {{ name: \"c\", listen: {}, routes: {}, authorization {{ user: route, password: r }} }}",
+                place.name,
+                place.listen(),
+                place.routes()
+            )
+        });
         format!(
-            "listen: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\njetstream {{ store_dir: \"{}\", sync_interval: {sync}\n{} }}\n{}\n",
+            "listen: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\njetstream {{ store_dir: \"{}\", sync_interval: {sync}\n{} }}\n{}\n{cluster}\n",
             self.port,
             self.monitor_port,
-            self.dir.path().join("data").display(),
+            self.options.store.clone().unwrap_or_else(|| self.dir.path().join("data")).display(),
             self.options.jetstream,
             self.options.more
         )

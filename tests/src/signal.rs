@@ -18,6 +18,11 @@ pub(crate) fn thaw(child: u32) -> io::Result<()> {
     Ok(kill_process(pid(child)?, Signal::CONT)?)
 }
 
+/// Asks it to end (SIGTERM).
+pub(crate) fn terminate(child: u32) -> io::Result<()> {
+    Ok(kill_process(pid(child)?, Signal::TERM)?)
+}
+
 fn pid(child: u32) -> io::Result<Pid> {
     let raw = i32::try_from(child).map_err(io::Error::other)?;
     Pid::from_raw(raw).ok_or_else(|| io::Error::other("0 is no process"))

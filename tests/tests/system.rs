@@ -8,6 +8,10 @@ mod bad_input;
 mod bench;
 #[path = "system/cluster.rs"]
 mod cluster;
+#[path = "system/damaged.rs"]
+mod damaged;
+#[path = "system/decoders.rs"]
+mod decoders;
 #[path = "system/dependencies.rs"]
 mod dependencies;
 #[path = "system/docker.rs"]
@@ -40,6 +44,8 @@ mod moving;
 mod permissions;
 #[path = "system/placing.rs"]
 mod placing;
+#[path = "system/power_loss.rs"]
+mod power_loss;
 #[path = "system/raw_input.rs"]
 mod raw_input;
 #[path = "system/rebalance.rs"]
@@ -48,10 +54,14 @@ mod rebalance;
 mod reconnect;
 #[path = "system/remote.rs"]
 mod remote;
+#[path = "system/retention.rs"]
+mod retention;
 #[path = "system/schemas.rs"]
 mod schemas;
 #[path = "system/security.rs"]
 mod security;
+#[path = "system/servers.rs"]
+mod servers;
 #[path = "system/snapshots.rs"]
 mod snapshots;
 #[path = "system/takeover.rs"]

@@ -1,7 +1,9 @@
 //! Project automation. `cargo xtask help` says what there is.
 
 mod contract;
+mod fuzz;
 mod run;
+mod simulate;
 mod test;
 mod tools;
 mod up;
@@ -14,6 +16,10 @@ cargo xtask up [--debug] [args]
                               build `muster` and run `muster up` with these arguments (`cargo xtask up --help`)
 cargo xtask test [--only STEP]
                               everything CI checks; steps: fmt, clippy, test, contract
+cargo xtask fuzz DECODER [SECONDS]
+                              give a decoder (commit, command, ...) to a fuzzer, 60 seconds if not told (nightly Rust)
+cargo xtask simulate [--seeds N | --seed S]
+                              run more seeds of the simulated cluster than `test` does, or one with its trace
 cargo xtask schemas [--check] write schemas/ from the types, or only say whether it is up to date
 ";
 
@@ -25,6 +31,9 @@ fn main() -> ExitCode {
         ["up", rest @ ..] => up::up(rest),
         ["test"] => test::all(),
         ["test", "--only", step] => test::only(step),
+        ["fuzz", target] => fuzz::fuzz(target, "60"),
+        ["fuzz", target, seconds] => fuzz::fuzz(target, seconds),
+        ["simulate", rest @ ..] => simulate::simulate(rest),
         ["schemas"] => test::schemas(test::Schemas::Write),
         ["schemas", "--check"] => test::schemas(test::Schemas::Check),
         ["help" | "--help" | "-h"] => {

@@ -219,6 +219,9 @@ pub struct JobPage {
     /// The cursor of the next page, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// How many there have been that are in no list any more: each is still read by its id or name.
+    #[serde(default)]
+    pub forgotten: u64,
 }
 
 /// One version of a job. Its spec is kept as it was sent: a later server may know more of it than this client.

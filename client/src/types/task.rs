@@ -159,6 +159,9 @@ pub struct TaskPage {
     /// The cursor of the next page, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// How many there have been that are in no list any more: each is still read by its id.
+    #[serde(default)]
+    pub forgotten: u64,
 }
 
 /// The answer to a retry of tasks.

@@ -7,7 +7,7 @@ use super::CommandId;
 
 /// An id as it is looked for. Nearly all are UUIDs, which compare as numbers; to compare their texts would fetch each
 /// from its own place in memory, dozens for one look among tens of thousands.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CommandKey {
     /// A UUID in its usual spelling.
     Uuid(Uuid),

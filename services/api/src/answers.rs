@@ -7,6 +7,7 @@ pub(crate) mod node;
 pub(crate) mod number;
 pub(crate) mod plan;
 pub(crate) mod rebalance;
+pub(crate) mod servers;
 pub(crate) mod task;
 pub(crate) mod vm;
 pub(crate) mod worker;

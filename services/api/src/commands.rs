@@ -21,7 +21,6 @@ use muster_log::bus::{Bus, Outgoing};
 use muster_log::error::LogError;
 use muster_log::gather::gather;
 use tokio::sync::{mpsc, oneshot};
-use uuid::Uuid;
 
 use crate::model::ReadModel;
 
@@ -91,16 +90,15 @@ impl Waiters {
     pub(crate) fn resolve(&self, entry: &Entry, state: &State) {
         let Some(cause) = &entry.cause.command else { return };
         let mut waiting = lock(&self.waiting);
-        let Slot::Occupied(mut slot) = waiting.entry(cause.id.clone()) else { return };
-        slot.get_mut().events += entry.events.len() as u64;
+        let Some(Waiting { callers, events }) = waiting.get_mut(&cause.id) else { return };
+        *events += entry.events.len() as u64;
         if cause.partial {
             return;
         }
-        let Waiting { callers, events } = slot.get_mut();
         let events = std::mem::take(events);
         let told = callers.extract_if(.., |c| cause.digest.is_none_or(|digest| digest == c.digest)).collect();
         if callers.is_empty() {
-            slot.remove();
+            waiting.remove(&cause.id);
         }
         let refusal = entry.events.iter().find_map(|event| match event {
             Event::CommandRejected(rejected) => Some(rejected.problem.clone()),
@@ -327,7 +325,8 @@ impl Publisher {
     }
 
     async fn send(&self, payload: Bytes) -> Result<(), Problem> {
-        let id = CommandId::new(&Uuid::new_v4().to_string()).map_err(|e| Problem::new(500, e.to_string()))?;
+        let id = CommandId::new(&self.bus.machine().uuid().to_string())
+            .map_err(|e| Problem::new(500, e.to_string()))?;
         let outgoing = Outgoing {
             actor: self.actor.clone(),
             verb: GROUP_VERB.to_owned(),

@@ -103,8 +103,7 @@ impl Subscriber {
         }
         let mut out = Vec::with_capacity(512 * BATCH_MAX.min(8));
         let cell = self.api.bus.cell();
-        let model = self.api.model.read();
-        for found in loaded.find(&model.state) {
+        for found in loaded.find() {
             write(&mut out, found.seq(), &found.record(cell))?;
         }
         Ok(Some(out.into()))

@@ -5,12 +5,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{StreamExt, TryStreamExt};
-use muster_domain::state::State;
 use muster_events::commit::{Cause, Commit};
 use muster_events::event::{Event, TaskSubmitted};
-use muster_events::id::{Actor, CommandId};
+use muster_events::id::{Actor, CommandId, WorkerId};
+use muster_events::job::Work;
 use muster_events::outcome::Problem;
 use muster_events::record::EventRecord;
+use muster_events::spec::TaskSpec;
 use muster_events::subject::Cell;
 use muster_events::time::Timestamp;
 use muster_log::bus::Bus;
@@ -72,6 +73,8 @@ pub(crate) struct Loaded {
     /// The position of the commit of each of `seqs`.
     positions: Vec<u64>,
     commits: HashMap<u64, Arc<Commit>>,
+    /// What tasks run, by the `seq` of the event that made each, where that does not say it.
+    specs: HashMap<u64, Arc<TaskSpec>>,
     /// Whether some of the chosen had to be left out because their commits are too large to be held together.
     pub(crate) cut: bool,
 }
@@ -103,13 +106,44 @@ impl History {
                     last = position;
                 }
             }
-            (Loaded { seqs, positions, commits, cut: false }, missing, rest)
+            (Loaded { seqs, positions, commits, specs: HashMap::new(), cut: false }, missing, rest)
         };
         if !missing.is_empty() {
             self.read_back(missing, &mut loaded.commits).await?;
             loaded.cut_at_missing();
         }
+        self.find_specs(model, &mut loaded).await?;
         Ok((loaded, rest))
+    }
+
+    /// Finds what tasks run whose events only name where that stands: in the state, or, of those that have left it, in the log.
+    async fn find_specs(&self, model: &ReadModel, loaded: &mut Loaded) -> Result<(), Problem> {
+        let bare = loaded.take_known_specs(&model.read());
+        if bare.is_empty() {
+            return Ok(());
+        }
+        let (mut sources, mut missing) = (HashMap::new(), Vec::new());
+        {
+            let model = model.read();
+            let mut positions: Vec<u64> =
+                bare.iter().map(|bare| model.events.position_of(bare.source)).collect();
+            positions.sort_unstable();
+            positions.dedup();
+            for position in positions {
+                match model.events.recent(position) {
+                    Some(commit) => drop(sources.insert(position, Arc::clone(commit))),
+                    None => missing.push(position),
+                }
+            }
+        }
+        self.read_back(missing, &mut sources).await?;
+        let by_seq: HashMap<u64, &Event> =
+            sources.values().flat_map(|commit| commit.events()).map(|(seq, _, event)| (seq, event)).collect();
+        for Bare { submit, source, index, on } in bare {
+            let spec = by_seq.get(&source).and_then(|event| spec_in(event, index, on.as_ref()));
+            loaded.specs.extend(spec.map(|spec| (submit, spec)));
+        }
+        Ok(())
     }
 
     async fn read_back(
@@ -151,6 +185,31 @@ impl History {
     }
 }
 
+/// A `task.submitted` that says elsewhere what the task runs.
+struct Bare {
+    submit: u64,
+    /// The event that has it.
+    source: u64,
+    index: u32,
+    on: Option<WorkerId>,
+}
+
+/// The spec of a task that event `event` speaks of, as another task's or as that of a job's version.
+fn spec_in(event: &Event, index: u32, on: Option<&WorkerId>) -> Option<Arc<TaskSpec>> {
+    let spec = match event {
+        Event::TaskSubmitted(e) => return e.spec.clone(),
+        Event::JobSubmitted(e) => &e.spec,
+        Event::JobScaled(e) => &e.spec,
+        Event::JobReverted(e) => &e.spec,
+        _ => return None,
+    };
+    match (&spec.work, on) {
+        (Work::System(system), Some(worker)) => Some(Arc::new(system.task_on(worker))),
+        (Work::Cron(_), _) => spec.of_run().work.task(index).cloned(),
+        (work, _) => work.task(index).cloned(),
+    }
+}
+
 /// One event with what stands around it, before it is written.
 pub(crate) struct Found<'a> {
     seq: u64,
@@ -163,6 +222,44 @@ impl Loaded {
     /// Whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
         self.seqs.is_empty()
+    }
+
+    /// Gives each `task.submitted` among them that has no spec that of its task; those are left whose task is no longer there.
+    fn take_known_specs(&mut self, model: &Model) -> Vec<Bare> {
+        let mut found = Vec::new();
+        let mut wanted: HashMap<u64, Vec<u64>> = HashMap::new();
+        for (seq, position) in self.seqs.iter().zip(&self.positions) {
+            wanted.entry(*position).or_default().push(*seq);
+        }
+        for (position, mut seqs) in wanted {
+            let Some(commit) = self.commits.get(&position) else { continue };
+            seqs.sort_unstable();
+            let chosen = commit.events().filter(|(seq, _, _)| seqs.binary_search(seq).is_ok());
+            for (seq, _, event) in chosen {
+                let Event::TaskSubmitted(e) = event else { continue };
+                if e.spec.is_some() {
+                    continue;
+                }
+                if model.tasks.is_present(e.task, seq) {
+                    let spec = model.state.tasks.get(&e.task).map(|task| Arc::clone(&task.spec));
+                    self.specs.extend(spec.map(|spec| (seq, spec)));
+                    continue;
+                }
+                let source = match (e.like, e.job) {
+                    (Some(like), _) => model.tasks.seqs(like).iter().copied().filter(|at| *at < seq).max(),
+                    (None, Some(job)) => model.events.version(job, e.version),
+                    (None, None) => None,
+                };
+                let (index, on) = (e.index, e.on.clone());
+                found.extend(source.map(|source| Bare { submit: seq, source, index, on }));
+            }
+        }
+        found
+    }
+
+    /// How many there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.seqs.len()
     }
 
     fn cut_at_missing(&mut self) {
@@ -179,21 +276,21 @@ impl Loaded {
     }
 
     /// The events in the order in which they were chosen, each whole: one that shares its spec with another task's
-    /// (`like`) is given the spec from `state`.
-    pub(crate) fn find<'a>(&'a self, state: &State) -> Vec<Found<'a>> {
+    /// (`like`), or has it from its job, is given it.
+    pub(crate) fn find(&self) -> Vec<Found<'_>> {
         let mut found = Vec::with_capacity(self.seqs.len());
         let mut begin = 0;
         while let Some(position) = self.positions.get(begin) {
             let end = begin + self.positions[begin..].iter().take_while(|p| *p == position).count();
             if let Some(commit) = self.commits.get(position) {
-                self.find_in(commit, &self.seqs[begin..end], state, &mut found);
+                self.find_in(commit, &self.seqs[begin..end], &mut found);
             }
             begin = end;
         }
         found
     }
 
-    fn find_in<'a>(&'a self, commit: &'a Commit, seqs: &[u64], state: &State, found: &mut Vec<Found<'a>>) {
+    fn find_in<'a>(&'a self, commit: &'a Commit, seqs: &[u64], found: &mut Vec<Found<'a>>) {
         let ascending = seqs.first() <= seqs.last();
         let place = found.len();
         let mut wanted: Vec<u64> = seqs.to_vec();
@@ -205,21 +302,21 @@ impl Loaded {
                 Some(next) if *next != seq => continue,
                 Some(_) => drop(wanted.next()),
             }
-            found.push(Found { seq, at: commit.at, cause, event: whole(event, state) });
+            found.push(Found { seq, at: commit.at, cause, event: self.whole(seq, event) });
         }
         if !ascending {
             found[place..].reverse();
         }
     }
-}
 
-fn whole<'a>(event: &'a Event, state: &State) -> Cow<'a, Event> {
-    match event {
-        Event::TaskSubmitted(e) if e.spec.is_none() => {
-            let spec = state.tasks.get(&e.task).map(|t| Arc::clone(&t.spec));
-            Cow::Owned(Event::TaskSubmitted(TaskSubmitted { spec, ..e.clone() }))
+    fn whole<'a>(&self, seq: u64, event: &'a Event) -> Cow<'a, Event> {
+        match event {
+            Event::TaskSubmitted(e) if e.spec.is_none() => {
+                let spec = self.specs.get(&seq).cloned();
+                Cow::Owned(Event::TaskSubmitted(TaskSubmitted { spec, ..e.clone() }))
+            }
+            other => Cow::Borrowed(other),
         }
-        other => Cow::Borrowed(other),
     }
 }
 

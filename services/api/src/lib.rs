@@ -6,13 +6,16 @@
 //! ask to the manager. All paths stand in one table, [`routes::table`], from which the router and the
 //! [`openapi`](fn@openapi) document are made.
 //!
-//! An API keeps nothing of its own: run as many as you like.
+//! An API keeps nothing of its own but a cache of what it has folded: run as many as you like.
 
 mod answers;
 mod app;
+mod bare;
+mod cache;
 mod commands;
 mod error;
 mod feed;
+mod forgotten;
 mod history;
 mod model;
 mod openapi;
@@ -25,5 +28,7 @@ mod tests;
 mod views;
 
 pub use app::{ApiConfig, Ready, run};
+pub use bare::{Answer, Bare};
+pub use cache::{CACHE_EVENTS_DEFAULT, CacheConfig};
 pub use error::{ApiFault, Broken};
 pub use openapi::openapi;

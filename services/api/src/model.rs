@@ -5,14 +5,17 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use muster_domain::evolve::{self, Illegal};
-use muster_domain::fold::{Broken, Head};
+use muster_domain::fold::{Broken, Fold, Head};
 use muster_domain::state::State;
+use muster_events::id::TaskId;
 use muster_log::bus::Stored;
 use tokio::sync::watch;
 
 use crate::commands::Waiters;
 use crate::views::events::EventIndex;
-use crate::views::tasks::TaskIndex;
+use crate::views::jobs::JobIndex;
+use crate::views::saved::{self, Saved};
+use crate::views::tasks::{Leaving, TaskIndex};
 
 /// State and views at one moment of the log.
 #[derive(Debug, Default)]
@@ -20,12 +23,46 @@ pub(crate) struct Model {
     pub(crate) state: State,
     pub(crate) tasks: TaskIndex,
     pub(crate) events: EventIndex,
+    pub(crate) jobs: JobIndex,
     head: Head,
 }
 
 impl Model {
+    /// Whether there is a task of this id, or has been one.
+    pub(crate) fn is_known(&self, id: TaskId) -> bool {
+        self.state.tasks.contains_key(&id) || self.tasks.has_left(id)
+    }
+
+    /// Where it stands.
+    pub(crate) const fn head(&self) -> Head {
+        self.head
+    }
+
+    /// The views as they are kept between two runs.
+    pub(crate) fn saved(&self) -> Saved {
+        let (events, tasks, names) = (self.events.saved(), self.tasks.saved(), self.jobs.saved());
+        Saved { form: saved::FORM, events, tasks, names }
+    }
+
+    /// What was [`Self::saved`] beside the state of this fold; none where it is not that.
+    pub(crate) fn restored(saved: Saved, fold: Fold) -> Option<Self> {
+        let Fold { state, head } = fold;
+        let events = EventIndex::restored(&saved.events)?;
+        let fits = saved.form == saved::FORM
+            && events.position() == head.position
+            && events.seq() == state.last_seq();
+        let tasks = TaskIndex::restored(&saved.tasks, &state)?;
+        let jobs = JobIndex::restored(saved.names);
+        fits.then_some(Self { state, tasks, events, jobs, head })
+    }
+
+    /// How far it is.
+    fn applied(&self) -> Applied {
+        Applied { seq: self.state.last_seq(), position: self.events.position() }
+    }
+
     /// Applies a commit; callers who wait for one of its commands are told by [`Waiters::resolve`].
-    fn fold(&mut self, stored: Stored, waiters: &Waiters) -> Result<(), Broken> {
+    pub(crate) fn fold(&mut self, stored: Stored, waiters: &Waiters) -> Result<(), Broken> {
         let (position, commit) = (stored.position, stored.commit);
         self.head.check(position, &commit)?;
         let illegal = |source| Broken::Illegal { position, source };
@@ -33,12 +70,18 @@ impl Model {
             return Err(illegal(Illegal::Gap { expected: self.state.next_seq, found: commit.first }));
         }
         for entry in &commit.entries {
+            // As long as the state still has what leaves.
+            let mut leaving: Vec<_> =
+                entry.events.iter().flat_map(|event| Leaving::of(&self.state, event)).collect();
             let first = self.state.next_seq;
             evolve::entry(&mut self.state, entry, commit.at).map_err(illegal)?;
             for (seq, event) in (first..).zip(&entry.events) {
                 self.events.note(seq, &entry.cause.actor, event, &self.state);
                 self.tasks.note(seq, event, &self.state);
+                self.jobs.note(event);
             }
+            leaving.retain(|task| task.is_gone(&self.state));
+            self.tasks.leave(leaving);
             waiters.resolve(entry, &self.state);
         }
         self.events.push(Arc::new(commit), stored.bytes);
@@ -79,6 +122,13 @@ impl ReadModel {
         self.model.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Begins anew with what has been folded before.
+    pub(crate) fn begin(&self, begun: Model) {
+        let applied = begun.applied();
+        *self.model.write().unwrap_or_else(PoisonError::into_inner) = begun;
+        self.applied.send_replace(applied);
+    }
+
     /// Applies commits under one lock and then says how far it has come.
     pub(crate) fn fold(&self, batch: Vec<Stored>) -> Result<(), Broken> {
         let applied = {
@@ -86,7 +136,7 @@ impl ReadModel {
             for stored in batch {
                 model.fold(stored, &self.waiters)?;
             }
-            Applied { seq: model.state.last_seq(), position: model.events.position() }
+            model.applied()
         };
         self.waiters.release();
         self.applied.send_replace(applied);

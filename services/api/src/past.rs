@@ -11,6 +11,7 @@ use muster_log::bus::{Bus, Stored};
 use muster_log::error::LogError;
 use tokio::sync::{Mutex, MutexGuard};
 
+use crate::cache::Cache;
 use crate::model::ReadModel;
 
 /// Commits folded before others are let run.
@@ -19,16 +20,19 @@ const BATCH_MAX: usize = 128;
 /// Keeps others waiting for a state of their own.
 pub(crate) type Held<'a> = MutexGuard<'a, ()>;
 
-/// Folds one state at a time: each holds as much memory as the read model, and takes as long as a start. Others wait;
-/// who leaves meanwhile is forgotten.
+/// Folds one state at a time: each holds as much memory as the read model. It begins with the nearest state that the API
+/// has kept, or with nothing. Others wait; who leaves meanwhile is forgotten.
 pub(crate) struct Past {
     bus: Arc<dyn Bus>,
+    cache: Option<Arc<Cache>>,
     one: Mutex<()>,
+    /// For copies of the present: they are had at once, and need not wait for somebody's past.
+    present: Mutex<()>,
 }
 
 impl Past {
-    pub(crate) fn new(bus: Arc<dyn Bus>) -> Self {
-        Self { bus, one: Mutex::default() }
+    pub(crate) fn new(bus: Arc<dyn Bus>, cache: Option<Arc<Cache>>) -> Self {
+        Self { bus, cache, one: Mutex::default(), present: Mutex::default() }
     }
 
     /// A state to do with as one likes: as it was at a moment, which the parameter `at` asked for, or else as `model` has
@@ -41,19 +45,28 @@ impl Past {
         at: Option<Moment>,
         model: &ReadModel,
     ) -> Result<(State, Held<'_>), Problem> {
-        let held = self.one.lock().await;
-        let state = match at {
-            None => model.read().state.clone(),
-            Some(moment) => self.fold(moment).await?,
-        };
-        Ok((state, held))
+        match at {
+            None => {
+                let held = self.present.lock().await;
+                let state = model.read().state.clone();
+                Ok((state, held))
+            }
+            Some(moment) => {
+                let held = self.one.lock().await;
+                Ok((self.fold(moment).await?, held))
+            }
+        }
     }
 
     async fn fold(&self, moment: Moment) -> Result<State, Problem> {
         let last = self.bus.last_position().await.map_err(|e| unreadable(&e))?;
-        let mut fold = Fold::default();
-        if last > 0 {
-            let mut batches = self.bus.read(1).await.map_err(|e| unreadable(&e))?.ready_chunks(BATCH_MAX);
+        let mut fold = match &self.cache {
+            Some(cache) => cache.before(&*self.bus, moment).await.unwrap_or_default(),
+            None => Fold::default(),
+        };
+        if last > fold.head.position {
+            let first = fold.head.position + 1;
+            let mut batches = self.bus.read(first).await.map_err(|e| unreadable(&e))?.ready_chunks(BATCH_MAX);
             'log: while let Some(batch) = batches.next().await {
                 for stored in batch {
                     let Stored { position, hash, commit, .. } = stored.map_err(|e| unreadable(&e))?;

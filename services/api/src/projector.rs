@@ -28,6 +28,7 @@ pub(crate) async fn follow_log(
     loop {
         let before = model.applied();
         let ended = tokio::select! {
+            biased;
             () = stop.cancelled() => return Ok(()),
             ended = follow_log_once(bus.as_ref(), &model) => ended,
         };
@@ -79,6 +80,7 @@ pub(crate) async fn follow_heartbeats(bus: Arc<dyn Bus>, hosts: Arc<Hosts>, stop
     let mut pause = PAUSE_FIRST;
     loop {
         let ended = tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             ended = follow_heartbeats_once(bus.as_ref(), &hosts, &mut pause) => ended,
         };
@@ -101,6 +103,7 @@ async fn follow_heartbeats_once(bus: &dyn Bus, hosts: &Hosts, pause: &mut Durati
 
 async fn wait(pause: Duration, stop: &CancellationToken) {
     tokio::select! {
+        biased;
         () = stop.cancelled() => {}
         () = tokio::time::sleep(pause) => {}
     }

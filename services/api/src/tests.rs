@@ -1,8 +1,10 @@
 //! The API over real sockets, on the bus in memory, before a manager that is the domain and little else.
 
+mod cache;
 mod cluster;
 mod events;
 mod explain;
+mod forgotten;
 mod jobs;
 mod leader;
 mod logs;

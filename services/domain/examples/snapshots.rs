@@ -29,7 +29,7 @@ fn main() {
     let sizes: Vec<usize> = std::env::args().skip(1).map(|a| a.parse().expect("a number")).collect();
     let sizes = if sizes.is_empty() { vec![10_000, 100_000, 1_000_000] } else { sizes };
     println!(
-        "{:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10}",
+        "{:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10} {:>9}",
         "tasks",
         "events",
         "MiB",
@@ -39,7 +39,8 @@ fn main() {
         "hash ms",
         "seal ms",
         "open ms",
-        "rebuild ms"
+        "rebuild ms",
+        "B a task"
     );
     for tasks in sizes {
         for alike in [true, false] {
@@ -68,11 +69,13 @@ fn run(tasks: usize, alike: bool) {
             break;
         }
     }
+    let before = rss();
     let (folded, fold_ms) = timed(|| {
         let mut state = State::default();
         events.iter().for_each(|event| evolve::event(&mut state, event, NOW).unwrap());
         state
     });
+    let per_task = rss().saturating_sub(before) / tasks;
     let (copy, clone_ms) = timed(|| state.clone());
     drop((folded, copy));
     let (_, hash_ms) = timed(|| state.hash().unwrap());
@@ -85,12 +88,19 @@ fn run(tasks: usize, alike: bool) {
     let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
     println!(
         "{tasks:>9} {:>9} {:>9.1} {:>9.1} {fold_ms:>9.0} {clone_ms:>9.0} {hash_ms:>9.0} {seal_ms:>9.0} {open_ms:>9.0} \
-         {rebuild_ms:>10.0}  {}",
+         {rebuild_ms:>10.0} {per_task:>9}  {}",
         events.len(),
         mib(plain),
         mib(bytes.len()),
         if alike { "alike" } else { "each its own spec" },
     );
+}
+
+/// Memory of this process that is there. What was given back before may be taken again unseen, so the memory of a task is
+/// good only of the first size of a run.
+fn rss() -> usize {
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+    status.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
 fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {

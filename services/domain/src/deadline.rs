@@ -1,5 +1,5 @@
-//! What time brings about: workers that are not heard, drains that have run out, tasks whose next try has come. `now` is
-//! always an argument.
+//! What time brings about: workers that are not heard, drains that have run out, tasks whose next try has come, and the
+//! leave of what has ended long ago. `now` is always an argument.
 //!
 //! The manager keeps one [`Liveness`] in memory (heartbeats are no events), sleeps until [`next`] and then applies
 //! [`due`]. After [`due`] has been applied, [`next`] lies in the future, unless there is more due than one call says.
@@ -13,6 +13,7 @@ use muster_events::time::Timestamp;
 
 use crate::decide::release::{Over, Release, is_drained};
 use crate::jobs::is_system;
+use crate::retention;
 use crate::state::{State, Task, Worker};
 
 /// The most tasks that one call of [`due`] puts in line, so that a commit does not wait for a hundred thousand.
@@ -101,7 +102,8 @@ impl Liveness {
 /// The earliest moment at which something falls due, in the past if it already has; `None` while nothing can.
 pub fn next(state: &State, liveness: &Liveness) -> Option<Timestamp> {
     let workers = state.workers.iter().filter_map(|(id, worker)| next_of(state, liveness, id, worker));
-    workers.chain(state.delayed.first().map(|(retry_at, _)| *retry_at)).min()
+    let delayed = state.delayed.first().map(|(retry_at, _)| *retry_at);
+    workers.chain(delayed).chain(retention::next(state)).min()
 }
 
 fn next_of(state: &State, liveness: &Liveness, id: &WorkerId, worker: &Worker) -> Option<Timestamp> {
@@ -118,7 +120,8 @@ fn next_of(state: &State, liveness: &Liveness, id: &WorkerId, worker: &Worker) -
 }
 
 /// What has fallen due by `now`: a worker that was not heard goes offline and its attempts are given up; a drain past
-/// its deadline stops what still runs; a task whose wait is over is in line again, [`READY_MAX`] of them at most.
+/// its deadline stops what still runs; a task whose wait is over is in line again, [`READY_MAX`] of them at most; and
+/// what has ended long ago leaves ([`retention`]).
 ///
 /// A worker can be offline and still have attempts: it said that it leaves and took containers with it, or the leader
 /// died between two commits. They are lost once the worker has been silent for as long as any other.
@@ -143,6 +146,7 @@ pub fn due(state: &State, liveness: &Liveness, now: Timestamp) -> Vec<Event> {
     let mut events = release.finish();
     let ready = state.delayed.iter().take_while(|(retry_at, _)| *retry_at <= now).take(READY_MAX);
     events.extend(ready.map(|(_, task)| Event::TaskReady(TaskReady { task: *task })));
+    events.extend(retention::due(state, now));
     events
 }
 

@@ -4,6 +4,7 @@
 //! so a damaged or foreign log is named, not followed.
 
 mod arrived;
+mod history;
 mod job;
 mod retry;
 mod task;
@@ -18,8 +19,8 @@ use muster_events::id::{JobId, TaskId, WorkerId};
 use muster_events::time::Timestamp;
 
 use self::task::hand_on;
-use crate::restart;
 use crate::state::{Drain, Recorded, State, Task, TaskState, Worker};
+use crate::{restart, retention};
 
 /// A commit or event that cannot follow the state it meets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -108,8 +109,14 @@ pub fn entry(state: &mut State, entry: &Entry, at: Timestamp) -> Result<(), Ille
 pub fn event(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Illegal> {
     apply(state, event, at)?;
     if let Some(task) = event.task() {
-        update::track(state, task, event, at);
-        arrived::track(state, task, at);
+        // Only tasks of jobs take part in updates and moves.
+        if !state.jobs.is_empty() {
+            update::track(state, task, event, at);
+            arrived::track(state, task, at);
+        }
+        if matches!(event, Event::TaskCompleted(_) | Event::TaskFailed(_) | Event::TaskCancelled(_)) {
+            retention::ended(state, task);
+        }
     }
     state.next_seq += 1;
     Ok(())
@@ -162,6 +169,8 @@ fn apply(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Illegal>
         Event::WorkerUnregistered(e) => step.unregistered(&e.worker)?,
         Event::NamespaceLimited(e) if e.quota.is_empty() => drop(step.state.quotas.remove(&e.namespace)),
         Event::NamespaceLimited(e) => drop(step.state.quotas.insert(e.namespace.clone(), e.quota)),
+        Event::HistoryLimited(e) => step.state.history.set_limit(*e),
+        Event::HistoryTrimmed(e) => step.trimmed(e)?,
         Event::JobSubmitted(_)
         | Event::JobScaled(_)
         | Event::JobStarted(_)

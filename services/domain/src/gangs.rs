@@ -38,6 +38,8 @@ pub struct Gang {
     pub members: BTreeSet<TaskId>,
     /// Whether they have been placed. From then on each is placed for itself when it has to be placed again.
     pub placed: bool,
+    /// How many of them have not ended.
+    pub alive: u32,
 }
 
 /// All gangs.
@@ -61,7 +63,45 @@ impl Gangs {
         let Some(key) = GangId::of(&task.spec, task.job, task.run) else { return };
         let known = self.0.entry(key).or_default();
         known.size = gang.size;
-        known.members.insert(id);
+        if known.members.insert(id) && !task.state.is_final() {
+            known.alive += 1;
+        }
         known.placed |= task.attempt.is_some();
+    }
+
+    /// The gang of a task.
+    pub fn with(&self, task: &Task) -> Option<&Gang> {
+        task.spec.gang.as_ref()?;
+        self.0.get(&GangId::of(&task.spec, task.job, task.run)?)
+    }
+
+    fn with_mut(&mut self, task: &Task) -> Option<&mut Gang> {
+        task.spec.gang.as_ref()?;
+        self.0.get_mut(&GangId::of(&task.spec, task.job, task.run)?)
+    }
+
+    /// A task has ended: all of its gang, if it was the last of them.
+    pub(crate) fn rests(&mut self, task: &Task) -> Vec<TaskId> {
+        let Some(gang) = self.with_mut(task) else { return Vec::new() };
+        gang.alive -= 1;
+        if gang.alive == 0 { gang.members.iter().copied().collect() } else { Vec::new() }
+    }
+
+    /// A task that had ended is wanted again: all of its gang, if it is the first of them.
+    pub(crate) fn wakes(&mut self, task: &Task) -> Vec<TaskId> {
+        let Some(gang) = self.with_mut(task) else { return Vec::new() };
+        gang.alive += 1;
+        if gang.alive == 1 { gang.members.iter().copied().collect() } else { Vec::new() }
+    }
+
+    /// A task has left the state.
+    pub(crate) fn forget(&mut self, id: TaskId, task: &Task) {
+        let Some(gang) = self.with_mut(task) else { return };
+        gang.members.remove(&id);
+        if gang.members.is_empty()
+            && let Some(key) = GangId::of(&task.spec, task.job, task.run)
+        {
+            self.0.remove(&key);
+        }
     }
 }

@@ -65,6 +65,8 @@ pub fn of<'a>(state: &State, events: impl Iterator<Item = (u64, &'a Event)>) -> 
             | Event::ReportRefused(_)
             | Event::LeaderElected(_)
             | Event::LeaderSteppingDown(_)
+            | Event::HistoryLimited(_)
+            | Event::HistoryTrimmed(_)
             | Event::CommandRejected(_)
             | Event::TaskSubmitted(_)
             | Event::TaskWaiting(_)

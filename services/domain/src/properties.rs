@@ -71,6 +71,8 @@ enum Step {
         turns: u8,
         room: u8,
     },
+    /// No more than so many that have ended stay, nor longer than so many seconds.
+    Limit(u8, u8),
     /// The group ends: orders are derived.
     Flush,
 }
@@ -208,6 +210,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<[Index; 2]>(), worker(), worker()).prop_map(|([a, b], v, w)| Step::Move([(a, v), (b, w)])),
         3 => (1..6_u8, 1..2000_u32).prop_map(|(max, gain)| Step::Rebalance(max, gain)),
         14 => job_step(),
+        1 => (0..8_u8, 0..90_u8).prop_map(|(finished, seconds)| Step::Limit(finished, seconds)),
         4 => Just(Step::Flush),
     ]
 }
@@ -261,6 +264,7 @@ fn play(sim: &mut Sim, step: &Step) {
         Step::JobUpdate(job, action) => sim.job_update(*job, *action),
         Step::NobodyLeads(minutes) => sim.nobody_leads(*minutes),
         Step::Reconcile { turns, room } => sim.reconcile(usize::from(*turns), usize::from(*room)),
+        Step::Limit(finished, seconds) => sim.limit(*finished, *seconds),
         Step::Flush => sim.flush(),
     }
 }
@@ -270,7 +274,8 @@ proptest! {
 
     /// After every step: the events are legal, the state is sound, nothing goes where nothing may go, deciding twice
     /// gives the same bytes. At the end: orders tell each worker what it must know, the log replays to the same state,
-    /// a snapshot is the same state, and every task can still be brought to an end.
+    /// a snapshot is the same state, every task can still be brought to an end, and what has left the state is all that
+    /// it lacks.
     #[test]
     fn every_history_is_sound(steps in proptest::collection::vec(step(), 1..150)) {
         let mut sim = Sim::new();
@@ -282,5 +287,6 @@ proptest! {
         sim.check_replay();
         sim.settle();
         sim.check_replay();
+        sim.check_forgetting();
     }
 }

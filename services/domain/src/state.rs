@@ -2,6 +2,7 @@
 
 pub mod job;
 mod outcomes;
+mod specs;
 mod tasks;
 
 use std::cmp::Reverse;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use self::job::Jobs;
 pub use self::outcomes::{OUTCOMES_MAX, Outcomes, Recorded};
+pub use self::specs::Specs;
 pub use self::tasks::Tasks;
 use crate::claims::{self, Claim, Held, Tenants};
 use crate::fleet::Fleet;
@@ -31,6 +33,7 @@ use crate::gangs::{GangId, Gangs};
 use crate::groups::{Group, Groups};
 use crate::ports::Ports;
 use crate::quota::Usage;
+use crate::retention::{self, History};
 
 /// The whole state. Made only by [`crate::evolve`]; everybody else reads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,7 +46,7 @@ pub struct State {
     pub at: Timestamp,
     /// Who decided it, and the how-manieth leader that is.
     pub leader: Option<LeaderElected>,
-    /// Every task.
+    /// Every task that has not left.
     pub tasks: Tasks,
     /// Every registered worker.
     pub workers: BTreeMap<WorkerId, Worker>,
@@ -62,6 +65,9 @@ pub struct State {
     pub quotas: BTreeMap<Namespace, Quota>,
     /// Tasks by state.
     pub counts: Counts,
+    /// What has ended and what of it has left.
+    #[serde(default)]
+    pub history: History,
     /// The waiting tasks, class by class. Derived: a snapshot leaves it out and [`State::rebuild`] makes it again.
     #[serde(skip)]
     pub queue: BTreeMap<Class, Line>,
@@ -83,6 +89,9 @@ pub struct State {
     /// Which tasks form gangs. Derived like the queue.
     #[serde(skip)]
     pub gangs: Gangs,
+    /// What saves memory.
+    #[serde(skip)]
+    pub specs: Specs,
 }
 
 impl Default for State {
@@ -100,6 +109,7 @@ impl Default for State {
             claims: BTreeMap::new(),
             quotas: BTreeMap::new(),
             counts: Counts::default(),
+            history: History::default(),
             queue: BTreeMap::new(),
             delayed: BTreeSet::new(),
             fleet: Fleet::default(),
@@ -107,6 +117,7 @@ impl Default for State {
             ports: Ports::default(),
             usage: Usage::default(),
             gangs: Gangs::default(),
+            specs: Specs::default(),
         }
     }
 }
@@ -413,6 +424,15 @@ impl Counts {
         self.0.iter().sum()
     }
 
+    /// So many that have ended, each way.
+    pub(crate) const fn ended(completed: u64, failed: u64, cancelled: u64) -> Self {
+        let mut counts = Self([0; 6]);
+        counts.0[TaskState::Completed as usize] = completed;
+        counts.0[TaskState::Failed as usize] = failed;
+        counts.0[TaskState::Cancelled as usize] = cancelled;
+        counts
+    }
+
     pub(crate) const fn enter(&mut self, state: TaskState) {
         self.0[state as usize] += 1;
     }
@@ -465,5 +485,6 @@ impl State {
             }
         }
         claims::rebuild(self);
+        retention::rebuild(self);
     }
 }

@@ -27,6 +27,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{AppendError, LogError, Result};
+use crate::machine::Machine;
 
 /// A live stream of messages; see the module's words on how long it lives.
 pub type Live<T> = BoxStream<'static, Result<T>>;
@@ -37,6 +38,11 @@ pub trait Bus:
 {
     /// Which cell this is.
     fn cell(&self) -> &Cell;
+
+    /// The machine whoever holds this runs on: what time it is there, and fresh ids.
+    fn machine(&self) -> &Machine {
+        Machine::real()
+    }
 
     /// Which log this is.
     fn log_id(&self) -> LogId;
@@ -56,6 +62,12 @@ pub trait Bus:
 
     /// What the server vouches for.
     fn fitness(&self) -> Fitness;
+
+    /// The servers that keep the log, and their copies of it, as they are now. Nothing where there are none, or none
+    /// says.
+    fn servers(&self) -> BoxFuture<'_, Servers> {
+        std::future::ready(Servers::default()).boxed()
+    }
 }
 
 /// Whether the bus can be reached.
@@ -79,6 +91,61 @@ pub struct Fitness {
     pub max_payload: usize,
     /// What an acknowledged write survives.
     pub durability: Durability,
+}
+
+/// The servers that keep the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Servers {
+    /// Each, by name.
+    pub servers: Vec<Server>,
+    /// The streams, with their copies; none where a server stands alone.
+    pub streams: Vec<Copies>,
+}
+
+/// One server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Its name.
+    pub name: String,
+    /// Its version, if it says so.
+    pub version: Option<String>,
+    /// What a write survives there.
+    pub durability: Durability,
+    /// How it does.
+    pub state: ServerState,
+}
+
+/// How a server does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ServerState {
+    /// It has all that the others have.
+    Current,
+    /// It lacks some of it, and fetches that.
+    Behind,
+    /// The others do not reach it.
+    Offline,
+}
+
+/// The copies of one stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copies {
+    /// The stream.
+    pub stream: String,
+    /// The server that takes its writes; none while there is no majority, or none has been elected yet.
+    pub leader: Option<String>,
+    /// The servers that have a copy of it, the leader's among them.
+    pub copies: Vec<StreamCopy>,
+}
+
+/// A server's copy of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamCopy {
+    /// The server.
+    pub server: String,
+    /// How it does.
+    pub state: ServerState,
+    /// How many writes it lacks.
+    pub behind: u64,
 }
 
 /// What an acknowledged write survives.

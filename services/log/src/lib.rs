@@ -5,9 +5,11 @@
 //! (`tests/tests/system/log_contract.rs`) runs on both.
 
 pub mod bus;
+pub mod chance;
 mod clock;
 pub mod error;
 pub mod gather;
+pub mod machine;
 pub mod memory;
 pub mod nats;
 pub mod raw;

@@ -2,8 +2,10 @@
 //! real codec), no server. Nothing outlives the last handle.
 //!
 //! - `journal`: a list of messages that readers follow; `log`: the four streams that are one;
-//! - `orders`: with redelivery; `signals`: what nobody stores; `leadership`; `snapshots`.
+//! - `orders`: with redelivery; `signals`: what nobody stores; `leadership`; `snapshots`;
+//! - `faulty`: one node's way to it, which a seed makes as bad as a network, a server and a machine can be.
 
+mod faulty;
 mod journal;
 mod leadership;
 mod log;
@@ -18,15 +20,18 @@ use muster_events::codec::CodecError;
 use muster_events::id::LogId;
 use muster_events::subject::Cell;
 use tokio::sync::watch;
-use uuid::Uuid;
 
+use self::faulty::Key;
+pub use self::faulty::{FaultyBus, Weather};
 use self::journal::Journal;
 use self::leadership::Seat;
 use self::orders::Desk;
 use self::signals::Exchange;
 use self::snapshots::Shelf;
 use crate::bus::{Bus, Durability, Fitness, Link};
+use crate::chance::Chance;
 use crate::error::{LogError, Result};
+use crate::machine::Machine;
 
 /// The largest message, as on a NATS server that is not told otherwise.
 const MAX_PAYLOAD: usize = 1 << 20;
@@ -51,6 +56,9 @@ struct Shared {
     orders: Arc<Desk>,
     signals: Arc<Exchange>,
     seat: Arc<Seat>,
+    /// The key for which those on a faulty way stand, who have no seat.
+    key: Key,
+    machine: Machine,
     shelf: Shelf,
     link: watch::Sender<Link>,
 }
@@ -58,30 +66,47 @@ struct Shared {
 impl MemoryBus {
     /// An empty one.
     pub fn new(cell: Cell) -> Self {
-        Self::with(cell, Seat::default())
+        Self::with(cell, Seat::default(), Machine::default())
+    }
+
+    /// An empty one on a server that is a simulated machine.
+    pub fn simulated(cell: Cell, machine: Machine) -> Self {
+        Self::with(cell, Seat::default(), machine)
     }
 
     /// One on which everybody who asks for the lead gets it at once and for good. What then keeps the log right is the
     /// fence alone.
     pub fn where_all_lead(cell: Cell) -> Self {
-        Self::with(cell, Seat::for_all())
+        Self::with(cell, Seat::for_all(), Machine::default())
     }
 
-    fn with(cell: Cell, seat: Seat) -> Self {
+    fn with(cell: Cell, seat: Seat, machine: Machine) -> Self {
+        let journal = |max| Arc::new(Journal::new(max, machine.clone()));
         Self {
             shared: Arc::new(Shared {
                 cell,
-                log: LogId::new(Uuid::new_v4()),
-                events: Arc::new(Journal::new(usize::MAX)),
-                commands: Arc::new(Journal::new(usize::MAX)),
-                heartbeats: Arc::new(Journal::new(HEARTBEATS_MAX)),
-                output: Arc::new(Journal::new(OUTPUT_MAX)),
+                log: LogId::new(machine.uuid()),
+                events: journal(usize::MAX),
+                commands: journal(usize::MAX),
+                heartbeats: journal(HEARTBEATS_MAX),
+                output: journal(OUTPUT_MAX),
                 orders: Arc::default(),
                 signals: Arc::default(),
                 seat: Arc::new(seat),
+                key: Key::default(),
                 shelf: Shelf::default(),
                 link: watch::Sender::new(Link { up: true, connects: 1 }),
+                machine,
             }),
+        }
+    }
+
+    /// The server loses its power, and with it the newest of what it had acknowledged unsynced: orders, heartbeats and
+    /// output, up to `newest_max` of each.
+    pub fn lose_tails(&self, newest_max: u64, chance: &mut Chance) {
+        self.shared.orders.lose(newest_max, chance);
+        for journal in [&self.shared.heartbeats, &self.shared.output] {
+            journal.lose(usize::try_from(chance.between(0, newest_max)).unwrap_or(0));
         }
     }
 }
@@ -89,6 +114,10 @@ impl MemoryBus {
 impl Bus for MemoryBus {
     fn cell(&self) -> &Cell {
         &self.shared.cell
+    }
+
+    fn machine(&self) -> &Machine {
+        &self.shared.machine
     }
 
     fn log_id(&self) -> LogId {

@@ -51,6 +51,8 @@ impl Draft {
 #[derive(Default)]
 pub(crate) struct Drafts {
     waiting: VecDeque<Draft>,
+    /// What held the bytes of the last that was sealed. It has grown to the size that is usual at present.
+    spare: Vec<u8>,
 }
 
 impl Drafts {
@@ -67,13 +69,20 @@ impl Drafts {
         self.waiting.pop_front()
     }
 
+    /// Takes back the room of a draft that has been sealed.
+    pub(crate) fn reuse(&mut self, sealed: Draft) {
+        self.spare = sealed.encoded;
+        self.spare.clear();
+    }
+
     /// Makes room for an entry of `bytes` bytes whose first event is `first`, and says when that commit was decided.
     /// All entries of a commit share that moment, since a replay knows no other.
     pub(crate) fn room(&mut self, bytes: usize, first: u64, now: Timestamp) -> Timestamp {
         match self.waiting.back() {
             Some(draft) if draft.encoded.len() + bytes <= COMMIT_BYTES_MAX => draft.at,
             _ => {
-                self.waiting.push_back(Draft { first, at: now, ..Draft::default() });
+                let encoded = std::mem::take(&mut self.spare);
+                self.waiting.push_back(Draft { first, at: now, encoded, ..Draft::default() });
                 now
             }
         }

@@ -90,10 +90,10 @@ impl Courier {
 }
 
 async fn carry(bus: Arc<dyn Bus>, mut receiver: mpsc::Receiver<Effects>, undelivered: mpsc::Sender<()>) {
-    while let Some(effects) = receiver.recv().await {
-        let sent = join_all(effects.orders.iter().map(|orders| bus.publish_orders(orders)));
+    while let Some(Effects { orders, replies, .. }) = receiver.recv().await {
+        let sent = join_all(orders.iter().map(|orders| bus.publish_orders(orders)));
         let answered = async {
-            for reply in &effects.replies {
+            for reply in replies {
                 answer(&*bus, reply).await;
             }
         };
@@ -111,15 +111,16 @@ async fn carry(bus: Arc<dyn Bus>, mut receiver: mpsc::Receiver<Effects>, undeliv
     }
 }
 
-async fn answer(bus: &dyn Bus, reply: &Reply) {
-    let messages = answer::messages(reply, bus.fitness().max_payload);
+async fn answer(bus: &dyn Bus, reply: Reply) {
+    let Reply { subject, encoding, outcomes, group } = reply;
+    let messages = answer::messages(encoding, outcomes, group, bus.fitness().max_payload);
     let messages = messages.map_err(LogError::from).unwrap_or_else(|error| {
-        warn!(subject = reply.subject, %error, "an outcome cannot be written; it stands in the log");
+        warn!(subject, %error, "an outcome cannot be written; it stands in the log");
         Vec::new()
     });
     for payload in messages {
-        if let Err(error) = bus.publish_outcome(&reply.subject, reply.encoding, payload.into()).await {
-            warn!(subject = reply.subject, %error, "an outcome could not be sent; it stands in the log");
+        if let Err(error) = bus.publish_outcome(&subject, encoding, payload.into()).await {
+            warn!(subject, %error, "an outcome could not be sent; it stands in the log");
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::config::ManagerConfig;
 use crate::draft::{Drafts, split};
 use crate::error::{ManagerError, StepDown};
 use crate::fold::Follower;
-use crate::leader::{Ended, Held, Leader, Wakes, now, own_cause};
+use crate::leader::{Ended, Held, Leader, Wakes, own_cause};
 use crate::snapshots;
 use crate::standby::{Deferring, Standby};
 
@@ -98,6 +98,7 @@ struct Manager {
 impl Manager {
     async fn pause(&self) {
         tokio::select! {
+            biased;
             () = self.shutdown.cancelled() => {}
             () = tokio::time::sleep(PAUSE) => {}
         }
@@ -112,6 +113,7 @@ impl Manager {
             Standby::open(&self.config, &self.bus, fold, deferring).await
         };
         let opened = tokio::select! {
+            biased;
             () = self.shutdown.cancelled() => return StepDown::Shutdown,
             opened = begun => opened,
         };
@@ -123,6 +125,7 @@ impl Manager {
             self.snapshot = standby.begun;
         }
         let lease = tokio::select! {
+            biased;
             () = self.shutdown.cancelled() => {
                 standby.leave().await;
                 self.flush().await;
@@ -196,9 +199,10 @@ impl Manager {
 
     async fn lead(&self, mut follower: Follower, held: &Held) -> Ended {
         let begun = tokio::select! {
-            begun = self.begin(&mut follower) => begun,
+            biased;
             () = held.lost.cancelled() => Err(StepDown::LeaseLost),
             () = self.shutdown.cancelled() => Err(StepDown::Shutdown),
+            begun = self.begin(&mut follower) => begun,
         };
         let (elected, wakes) = match begun {
             Ok(begun) => begun,
@@ -221,17 +225,20 @@ impl Manager {
         Ok((elected, wakes))
     }
 
-    /// Appends that it leads behind all that is there. From then on nobody else can append without having read it. One
+    /// Appends that it leads behind all that is there, and how much of what has ended is to stay, where that is new. From then on nobody else can append without having read it. One
     /// that still thinks it leads may come in between; then that is folded too.
     async fn elect(&self, follower: &mut Follower) -> Result<Landed, StepDown> {
         loop {
             follower.catch_up(&*self.bus).await?;
             let Fold { state, head } = &follower.fold;
             let epoch = state.leader.as_ref().map_or(0, |l| l.epoch) + 1;
-            let event = Event::LeaderElected(LeaderElected { leader: self.config.node.clone(), epoch });
+            let mut events =
+                vec![Event::LeaderElected(LeaderElected { leader: self.config.node.clone(), epoch })];
+            let limit = self.config.history();
+            events.extend((limit != state.history.limit()).then_some(Event::HistoryLimited(limit)));
             let mut drafts = Drafts::default();
-            for piece in split(own_cause(LEADER), vec![event])? {
-                drafts.room(piece.encoded.len(), state.next_seq, now().max(state.at));
+            for piece in split(own_cause(LEADER), events)? {
+                drafts.room(piece.encoded.len(), state.next_seq, self.bus.machine().now().max(state.at));
                 drafts.push(piece);
             }
             let Some(mut draft) = drafts.pop() else { continue };

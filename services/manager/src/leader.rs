@@ -8,7 +8,6 @@ mod wake;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::BoxFuture;
 use muster_domain::deadline::Liveness;
@@ -23,6 +22,7 @@ use muster_events::id::{Actor, WorkerId};
 use muster_events::time::Timestamp;
 use muster_log::bus::{Bus, Incoming};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tracing::{error, warn};
 
 use crate::append::{Landed, append};
@@ -100,8 +100,9 @@ impl Leader {
         let courier = Courier::start(&bus, undelivered_sender);
         let missed = i64::try_from(config.heartbeat_missed.as_micros()).unwrap_or(i64::MAX);
         let mut liveness = Liveness::new(missed);
+        let now = bus.machine().now();
         // While nobody led, nobody listened.
-        liveness.forgive(now());
+        liveness.forgive(now);
         liveness.assigned_in(&fold.state);
         let Fold { state, head: Head { position, hash } } = fold;
         let (dirty, since) = (Dirty::all(&state), state.at);
@@ -123,7 +124,7 @@ impl Leader {
             backlog: VecDeque::new(),
             remind: BTreeSet::new(),
             reminded: BTreeMap::new(),
-            clocks: (Instant::now(), now()),
+            clocks: (Instant::now(), now),
             since,
             roll: Roll::default(),
             stepping_down: false,
@@ -155,7 +156,8 @@ impl Leader {
 
     /// A machine that slept, or whose clock was set forward, was not there to hear anybody: nobody is late.
     fn watch_clocks(&mut self) {
-        let (steady, wall) = std::mem::replace(&mut self.clocks, (Instant::now(), now()));
+        let clocks = (Instant::now(), self.clock());
+        let (steady, wall) = std::mem::replace(&mut self.clocks, clocks);
         let elapsed = i64::try_from(steady.elapsed().as_micros()).unwrap_or(i64::MAX);
         if self.clocks.1.micros_since(wall).saturating_sub(elapsed) > CLOCK_STEP_MICROS {
             warn!("the clock has jumped; every worker counts as heard now");
@@ -199,7 +201,12 @@ impl Leader {
 
     /// The moment of a decision: the clock, but never before the commit ahead.
     fn now(&self) -> Timestamp {
-        now().max(self.state.at)
+        self.clock().max(self.state.at)
+    }
+
+    /// What the machine's clock shows.
+    pub(crate) fn clock(&self) -> Timestamp {
+        self.bus.machine().now()
     }
 
     /// Sends the oldest draft on its way, if none is.
@@ -216,7 +223,8 @@ impl Leader {
         if let Some(mut draft) = self.drafts.pop() {
             let sealed = draft.seal(&self.config.node, self.hash)?;
             let landing = Box::pin(append(Arc::clone(&self.bus), sealed, self.position));
-            self.flying = Some(Flight { landing, replies: draft.replies });
+            self.flying = Some(Flight { landing, replies: std::mem::take(&mut draft.replies) });
+            self.drafts.reuse(draft);
         }
         Ok(())
     }
@@ -307,6 +315,8 @@ const fn changes_room_or_line(event: &Event) -> bool {
         | Event::WorkerOccupied(_) => true,
         Event::LeaderElected(_)
         | Event::LeaderSteppingDown(_)
+        | Event::HistoryLimited(_)
+        | Event::HistoryTrimmed(_)
         | Event::CommandRejected(_)
         | Event::TaskWaiting(_)
         | Event::TaskAssigned(_)
@@ -342,10 +352,4 @@ const fn changes_room_or_line(event: &Event) -> bool {
 pub(crate) fn own_cause(actor: &'static str) -> Cause {
     let actor = Actor::new(actor).unwrap_or_else(|_| unreachable!("`{actor}` is a token"));
     Cause { command: None, actor, trace: None }
-}
-
-/// The machine's clock.
-pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }

@@ -13,7 +13,6 @@ use muster_domain::state::State;
 use muster_events::snapshot as codec;
 use muster_log::bus::{Bus, KeptSnapshot};
 use muster_log::error::LogError;
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
@@ -75,25 +74,13 @@ async fn load(bus: &dyn Bus, kept: KeptSnapshot) -> Result<Fold, Passed> {
     let header = codec::header(&bytes).map_err(Unusable::from)?;
     let stored = bus.get(header.position).await?;
     snapshot::fits(&header, stored.map(|stored| stored.hash))?;
-    Ok(on_a_thread(move || snapshot::open(&bytes)).await?)
-}
-
-/// Does what takes long where it keeps nobody waiting.
-async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime ends, and everybody with it.
-            Err(_) => std::future::pending().await,
-        },
-    }
+    Ok(bus.machine().aside(move || snapshot::open(&bytes)).await?)
 }
 
 /// Keeps a snapshot of `fold`.
 async fn keep(bus: &dyn Bus, fold: Fold) -> Result<(), ManagerError> {
     let (seq, position) = (fold.state.last_seq(), fold.head.position);
-    let bytes = on_a_thread(move || snapshot::seal(&fold)).await?;
+    let bytes = bus.machine().aside(move || snapshot::seal(&fold)).await?;
     let size = bytes.len();
     bus.put_snapshot(position, bytes.into()).await?;
     info!(seq, position, bytes = size, "a snapshot is kept");

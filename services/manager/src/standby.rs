@@ -66,17 +66,19 @@ impl Standby {
                 self.announce(false).await;
             }
             let deferred = self.deferring.as_ref().map(|d| d.until);
+            // The log, which may be without end, stands last: a beat is a moment's work.
             tokio::select! {
+                biased;
                 lease = stood(&mut standing) => return Ok(lease?),
-                folded = self.next() => if folded? {
-                    // A new leader wants to know who stands by.
-                    self.announce(false).await;
-                },
-                _ = beat.tick() => self.announce(false).await,
                 () = at(deferred) => {
                     info!(node = %node, "nobody has taken the lead over; standing for it again");
                     self.deferring = None;
                 }
+                _ = beat.tick() => self.announce(false).await,
+                folded = self.next() => if folded? {
+                    // A new leader wants to know who stands by.
+                    self.announce(false).await;
+                },
             }
         }
     }

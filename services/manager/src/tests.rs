@@ -1,6 +1,7 @@
 //! The manager on the in-memory log, with the real codec: what it appends, to whom it speaks, and that nothing is
 //! decided twice.
 
+mod history;
 mod jobs;
 mod snapshots;
 mod standby;

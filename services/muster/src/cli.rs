@@ -208,6 +208,9 @@ mod tests {
             vec!["muster", "up", "--lease", "0"],
             vec!["muster", "manager", "--lease", "2h"],
             vec!["muster", "manager", "--snapshot-events", "99"],
+            vec!["muster", "manager", "--keep-finished-for", "0s"],
+            vec!["muster", "manager", "--keep-finished", "-1"],
+            vec!["muster", "api", "--snapshot-events", "1000"],
             vec!["muster", "manager", "--heartbeat-missed", "0"],
             vec!["muster", "manager", "--heartbeat-missed", "5s"],
         ] {

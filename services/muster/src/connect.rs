@@ -28,15 +28,16 @@ pub(crate) struct NatsArgs {
     /// File with credentials (JWT and NKey)
     #[arg(long, env = "MUSTER_NATS_CREDS", value_name = "FILE", conflicts_with = "nats_user")]
     nats_creds: Option<PathBuf>,
-    /// The server's monitoring, which says whether writes are synced: http://127.0.0.1:8222
-    #[arg(long, env = "MUSTER_NATS_MONITOR", value_name = "URL")]
-    nats_monitor: Option<String>,
+    /// The servers' monitoring, separated by commas, which says whether writes are synced: http://127.0.0.1:8222
+    #[arg(long, env = "MUSTER_NATS_MONITOR", value_name = "URL", value_delimiter = ',')]
+    nats_monitor: Vec<String>,
     /// The cluster's name on the server
     #[arg(long, env = "MUSTER_CELL", value_name = "NAME", default_value = "muster")]
     cell: Cell,
-    /// Copies of each stream, where streams are made: 1, 3 or 5
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    replicas: usize,
+    /// Copies of each stream, 1, 3 or 5: chosen at the cell's first start and kept [default: what is there; at the first
+    /// start 3 on a server of a cluster, else 1]
+    #[arg(long, value_name = "N")]
+    replicas: Option<usize>,
 }
 
 impl NatsArgs {
@@ -49,8 +50,8 @@ impl NatsArgs {
             (_, _, Some(file)) => Credentials::File(file.clone()),
             _ => self.nats.iter().find_map(|url| credentials_in(url)).unwrap_or_default(),
         };
-        if !matches!(self.replicas, 1 | 3 | 5) {
-            return Err(Failure::usage(format!("--replicas {} is none of 1, 3, 5", self.replicas)));
+        if let Some(wish) = self.replicas.filter(|wish| !matches!(wish, 1 | 3 | 5)) {
+            return Err(Failure::usage(format!("--replicas {wish} is none of 1, 3, 5")));
         }
         Ok(NatsConfig {
             urls: self.nats.iter().map(|url| without_credentials(url)).collect(),

@@ -2,6 +2,7 @@
 
 mod binary;
 mod full;
+mod group;
 mod leftover;
 mod ports;
 mod secrets;
@@ -21,6 +22,7 @@ use tokio::time::timeout;
 
 pub(crate) use binary::find;
 pub(crate) use full::free_bytes;
+pub(crate) use group::{Group, count};
 pub(crate) use secrets::{Secrets, User, file as secret_file};
 
 use crate::exit::Failure;
@@ -31,6 +33,8 @@ use full::Full;
 const CONF: &str = include_str!("../../../nats.conf");
 /// The same without a sync for each write; it includes the other.
 const CONF_PROCESS: &str = include_str!("../../../nats-process.conf");
+/// What makes it one of a cluster; it includes the first.
+const CONF_CLUSTER: &str = include_str!("../../../nats-cluster.conf");
 /// How long the server may take to end when asked.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// A server that ends sooner has not served.
@@ -62,6 +66,35 @@ pub(crate) struct Setup {
     pub(crate) durability: Durability,
     /// A configuration to use instead of ours.
     pub(crate) conf: Option<PathBuf>,
+    /// Its place among the servers of a cluster, if it is in one.
+    pub(crate) place: Option<Place>,
+}
+
+/// A server's place in a cluster on this machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// Which it is, from 0.
+    index: usize,
+    /// The ports on loopback where each listens to the others.
+    ports: Vec<u16>,
+    /// The passwords, which are the same for all.
+    secrets: Secrets,
+}
+
+impl Place {
+    /// What our configuration takes from the environment.
+    fn variables(&self) -> [(&'static str, String); 4] {
+        let secret = self.secrets.route();
+        let listen = self.ports.get(self.index).copied().unwrap_or_default();
+        let routes = self.ports.iter().map(|port| quoted(&format!("nats://route:{secret}@127.0.0.1:{port}")));
+        let routes = routes.collect::<Vec<_>>().join(", ");
+        [
+            ("MUSTER_NATS_NAME", quoted(&format!("n{}", self.index + 1))),
+            ("MUSTER_NATS_CLUSTER_LISTEN", quoted(&format!("127.0.0.1:{listen}"))),
+            ("MUSTER_NATS_ROUTES", format!("[{routes}]")),
+            ("MUSTER_ROUTE_PASSWORD", quoted(secret)),
+        ]
+    }
 }
 
 /// A server that runs. It ends with the value; should we be killed, it runs on, and the next start of the same folder
@@ -74,18 +107,25 @@ pub(crate) struct Server {
     started: Instant,
 }
 
-/// Where a server is, and the passwords of its users.
+/// Where a server is, or each of a cluster, and the passwords of the users.
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
-    port: u16,
-    monitor_port: u16,
+    at: Vec<At>,
     secrets: Secrets,
 }
 
+/// The ports of a server on loopback.
+#[derive(Clone, Copy, Debug)]
+struct At {
+    port: u16,
+    monitor_port: u16,
+}
+
 impl Access {
-    /// Where it listens.
+    /// Where it listens; of several, with commas in between.
     pub(crate) fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        let urls = self.at.iter().map(|at| format!("nats://127.0.0.1:{}", at.port));
+        urls.collect::<Vec<_>>().join(",")
     }
 
     /// The password of a user.
@@ -103,7 +143,7 @@ impl Access {
             },
             name: format!("muster-{part}"),
             streams,
-            monitor: Some(format!("http://127.0.0.1:{}", self.monitor_port)),
+            monitor: self.at.iter().map(|at| format!("http://127.0.0.1:{}", at.monitor_port)).collect(),
             wait: true,
             ..NatsConfig::new(self.url())
         }
@@ -120,13 +160,19 @@ impl Server {
         if setup.port != 0 {
             port::free((Ipv4Addr::LOCALHOST, setup.port).into(), "NATS", "--nats-port")?;
         }
-        let secrets = Secrets::of(&setup.folder).map_err(|e| unusable(&setup.folder, &e))?;
+        let secrets = match &setup.place {
+            Some(place) => place.secrets.clone(),
+            None => Secrets::of(&setup.folder).map_err(|e| unusable(&setup.folder, &e))?,
+        };
         if setup.conf.is_none() {
-            let conf = write_conf(&setup.folder, setup.durability, str::to_owned)
+            let mut conf = write_conf(&setup.folder, setup.durability, str::to_owned)
                 .map_err(|e| unusable(&setup.folder, &e))?;
+            if setup.place.is_some() {
+                conf = write_cluster_conf(&conf).map_err(|e| unusable(&conf, &e))?;
+            }
             setup.conf = Some(conf);
         }
-        let access = Access { port: setup.port, monitor_port: 0, secrets };
+        let access = Access { at: vec![At { port: setup.port, monitor_port: 0 }], secrets };
         let child = spawn(&setup, &access)?;
         let mut server = Self { setup, access, child, started: Instant::now() };
         let pid = server.child.id().unwrap_or_default();
@@ -136,7 +182,7 @@ impl Server {
             failure = server.ended() => return Err(failure),
         };
         // Should it have to be started again, then where its clients look for it.
-        (server.access.port, server.access.monitor_port) = (ports.clients, ports.monitor);
+        server.access.at = vec![At { port: ports.clients, monitor_port: ports.monitor }];
         Ok(server)
     }
 
@@ -225,8 +271,9 @@ impl Server {
 
 /// Starts the program.
 fn spawn(setup: &Setup, access: &Access) -> Result<Child, Failure> {
-    let Setup { binary, folder, conf, .. } = setup;
-    let Access { port, monitor_port, secrets } = access;
+    let Setup { binary, folder, conf, place, .. } = setup;
+    let Access { at, secrets } = access;
+    let At { port, monitor_port } = at.first().copied().unwrap_or(At { port: 0, monitor_port: 0 });
     let log = open_log(folder).map_err(|e| unusable(folder, &e))?;
     let errors = log.try_clone().map_err(|e| unusable(folder, &e))?;
     let mut command = Command::new(binary);
@@ -236,7 +283,7 @@ fn spawn(setup: &Setup, access: &Access) -> Result<Child, Failure> {
     // It takes any free port for -1.
     let or_any = |port: u16| if port == 0 { "-1".to_owned() } else { port.to_string() };
     command
-        .args(["-a", "127.0.0.1", "-p", &or_any(*port), "-m", &or_any(*monitor_port)])
+        .args(["-a", "127.0.0.1", "-p", &or_any(port), "-m", &or_any(monitor_port)])
         .arg("--ports_file_dir")
         .arg(folder)
         .arg("-P")
@@ -250,6 +297,9 @@ fn spawn(setup: &Setup, access: &Access) -> Result<Child, Failure> {
         .kill_on_drop(true);
     for user in User::ALL {
         command.env(user.variable(), quoted(secrets.of_user(user)));
+    }
+    if let Some(place) = place {
+        command.envs(place.variables());
     }
     let child = command
         .spawn()
@@ -282,6 +332,17 @@ pub(crate) fn write_conf(
         Durability::PowerLoss => always,
         Durability::Process => process,
     })
+}
+
+/// Writes beside `conf` what makes a server that runs with it one of a cluster.
+fn write_cluster_conf(conf: &Path) -> io::Result<PathBuf> {
+    let cluster = conf.with_file_name("nats-cluster.conf");
+    let included = conf.file_name().unwrap_or_default().to_string_lossy();
+    fs::write(
+        &cluster,
+        CONF_CLUSTER.replacen("include \"nats.conf\"", &format!("include \"{included}\""), 1),
+    )?;
+    Ok(cluster)
 }
 
 /// A fresh log; the one of the life before is kept beside it.

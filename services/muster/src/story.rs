@@ -1,7 +1,7 @@
 //! Events in words.
 
 use muster_client::EventRecord;
-use muster_events::event::JobEnded;
+use muster_events::event::{HistoryLimited, HistoryTrimmed, JobEnded};
 use serde_json::Value;
 
 use crate::output::one_line;
@@ -87,9 +87,26 @@ pub(crate) fn tell(event: &EventRecord) -> String {
             "" => String::new(),
             deadline => format!("until {deadline}"),
         },
+        "history.limited" | "history.trimmed" => history(data),
         _ => String::new(),
     };
     one_line(&words, WORDS_MAX)
+}
+
+/// How much of what has ended stays, or how much has left.
+fn history(data: &Value) -> String {
+    if let Ok(limit) = serde_json::from_value::<HistoryLimited>(data.clone()) {
+        return format!("{} tasks that have ended stay, for {} s", limit.finished, limit.finished_for_s);
+    }
+    let trimmed: HistoryTrimmed = serde_json::from_value(data.clone()).unwrap_or_default();
+    let followed: u64 = trimmed.made.iter().map(|made| u64::from(made.count)).sum();
+    let parts = [
+        (trimmed.jobs.len() as u64, "jobs"),
+        (trimmed.runs.len() as u64, "runs"),
+        (trimmed.tasks.len() as u64 + followed, "tasks"),
+    ];
+    let parts = parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 /// The task, job or worker an event is about, in short.

@@ -8,12 +8,12 @@ use muster_events::report::{Report, What};
 use muster_events::time::Timestamp;
 
 use crate::agent::Assignment;
-use crate::clock;
 use crate::node::Node;
 use crate::orders::Supervisor;
 use crate::runtime::docker::{self, Docker};
 use crate::runtime::process::{self, Processes};
 use crate::runtime::{Instance, Runtime};
+use crate::simulated::Programs;
 
 /// How many are taken over at a time: LOGS is asked about each.
 const AT_ONCE: usize = 32;
@@ -33,7 +33,64 @@ impl Found {
     }
 }
 
-/// What was found, and who takes it over.
+/// What an earlier life has left, by where it runs.
+pub(crate) enum Left {
+    Machine(Adopting),
+    Simulated {
+        containers: Arc<Programs>,
+        /// Each with how long it runs already.
+        found: Vec<(Assignment, Duration)>,
+    },
+}
+
+impl Left {
+    /// Holds all that is left, and what `undelivered` reports are about.
+    pub(crate) fn hold(&self, node: &Node, undelivered: &[Report]) {
+        match self {
+            Self::Machine(adopting) => adopting.hold(node, undelivered),
+            Self::Simulated { found, .. } => {
+                let mut desk = node.desk();
+                found.iter().for_each(|(assignment, _)| desk.agent.adopt(assignment.attempt));
+            }
+        }
+    }
+
+    /// Leads the lives of all that is left on.
+    pub(crate) async fn adopt(self, supervisor: &Supervisor, node: &Arc<Node>) {
+        match self {
+            Self::Machine(adopting) => adopting.adopt(supervisor, node).await,
+            Self::Simulated { containers, found } => {
+                for (assignment, already) in found {
+                    let instance = containers.instance(assignment.attempt);
+                    supervisor.adopt(
+                        Arc::clone(&containers) as Arc<dyn Runtime>,
+                        assignment,
+                        already,
+                        instance,
+                    );
+                }
+            }
+        }
+    }
+
+    /// The engine, where there is one.
+    pub(crate) fn docker(&self) -> Option<Arc<Docker>> {
+        match self {
+            Self::Machine(adopting) => adopting.docker.clone(),
+            Self::Simulated { .. } => None,
+        }
+    }
+
+    /// What runs processes, where they are real.
+    pub(crate) fn processes(&self) -> Option<Arc<Processes>> {
+        match self {
+            Self::Machine(adopting) => Some(Arc::clone(&adopting.processes)),
+            Self::Simulated { .. } => None,
+        }
+    }
+}
+
+/// What was found on this machine, and who takes it over.
 pub(crate) struct Adopting {
     pub(crate) docker: Option<Arc<Docker>>,
     pub(crate) processes: Arc<Processes>,
@@ -42,7 +99,7 @@ pub(crate) struct Adopting {
 
 impl Adopting {
     /// Holds all that was found, and what `undelivered` reports are about.
-    pub(crate) fn hold(&self, node: &Node, undelivered: &[Report]) {
+    fn hold(&self, node: &Node, undelivered: &[Report]) {
         let mut desk = node.desk();
         for assignment in self.found.assignments() {
             desk.agent.adopt(assignment.attempt);
@@ -54,7 +111,7 @@ impl Adopting {
     }
 
     /// Leads the lives of all that was found on.
-    pub(crate) async fn adopt(self, supervisor: &Supervisor, node: &Arc<Node>) {
+    async fn adopt(self, supervisor: &Supervisor, node: &Arc<Node>) {
         let Self { docker, processes, found } = self;
         let Found { containers, processes: found } = found;
         if let Some(docker) = docker {
@@ -109,7 +166,7 @@ fn lead_on(
         return;
     }
     tracing::debug!(%task, handle = instance.handle(), runtime = assignment.spec.runtime.as_str(), "adopting");
-    let micros = started_at.map_or(0, |at| clock::now().micros_since(at));
+    let micros = started_at.map_or(0, |at| node.now().micros_since(at));
     let already = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
     supervisor.adopt(runtime, assignment, already, instance);
     node.desk().tasks.adopted(task, started_at);

@@ -12,12 +12,12 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::agent::Assignment;
+use crate::files;
 use crate::health::{Checks, News};
 use crate::node::{Node, Wish};
 use crate::output::{Output, Patience, Source};
 use crate::report::{Coming, Receipt, Told};
 use crate::runtime::{Exit, Instance, NotStarted, Runtime, Signal};
-use crate::{clock, files};
 
 /// The most characters of a message in a report.
 const MESSAGE_CHARS_MAX: usize = 1000;
@@ -117,6 +117,7 @@ impl Life {
             let mut watch = std::pin::pin!(watch);
             loop {
                 tokio::select! {
+                    biased;
                     watched = &mut watch => break watched,
                     last = &mut output, if all_read.is_none() => all_read = Some(last.flatten()),
                 }
@@ -165,7 +166,7 @@ impl Life {
             desk.agent.ended(attempt);
             if discard {
                 desk.agent.settled(attempt);
-                desk.tasks.discarded(attempt.task, attempt.number, clock::now());
+                desk.tasks.discarded(attempt.task, attempt.number, self.node.now());
             }
             if remains.is_none() {
                 desk.running.remove(&attempt);
@@ -207,7 +208,7 @@ impl Life {
     }
 
     async fn tell_and(&mut self, what: What, result: Option<String>, stored: Option<oneshot::Sender<()>>) {
-        let report = Report { attempt: self.attempt(), at: clock::now(), what, result };
+        let report = Report { attempt: self.attempt(), at: self.node.now(), what, result };
         self.node.reporter.tell(Told { report, receipt: self.receipt.take(), stored }).await;
     }
 
@@ -259,7 +260,7 @@ async fn until_unwell(mut checks: Checks, node: &Node, attempt: AttemptRef) -> S
             News::Unwell(words) => (Some(words.clone()), Some(words)),
         };
         let what = What::Health { healthy: words.is_none(), message };
-        let report = Report { attempt, at: clock::now(), what, result: None };
+        let report = Report { attempt, at: node.now(), what, result: None };
         node.reporter.tell(Told { report, receipt: None, stored: None }).await;
         if let Some(words) = words {
             return words;

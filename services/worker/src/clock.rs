@@ -1,14 +1,12 @@
-//! The one place where the worker asks what time it is.
-
-use std::time::{SystemTime, UNIX_EPOCH};
+//! What time it is, for what has nothing but the machine it runs on. Whoever has the [`Node`](crate::node::Node) asks it.
 
 use muster_events::time::Timestamp;
+use muster_log::machine::Machine;
 use rustix::time::{ClockId, clock_gettime};
 
 /// Now, by this machine's clock.
 pub(crate) fn now() -> Timestamp {
-    let micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros());
-    Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
+    Machine::real().now()
 }
 
 /// Microseconds since the machine was started, those included in which it slept.

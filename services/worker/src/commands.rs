@@ -14,7 +14,6 @@ use muster_log::bus::{Bus, Live, Outgoing};
 use muster_log::error::LogError;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use uuid::Uuid;
 
 /// Commands that may await their outcome at a time.
 const WAITING_MAX: usize = 1024;
@@ -95,7 +94,9 @@ impl Commands {
     /// Sends a command and waits for its outcome.
     pub(crate) async fn ask(&self, command: &Command, within: Duration) -> Result<Outcome, AskError> {
         let payload = Bytes::from(command.encode(Encoding::MessagePack).map_err(LogError::from)?);
-        let Ok(id) = CommandId::new(&Uuid::new_v4().to_string()) else { return Err(AskError::Busy) };
+        let Ok(id) = CommandId::new(&self.bus.machine().uuid().to_string()) else {
+            return Err(AskError::Busy);
+        };
         let (outcome, arrives) = oneshot::channel();
         let inbox = self.waiting(|w| {
             if w.by_id.len() >= WAITING_MAX {

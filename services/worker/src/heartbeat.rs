@@ -11,10 +11,9 @@ use muster_events::worker::{HEARTBEAT_S, Heartbeat, TaskMetrics};
 use muster_log::bus::Outgoing;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use uuid::Uuid;
 
 use crate::clock;
-use crate::host::Host;
+use crate::host::Meter;
 use crate::node::{Measured, Node};
 use crate::runtime::docker::Docker;
 
@@ -30,7 +29,7 @@ pub(crate) struct Beat {
     /// For containers.
     pub(crate) docker: Option<Arc<Docker>>,
     /// For the host and its processes.
-    pub(crate) host: Host,
+    pub(crate) host: Meter,
     /// Notified when it is to be registered with the manager again.
     pub(crate) asked: Arc<Notify>,
 }
@@ -45,15 +44,12 @@ pub(crate) async fn beat(node: Arc<Node>, incarnation: Incarnation, beat: Beat) 
         ticks.tick().await;
         let Handles { processes, containers } = what_runs(&node);
         // Reading /proc blocks for milliseconds; the counters travel along and come back.
-        let sampled = tokio::task::spawn_blocking(move || {
+        let sampled = node.bus.machine().aside(move || {
             let sample = host.sample();
             let tasks = host.sample_processes(&processes);
             (host, sample, tasks)
         });
-        let Ok((counters, sample, mut tasks)) = sampled.await else {
-            tracing::error!("measuring the host has panicked; no more heartbeats are sent");
-            return;
-        };
+        let (counters, sample, mut tasks) = sampled.await;
         host = counters;
         if let Some(docker) = &docker {
             tasks.extend(docker.measure(containers).await);
@@ -62,7 +58,7 @@ pub(crate) async fn beat(node: Arc<Node>, incarnation: Incarnation, beat: Beat) 
         let heartbeat = Heartbeat {
             worker_id: node.worker.clone(),
             incarnation,
-            at: clock::now(),
+            at: node.now(),
             host: sample,
             tasks: largest(tasks),
             held: u32::try_from(node.desk().agent.held()).unwrap_or(u32::MAX),
@@ -98,7 +94,7 @@ pub(crate) async fn leave(node: &Node, incarnation: Incarnation) {
     let heartbeat = Heartbeat {
         worker_id: node.worker.clone(),
         incarnation,
-        at: clock::now(),
+        at: node.now(),
         host: node.measured().host,
         tasks: Vec::new(),
         held: u32::try_from(node.desk().agent.held()).unwrap_or(u32::MAX),
@@ -109,7 +105,7 @@ pub(crate) async fn leave(node: &Node, incarnation: Incarnation) {
         let outgoing = Outgoing {
             actor: node.actor.clone(),
             verb: command.verb().to_owned(),
-            id: CommandId::new(&Uuid::new_v4().to_string()).map_err(|e| e.to_string())?,
+            id: CommandId::new(&node.bus.machine().uuid().to_string()).map_err(|e| e.to_string())?,
             reply: None,
             encoding: Encoding::MessagePack,
             trace: None,

@@ -14,6 +14,32 @@ use crate::error::WorkerError;
 /// How far up a process's ancestors are followed to find the task it belongs to.
 const ANCESTORS_MAX: usize = 64;
 
+/// What measures a host.
+pub(crate) enum Meter {
+    /// The machine this process runs on.
+    Machine(Box<Host>),
+    /// One that always shows the same.
+    Fixed(HostMetrics),
+}
+
+impl Meter {
+    /// A sample of the host.
+    pub(crate) fn sample(&mut self) -> HostMetrics {
+        match self {
+            Self::Machine(host) => host.sample(),
+            Self::Fixed(metrics) => *metrics,
+        }
+    }
+
+    /// What each of these processes uses, with all that descends from it.
+    pub(crate) fn sample_processes(&mut self, tasks: &[(AttemptRef, u32)]) -> Vec<TaskMetrics> {
+        match self {
+            Self::Machine(host) => host.sample_processes(tasks),
+            Self::Fixed(_) => Vec::new(),
+        }
+    }
+}
+
 /// The host's counters. Rates are measured from one sample to the next.
 pub(crate) struct Host {
     system: System,

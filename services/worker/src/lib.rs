@@ -28,6 +28,7 @@ mod report;
 mod run;
 mod runtime;
 mod shim;
+pub mod simulated;
 mod tasks;
 mod timespan;
 
@@ -35,6 +36,6 @@ pub use config::{
     CapacityOverrides, OutputLimits, REMOTE_PATIENCE_DEFAULT, Ready, SLOTS_DEFAULT, WorkerConfig,
 };
 pub use error::WorkerError;
-pub use run::run;
+pub use run::{run, run_simulated};
 pub use runtime::limits::{EXEC_LIMITED, ExecLimitedError, exec_limited};
 pub use shim::{SHIM, ShimError, shim};

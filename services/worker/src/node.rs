@@ -1,11 +1,12 @@
 //! What all parts of a worker share.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use muster_events::id::{Actor, AttemptRef, Installation, WorkerId};
 use muster_events::report::{Report, What};
 use muster_events::spec::{Runtime as RuntimeName, TaskSpec};
+use muster_events::time::Timestamp;
 use muster_events::worker::{HostMetrics, TaskMetrics, WorkerInfo};
 use muster_log::bus::Bus;
 use tokio::sync::watch;
@@ -53,7 +54,7 @@ pub(crate) struct Desk {
     /// Which tasks have been seen.
     pub(crate) tasks: Tasks,
     /// What is being started or runs.
-    pub(crate) running: HashMap<AttemptRef, Running>,
+    pub(crate) running: BTreeMap<AttemptRef, Running>,
 }
 
 /// An attempt in life.
@@ -121,6 +122,11 @@ impl Node {
             changes: watch::Sender::new(0),
             measured: watch::Sender::new(Measured { host, tasks: Vec::new() }),
         }
+    }
+
+    /// Now, by the clock of the machine it runs on.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.bus.machine().now()
     }
 
     /// The desk. A panic while it was locked leaves it usable: each change is whole in itself.

@@ -14,7 +14,6 @@ use tokio::sync::{Notify, watch};
 
 use crate::agent::{Action, Assignment};
 use crate::attempt::Life;
-use crate::clock;
 use crate::node::{HELD_MAX, Node, Running, Wish};
 use crate::report::{Receipt, Told};
 use crate::runtime::remote::Calls;
@@ -168,7 +167,7 @@ impl Supervisor {
         let mut desk = self.node.desk();
         // What is called elsewhere is not a task of this worker's.
         if assignment.target.is_none() {
-            desk.tasks.ordered(&assignment, clock::now());
+            desk.tasks.ordered(&assignment, self.node.now());
         }
         desk.running.insert(assignment.attempt, running);
         drop(desk);
@@ -179,7 +178,7 @@ impl Supervisor {
 
     async fn tell_end(&self, attempt: AttemptRef, ending: Ending, receipt: &Receipt) {
         self.node.desk().agent.ended(attempt);
-        let report = Report { attempt, at: clock::now(), what: What::Ended(ending), result: None };
+        let report = Report { attempt, at: self.node.now(), what: What::Ended(ending), result: None };
         self.node.reporter.tell(Told { report, receipt: Some(receipt.clone()), stored: None }).await;
     }
 }

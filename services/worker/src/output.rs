@@ -18,7 +18,6 @@ use muster_log::bus::Bus;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::clock;
 use crate::config::OutputLimits;
 
 mod bucket;
@@ -305,7 +304,7 @@ impl Output {
     fn send_next(&mut self) -> Option<BoxFuture<'static, Stored>> {
         if self.lost > 0 && self.store.is_up() {
             let lost = std::mem::take(&mut self.lost);
-            let note = note(&format!("{lost} bytes of output are lost here: NATS did not take them"));
+            let note = self.note(&format!("{lost} bytes of output are lost here: NATS did not take them"));
             return Some(self.store.put(note, Duration::ZERO));
         }
         let chunk = self.backlog.pop_front()?;
@@ -384,7 +383,7 @@ impl Output {
 
     /// A line of muster's own; what stands before it may lack the end of its line, on either stream.
     fn say(&mut self, text: &str) {
-        let mut note = note(text);
+        let mut note = self.note(text);
         if !self.line_ended {
             note.bytes = [b"\n", note.bytes.as_ref()].concat().into();
         }
@@ -410,6 +409,12 @@ impl Output {
         self.backlog.push_back(chunk);
     }
 
+    /// A line of muster's own.
+    fn note(&self, text: &str) -> Chunk {
+        let bytes = format!("muster: {text}\n").into();
+        Chunk { stream: OutputStream::Stderr, at: self.store.bus.machine().now(), end: None, bytes }
+    }
+
     const fn lines(&mut self, stream: OutputStream) -> &mut Lines {
         match stream {
             OutputStream::Stdout => &mut self.stdout,
@@ -420,12 +425,6 @@ impl Output {
     fn holds_partial(&self) -> bool {
         !self.stdout.is_empty() || !self.stderr.is_empty()
     }
-}
-
-/// A line of muster's own.
-fn note(text: &str) -> Chunk {
-    let bytes = format!("muster: {text}\n").into();
-    Chunk { stream: OutputStream::Stderr, at: clock::now(), end: None, bytes }
 }
 
 const fn index(stream: OutputStream) -> usize {
@@ -461,6 +460,7 @@ async fn give_up(store: &Store) {
     loop {
         store.until(true).await;
         tokio::select! {
+            biased;
             () = sleep(STORED_WITHIN) => return,
             () = store.until(false) => {}
         }

@@ -10,7 +10,6 @@ use muster_events::worker::Register;
 use muster_log::bus::Link;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use crate::clock;
 use crate::commands::Commands;
@@ -27,7 +26,7 @@ const PATIENCE_MAX: Duration = Duration::from_secs(30);
 /// answer got lost are given up by the manager when it hears of the next, so the floor that an accepted try sets
 /// (see [`crate::agent::Agent::registered`]) never hides an order that counts.
 pub(crate) async fn first(node: &Node, commands: &Commands) -> Result<Incarnation, WorkerError> {
-    register(node, commands, || Incarnation::new(Uuid::new_v4())).await
+    register(node, commands, || Incarnation::new(node.bus.machine().uuid())).await
 }
 
 /// Registers; comes back when the manager has decided.
@@ -56,6 +55,7 @@ async fn register(
         let connects = link.borrow_and_update().connects;
         let (asked, sent) = (Instant::now(), clock::boottime());
         let outcome = tokio::select! {
+            biased;
             outcome = commands.ask(&command, patience) => outcome,
             // What was asked over the old connection may never be answered.
             Ok(_) = link.wait_for(|link| link.up && link.connects != connects) => continue,
@@ -86,6 +86,7 @@ async fn register(
 async fn pause(link: &mut watch::Receiver<Link>, rest: Duration) {
     let up = link.borrow_and_update().up;
     tokio::select! {
+        biased;
         () = tokio::time::sleep(rest) => {}
         changed = link.wait_for(|link| link.up), if !up => drop(changed),
     }

@@ -22,7 +22,6 @@ use muster_log::bus::{Bus, Delivery, Outgoing};
 use muster_log::error::LogError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
-use uuid::Uuid;
 
 mod journal;
 
@@ -174,7 +173,9 @@ impl Reporting {
                 }
             }
         };
+        // Either ends only with the channel it reads; both are asked at each turn, and neither keeps the other waiting.
         tokio::select! {
+            biased;
             () = sending => {}
             () = declare_done(done) => {}
         }
@@ -294,7 +295,7 @@ impl Sender {
             incarnation: self.incarnation,
             reports,
         });
-        let id = CommandId::new(&Uuid::new_v4().to_string()).ok()?;
+        let id = CommandId::new(&self.bus.machine().uuid().to_string()).ok()?;
         match command.encode(Encoding::MessagePack) {
             Ok(payload) => Some(Outgoing {
                 actor: self.actor.clone(),
@@ -322,6 +323,7 @@ impl Sender {
         let mut link = self.bus.link();
         let up = link.borrow_and_update().up;
         tokio::select! {
+            biased;
             () = tokio::time::sleep(pause) => {}
             changed = link.changed(), if !up => drop(changed),
         }
@@ -334,6 +336,7 @@ mod tests {
     use muster_events::id::{AttemptRef, TaskId};
     use muster_events::report::What;
     use muster_events::time::Timestamp;
+    use uuid::Uuid;
 
     use super::*;
 

@@ -15,15 +15,14 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::adopt::{Adopting, Found};
-use crate::clock;
+use crate::adopt::{Adopting, Found, Left};
 use crate::commands::Commands;
 use crate::config::{Ready, WorkerConfig};
 use crate::environment::Environment;
 use crate::error::WorkerError;
 use crate::files::Files;
 use crate::heartbeat::{self, Beat};
-use crate::host::Host;
+use crate::host::{Host, Meter};
 use crate::http;
 use crate::identity::Identity;
 use crate::lease::Lease;
@@ -37,6 +36,7 @@ use crate::runtime::lanes::Lanes;
 use crate::runtime::leftovers::{self, Marks};
 use crate::runtime::process::{self, Processes};
 use crate::runtime::remote::Calls;
+use crate::simulated::{Programs, SimulatedHost};
 
 /// How long the end may take: tasks have 5 s after TERM, then their reports have to be stored.
 const WIND_DOWN_MAX: Duration = Duration::from_secs(10);
@@ -65,20 +65,38 @@ pub async fn run(
     worker.live(ready, &shutdown).await
 }
 
+/// Runs a worker on a simulated host. A worker that is dropped half-way has died: containers run on, and processes until
+/// its next life ends them.
+///
+/// # Errors
+/// Those of [`run`] that have nothing to do with a real machine.
+pub async fn run_simulated(
+    config: WorkerConfig,
+    bus: Arc<dyn Bus>,
+    host: &SimulatedHost,
+    shutdown: CancellationToken,
+    ready: oneshot::Sender<Ready>,
+) -> Result<(), WorkerError> {
+    let over = CancellationToken::new();
+    let _over = over.clone().drop_guard();
+    Worker::simulated(config, bus, host, &over)?.live(ready, &shutdown).await
+}
+
 /// A worker that is about to live.
 struct Worker {
     config: WorkerConfig,
     node: Arc<Node>,
-    host: Host,
-    lanes: Lanes,
+    host: Meter,
+    /// Only where processes are real.
+    lanes: Option<Lanes>,
     runtimes: BTreeMap<RuntimeName, Arc<dyn Runtime>>,
     calls: Option<Calls>,
-    adopting: Adopting,
+    left: Left,
     reporting: Reporting,
     /// Reports that an earlier life has not delivered, and where they are.
     undelivered: (Journal, Vec<Report>),
     /// Keeps the data folder ours.
-    _identity: Identity,
+    _identity: Option<Identity>,
 }
 
 impl Worker {
@@ -127,19 +145,10 @@ impl Worker {
         let mut host = Host::new(&config.data_dir)?;
         let info = WorkerInfo {
             hostname: Host::name(),
-            address: String::new(),
-            zone: config.zone.clone(),
-            labels: config.labels.clone(),
-            os: std::env::consts::OS.to_owned(),
-            devices: config.devices.clone(),
-            ports: config.ports,
-            tools: config.tools.clone(),
-            tags: config.tags.clone(),
-            endpoint: None,
             runtimes: runtimes.keys().copied().collect(),
             capacity: host.capacity(config.capacity),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_at: clock::now(),
+            started_at: bus.machine().now(),
+            ..presented(&config)
         };
         let undelivered = Journal::open(&config.data_dir)?;
         let (reporter, reporting) = report::channel();
@@ -154,9 +163,58 @@ impl Worker {
             lease,
             host: host.sample(),
         }));
-        let _identity = identity;
-        let adopting = Adopting { docker, processes, found };
-        Ok(Self { config, node, host, lanes, runtimes, calls, adopting, reporting, undelivered, _identity })
+        let left = Left::Machine(Adopting { docker, processes, found });
+        let (host, lanes, _identity) = (Meter::Machine(Box::new(host)), Some(lanes), Some(identity));
+        Ok(Self { config, node, host, lanes, runtimes, calls, left, reporting, undelivered, _identity })
+    }
+
+    fn simulated(
+        config: WorkerConfig,
+        bus: Arc<dyn Bus>,
+        host: &SimulatedHost,
+        over: &CancellationToken,
+    ) -> Result<Self, WorkerError> {
+        let worker = config.worker_id.clone();
+        let actor = Actor::new(worker.as_str())
+            .map_err(|e| system("the worker's name cannot be that of an actor", io::Error::other(e)))?;
+        host.end_leftovers();
+        let programs = |container| Arc::new(Programs::new(host, container, bus.machine(), over.clone()));
+        let (processes, containers) = (programs(false), programs(true));
+        let runtimes = BTreeMap::from([
+            (RuntimeName::Process, processes as Arc<dyn Runtime>),
+            (RuntimeName::Docker, Arc::clone(&containers) as Arc<dyn Runtime>),
+        ]);
+        let info = WorkerInfo {
+            hostname: worker.to_string(),
+            runtimes: runtimes.keys().copied().collect(),
+            capacity: host.capacity(),
+            started_at: bus.machine().now(),
+            ..presented(&config)
+        };
+        let (reporter, reporting) = report::channel();
+        let node = Arc::new(Node::new(Parts {
+            bus,
+            worker,
+            actor,
+            installation: host.installation(),
+            info,
+            output: config.output,
+            reporter,
+            lease: Arc::new(Lease::default()),
+            host: host.metrics(),
+        }));
+        Ok(Self {
+            config,
+            node,
+            host: Meter::Fixed(host.metrics()),
+            lanes: None,
+            runtimes,
+            calls: None,
+            left: Left::Simulated { containers, found: host.containers() },
+            reporting,
+            undelivered: (Journal::without_disk(), Vec::new()),
+            _identity: None,
+        })
     }
 
     async fn live(
@@ -164,7 +222,7 @@ impl Worker {
         ready: oneshot::Sender<Ready>,
         shutdown: &CancellationToken,
     ) -> Result<(), WorkerError> {
-        let Self { config, node, host, lanes, runtimes, calls, adopting, reporting, undelivered, _identity } =
+        let Self { config, node, host, lanes, runtimes, calls, left, reporting, undelivered, _identity } =
             self;
         // Ends with its parts: the HTTP goes on while tasks wind down.
         let end = CancellationToken::new();
@@ -176,7 +234,7 @@ impl Worker {
             Ok(())
         });
         let listen = serve(&config, &node, &commands, &end, &mut parts).await?;
-        adopting.hold(&node, &undelivered.1);
+        left.hold(&node, &undelivered.1);
         let incarnation = tokio::select! {
             biased;
             () = shutdown.cancelled() => return Ok(()),
@@ -185,12 +243,12 @@ impl Worker {
         };
         tracing::info!(worker = %node.worker, %incarnation, "registered");
         let asked = Arc::new(Notify::new());
-        let beat = Beat { docker: adopting.docker.clone(), host, asked: Arc::clone(&asked) };
+        let beat = Beat { docker: left.docker(), host, asked: Arc::clone(&asked) };
         let supervisor = Supervisor::new(Arc::clone(&node), runtimes, calls, Arc::clone(&asked));
         begin(&mut parts, &node, incarnation, (reporting, undelivered), beat);
         parts.spawn(register::on_request(Arc::clone(&node), commands, incarnation, asked));
-        let processes = Arc::clone(&adopting.processes);
-        adopting.adopt(&supervisor, &node).await;
+        let processes = left.processes();
+        left.adopt(&supervisor, &node).await;
         // Whoever started this worker may not care when it is ready.
         drop(ready.send(Ready { http: listen, runtimes: node.info.runtimes.clone() }));
         let result = tokio::select! {
@@ -202,8 +260,12 @@ impl Worker {
         heartbeat::leave(&node, incarnation).await;
         wind_down(&node, &config.stop_on_exit).await;
         parts.shutdown().await;
-        processes.end().await;
-        end_lanes(lanes).await;
+        if let Some(processes) = processes {
+            processes.end().await;
+        }
+        if let Some(lanes) = lanes {
+            end_lanes(lanes).await;
+        }
         result
     }
 }
@@ -218,6 +280,21 @@ fn ended_early(ended: Result<Result<(), WorkerError>, tokio::task::JoinError>) -
         Ok(Err(error)) => error,
         Ok(Ok(())) => system("a part of the worker", io::Error::other("ended by itself")),
         Err(e) => system("a part of the worker failed", io::Error::other(e)),
+    }
+}
+
+/// What a worker presents of itself by its configuration alone.
+fn presented(config: &WorkerConfig) -> WorkerInfo {
+    WorkerInfo {
+        zone: config.zone.clone(),
+        labels: config.labels.clone(),
+        os: std::env::consts::OS.to_owned(),
+        devices: config.devices.clone(),
+        ports: config.ports,
+        tools: config.tools.clone(),
+        tags: config.tags.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..WorkerInfo::default()
     }
 }
 

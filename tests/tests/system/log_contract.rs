@@ -1,23 +1,33 @@
-//! What every bus must do, whether it is NATS or memory: one suite, run on both, each test on a bus of its own.
+//! What every bus must do, whether it is memory, memory at the end of a simulated line in fine weather, a NATS server, or
+//! three with three copies: one suite, run on all, each test on a bus of its own.
 
 #[path = "log_contract/fit.rs"]
 mod fit;
 #[path = "log_contract/fixtures.rs"]
-mod fixtures;
+pub(crate) mod fixtures;
 #[path = "log_contract/outage.rs"]
 mod outage;
 #[path = "log_contract/snapshots.rs"]
 mod snapshots;
 #[path = "log_contract/suite.rs"]
 mod suite;
+#[path = "log_contract/three.rs"]
+mod three;
 
-/// Each function of the suite, as a test on memory and as one on NATS.
+/// Each function of the suite, as a test on memory and as one on NATS; and all of them in one test on three servers, which
+/// take longer to start than most of them to run.
 macro_rules! contract {
     ($($name:ident),+ $(,)?) => {
         mod on_memory {
             $(#[tokio::test]
             async fn $name() {
                 super::fixtures::within(super::suite::$name(super::fixtures::memory())).await;
+            })+
+        }
+        mod on_a_simulated_line {
+            $(#[tokio::test]
+            async fn $name() {
+                super::fixtures::within(super::suite::$name(super::fixtures::lines())).await;
             })+
         }
         mod on_nats {
@@ -27,6 +37,21 @@ macro_rules! contract {
                 let buses = super::fixtures::nats(&server).await;
                 super::fixtures::within(super::suite::$name(buses)).await;
             })+
+        }
+        mod on_three_servers {
+            #[tokio::test]
+            async fn the_whole_contract() {
+                let servers = super::three::start().await;
+                let mut cell = 0;
+                $(
+                    cell += 1;
+                    // What the harness shows of a test that fails.
+                    eprintln!("{}", stringify!($name));
+                    let buses = super::three::buses(&servers, cell).await;
+                    assert_eq!(buses.one.fitness().replicas, 3);
+                    super::fixtures::within(super::suite::$name(buses)).await;
+                )+
+            }
         }
     };
 }

@@ -11,12 +11,18 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use muster_events::codec::Encoding;
-use muster_events::id::NodeName;
+use muster_events::id::{NodeName, TaskId, WorkerId};
 use muster_events::leadership::Standby;
-use muster_events::subject::Cell;
-use muster_log::bus::{CommandLog as _, Leadership as _, Signals as _, SnapshotStore as _};
+use muster_events::output::OutputStream;
+use muster_events::subject::{Cell, Topic};
+use muster_events::time::Timestamp;
+use muster_log::bus::{
+    Bus as _, CommandLog as _, EventLog as _, Leadership as _, OrderLog as _, OutputLog as _, Signals as _,
+    SnapshotStore as _,
+};
 use muster_tests::cluster::until;
 use tokio::sync::Mutex;
+use uuid::Uuid;
 
 use self::attacks::{Harm, all};
 use self::stage::{Snapshot, Stage, User, within};
@@ -89,6 +95,66 @@ async fn none_of_them_lands_with_our_configuration() {
     let carriers = attacks.iter().flat_map(|attack| attack.carriers.clone()).collect();
     landed.extend(first.changes(&last, &carriers));
     assert!(landed.is_empty(), "{} of {}:\n{}", landed.len(), attacks.len(), landed.join("\n"));
+}
+
+/// In a cluster the same configuration speaks on each server, and what one lets pass is heard by all.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_server_of_a_cluster_says_no_and_lets_the_parts_work() {
+    let servers = Stage::cluster().await;
+    let cell = Cell::default();
+    let [first, second, third] = &servers;
+    let manager = first.bus(User::Manager, &cell).await;
+    let (worker, api) = (second.bus(User::Worker, &cell).await, third.bus(User::Api, &cell).await);
+    // Each server has answered, and nobody was asked twice.
+    for bus in [&manager, &worker, &api] {
+        let now = bus.servers().await;
+        let names: Vec<_> = now.servers.iter().map(|s| (s.name.as_str(), s.version.is_some())).collect();
+        assert_eq!(names, [("n1", true), ("n2", true), ("n3", true)]);
+        assert_eq!((bus.fitness().replicas, now.streams.len()), (3, 6));
+    }
+    manager.append_encoded("not forged".into(), 0).await.unwrap();
+    for bus in [&manager, &api] {
+        assert_eq!(bus.last_position().await.unwrap(), 1);
+        // It is no commit, and that is said of it: so it has been read.
+        assert!(bus.get(1).await.is_err());
+        assert!(bus.read(1).await.unwrap().next().await.unwrap().is_err());
+    }
+    worker.publish_output(output(), Timestamp::from_micros(1), None, "hello".into()).await.unwrap();
+    let orders = worker.take_orders(&WorkerId::new("w2").unwrap()).await.unwrap();
+    let subjects = [
+        "muster.evt",
+        "muster.ord.w2",
+        "$KV.muster-cell.leader",
+        "$O.muster-snapshots.C.snapshot-0",
+        "muster.cmd.manager.task.submit",
+        "$JS.API.STREAM.DELETE.muster-EVENTS",
+        "$JS.API.STREAM.UPDATE.muster-EVENTS",
+        "$JS.API.STREAM.LEADER.STEPDOWN.muster-EVENTS",
+        "$JS.API.STREAM.PEER.REMOVE.muster-EVENTS",
+        "$JS.API.META.LEADER.STEPDOWN",
+        "$JS.API.SERVER.REMOVE",
+    ];
+    for stage in &servers {
+        for by in User::ATTACKERS {
+            let mut attacker = stage.client(by).await;
+            for subject in subjects {
+                let heard = within(subject, attacker.ask_with(subject, &[], "{}", 1)).await;
+                assert!(!heard.is_done(), "{by:?} {subject}: {heard:?}");
+            }
+        }
+    }
+    drop(orders);
+    assert_eq!(manager.last_position().await.unwrap(), 1);
+    assert_eq!(manager.leader().await.unwrap(), None);
+}
+
+fn output() -> Topic {
+    Topic::Output {
+        job: "-".to_owned(),
+        task: TaskId::new(Uuid::from_u128(1)),
+        attempt: 1,
+        stream: OutputStream::Stdout,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 //! `MUSTER_KILLS=100 MUSTER_LEASE=3s` has the first test kill that often, and say how long it took.
 
 #[path = "takeover/load.rs"]
-mod load;
+pub(crate) mod load;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -6,10 +6,12 @@ use muster_domain::state::{State, TaskState, Worker, WorkerStatus};
 use muster_events::hash::Hash;
 use muster_events::id::NodeName;
 use muster_events::resources::Resources;
+use muster_log::bus::Durability;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::number::{Number, mib, percent};
+use super::servers::NatsServers;
 use super::worker::status_word;
 use crate::model::Applied;
 
@@ -44,6 +46,8 @@ pub(crate) struct Cluster<'a> {
     pub(crate) durability: DurabilityWord,
     /// The same in words.
     pub(crate) durability_message: &'static str,
+    /// The servers that keep the log.
+    pub(crate) nats: NatsServers,
     /// muster's version.
     pub(crate) version: &'static str,
 }
@@ -60,6 +64,17 @@ pub(crate) enum DurabilityWord {
     Unknown,
     /// Nothing.
     Memory,
+}
+
+impl From<Durability> for DurabilityWord {
+    fn from(durability: Durability) -> Self {
+        match durability {
+            Durability::PowerLoss => Self::PowerLoss,
+            Durability::Process => Self::Process,
+            Durability::Unknown => Self::Unknown,
+            Durability::Memory => Self::Memory,
+        }
+    }
 }
 
 /// A place in the log.

@@ -13,7 +13,7 @@ use muster_events::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::task::reason as reason_of;
+use super::task::{is_zero, reason as reason_of};
 
 /// A job: what is wanted, and what has become of it.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -322,6 +322,10 @@ pub(crate) struct JobPage<'a> {
     /// What to give as `cursor` for the next page; absent on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) next: Option<String>,
+    /// How many jobs there have been that are in no list any more, whatever the filters: each is still read by its id or
+    /// name.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) forgotten: u64,
 }
 
 /// One version of a job.

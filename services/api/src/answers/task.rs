@@ -278,6 +278,14 @@ pub(crate) struct TaskPage<'a> {
     /// What to give as `cursor` for the next page; absent on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) next: Option<String>,
+    /// How many tasks there have been that are in no list any more, whatever the filters: each is still read by its id.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) forgotten: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+pub(crate) const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The answer to a submit of many tasks.

@@ -10,6 +10,7 @@ use muster_http::ApiResult;
 use super::caller::{NoParams, Params};
 use super::json;
 use crate::answers::cluster::{Cluster, ClusterStats, task_counts, totals, worker_counts};
+use crate::answers::servers::NatsServers;
 use crate::answers::vm::{Distribution, VmAnswer, WorkerShare};
 use crate::app::Api;
 use crate::model::{Applied, Model};
@@ -37,8 +38,9 @@ pub(super) fn table() -> Vec<Op> {
 async fn cluster(State(api): State<Api>, Params(mut query): Params) -> ApiResult<Response> {
     let with_hash = query.flag("hash")?;
     query.end()?;
+    let nats = NatsServers::of(&*api.bus).await;
     if !with_hash {
-        return show(&api, &api.model.read(), None);
+        return show(&api, &api.model.read(), nats, None);
     }
     // The hash is of the very state that the rest of the answer tells, so both are made under one lock.
     let _one_at_a_time = api.hashing.lock().await;
@@ -46,16 +48,16 @@ async fn cluster(State(api): State<Api>, Params(mut query): Params) -> ApiResult
     let hashed = tokio::task::spawn_blocking(move || {
         let model = api.model.read();
         let hash = model.state.hash().map_err(|e| Problem::new(500, format!("the state {e}")))?;
-        show(&api, &model, Some(hash))
+        show(&api, &model, nats, Some(hash))
     });
     hashed.await.map_err(|e| Problem::new(500, format!("the hash was not finished: {e}")))?
 }
 
-fn show(api: &Api, model: &Model, state_hash: Option<Hash>) -> ApiResult<Response> {
+fn show(api: &Api, model: &Model, nats: NatsServers, state_hash: Option<Hash>) -> ApiResult<Response> {
     let state = &model.state;
     let (capacity, used) = totals(state);
     let applied = Applied { seq: state.last_seq(), position: model.events.position() };
-    let (durability, durability_message) = super::health::durability(api.bus.fitness().durability);
+    let (durability, durability_message) = super::health::durability(&api.bus.fitness());
     let cluster = Cluster {
         cell: api.bus.cell().as_str(),
         workers: worker_counts(state),
@@ -69,6 +71,7 @@ fn show(api: &Api, model: &Model, state_hash: Option<Hash>) -> ApiResult<Respons
         state_hash,
         durability,
         durability_message,
+        nats,
         version: env!("CARGO_PKG_VERSION"),
     };
     json(StatusCode::OK, &cluster)

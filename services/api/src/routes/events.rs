@@ -110,8 +110,7 @@ async fn page(api: &Api, mut query: Query) -> ApiResult<Response> {
         |model: &crate::model::Model| model.events.select(&filter, &model.tasks, limit, newest_first);
     let (loaded, more) = api.history.load(&api.model, choose).await?;
     let next = if more || loaded.cut { loaded.last() } else { None };
-    let model = api.model.read();
-    let found = loaded.find(&model.state);
+    let found = loaded.find();
     let events = found.iter().map(|event| event.record(api.bus.cell())).collect();
     json(StatusCode::OK, &EventPage { events, next })
 }

@@ -16,6 +16,7 @@ use super::caller::{Id, Params, task_id};
 use super::json;
 use crate::answers::explanation::{DecisionAnswer, ExplanationAnswer, why_of};
 use crate::app::Api;
+use crate::forgotten;
 use crate::openapi::{Op, parameter};
 use crate::views::events::EventFilter;
 
@@ -51,13 +52,15 @@ async fn explain(State(api): State<Api>, Id(id): Id, Params(mut query): Params) 
         Some((ExplanationAnswer::new(state, id, explanation), blocked))
     };
     let found = match moment {
-        None => look(&api.model.read().state),
+        None => {
+            let found = look(&api.model.read().state);
+            if found.is_some() { found } else { forgotten::task(&api, id).await?.as_ref().and_then(look) }
+        }
         Some(_) => look(&api.past.copy(moment, &api.model).await?.0),
     };
     let Some((mut answer, blocked)) = found else { return Err(absent(&api, id, moment).into()) };
     let decided = decided(&api, id, answer.seq, blocked).await?;
-    let model = api.model.read();
-    let found = decided.events.find(&model.state);
+    let found = decided.events.find();
     answer.decisions = found
         .iter()
         .map(|event| {
@@ -70,7 +73,7 @@ async fn explain(State(api): State<Api>, Id(id): Id, Params(mut query): Params) 
 }
 
 fn absent(api: &Api, id: TaskId, moment: Option<Moment>) -> Problem {
-    if moment.is_some() && api.model.read().state.tasks.contains_key(&id) {
+    if moment.is_some() && api.model.read().is_known(id) {
         return Problem::new(404, format!("task {id} had not been submitted at that moment"));
     }
     Problem::not_found("Task", id)
@@ -95,15 +98,12 @@ async fn decided(api: &Api, id: TaskId, last: u64, blocked: Option<u64>) -> Resu
         })
         .await?;
     let elsewhere: Vec<u64> = {
-        let model = api.model.read();
-        let mut seqs: Vec<u64> =
-            events.find(&model.state).iter().filter_map(|e| why_of(e.event()).1).collect();
+        let mut seqs: Vec<u64> = events.find().iter().filter_map(|e| why_of(e.event()).1).collect();
         seqs.dedup();
         seqs
     };
     let (there, ()) = api.history.load(&api.model, |_| (elsewhere, ())).await?;
-    let model = api.model.read();
-    let whys = there.find(&model.state);
+    let whys = there.find();
     let whys = whys.iter().filter_map(|e| Some((e.seq(), why_of(e.event()).0?.clone()))).collect();
     Ok(Decided { events, whys })
 }

@@ -8,13 +8,14 @@ use axum::response::Response;
 use muster_domain::state::WorkerStatus;
 use muster_events::time::Timestamp;
 use muster_http::ApiResult;
-use muster_log::bus::Durability;
+use muster_log::bus::{Durability, Fitness};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::caller::NoParams;
 use super::json;
 use crate::answers::cluster::{DurabilityWord, LogPlace};
+use crate::answers::servers::NatsServers;
 use crate::app::{Api, now};
 use crate::openapi::{self, Op};
 
@@ -68,7 +69,8 @@ fn active_workers(api: &Api) -> usize {
 /// How each part does.
 #[derive(Serialize, JsonSchema)]
 struct Status {
-    /// `healthy`; `degraded` when commands wait or nothing can be placed; `unhealthy` when nothing can be written.
+    /// `healthy`; `degraded` when commands wait, nothing can be placed or a server is missing; `unhealthy` when nothing
+    /// can be written.
     status: &'static str,
     /// By name: `nats`, `manager`, `workers`.
     components: BTreeMap<&'static str, Component>,
@@ -76,6 +78,8 @@ struct Status {
     durability: DurabilityWord,
     /// The same in words.
     durability_message: &'static str,
+    /// The servers that keep the log.
+    nats: NatsServers,
     log: LogPlace,
     version: &'static str,
 }
@@ -98,20 +102,8 @@ async fn status(State(api): State<Api>, _: NoParams) -> ApiResult<Response> {
     let fitness = api.bus.fitness();
     let trouble = api.bus.trouble().borrow().clone();
     let up = api.bus.link().borrow().up;
-    let nats = if let Some(trouble) = trouble.filter(|_| up) {
-        Component::of("unhealthy", trouble)
-    } else if up {
-        let copies = fitness.replicas;
-        Component::of(
-            "healthy",
-            format!("nats-server {}, copies of each stream: {copies}", fitness.server_version),
-        )
-    } else {
-        Component::of(
-            "unhealthy",
-            "cannot be reached; reads go on from the last applied state, writes are refused",
-        )
-    };
+    let servers = NatsServers::of(&*api.bus).await;
+    let nats = nats(&fitness, &servers, up, trouble);
     let manager = manager(&api, up).await;
     let workers = match active_workers(&api) {
         0 => Component::of("degraded", "none takes work; what is submitted waits"),
@@ -124,9 +116,33 @@ async fn status(State(api): State<Api>, _: NoParams) -> ApiResult<Response> {
         (false, true) => "degraded",
         (false, false) => "healthy",
     };
-    let (durability, durability_message) = durability(fitness.durability);
+    let (durability, durability_message) = durability(&fitness);
     let (log, version) = (api.model.applied().into(), env!("CARGO_PKG_VERSION"));
-    json(StatusCode::OK, &Status { status, components, durability, durability_message, log, version })
+    let nats = servers;
+    json(StatusCode::OK, &Status { status, components, durability, durability_message, nats, log, version })
+}
+
+fn nats(fitness: &Fitness, servers: &NatsServers, up: bool, trouble: Option<String>) -> Component {
+    if !up {
+        let said = "cannot be reached; reads go on from the last applied state, writes are refused";
+        return Component::of("unhealthy", said);
+    }
+    if let Some(trouble) = trouble {
+        return Component::of("unhealthy", trouble);
+    }
+    if let Some(streams) = servers.without_leader() {
+        return Component::of(
+            "unhealthy",
+            format!("no majority of the servers keeps {streams}; reads go on, writes wait or are refused"),
+        );
+    }
+    match servers.unwell() {
+        Some(unwell) => Component::of("degraded", format!("{unwell}; nothing is lost, and writes go on")),
+        None => Component::of(
+            "healthy",
+            format!("nats-server {}, copies of each stream: {}", fitness.server_version, fitness.replicas),
+        ),
+    }
 }
 
 async fn manager(api: &Api, nats_is_up: bool) -> Component {
@@ -149,15 +165,20 @@ async fn manager(api: &Api, nats_is_up: bool) -> Component {
 }
 
 /// What an acknowledged write survives, as a word and for people.
-pub(super) const fn durability(durability: Durability) -> (DurabilityWord, &'static str) {
-    match durability {
-        Durability::PowerLoss => (DurabilityWord::PowerLoss, "against power loss"),
-        Durability::Process => (DurabilityWord::Process, "not against power loss"),
-        Durability::Unknown => {
-            (DurabilityWord::Unknown, "unknown, the NATS server does not say how it syncs")
+pub(super) fn durability(fitness: &Fitness) -> (DurabilityWord, &'static str) {
+    let said = match (fitness.durability, fitness.replicas) {
+        (Durability::PowerLoss, 1) => "against power loss",
+        (Durability::PowerLoss, _) => {
+            "against power loss of all servers, and against the loss of any one with its disk"
         }
-        Durability::Memory => (DurabilityWord::Memory, "none, the log is in memory"),
-    }
+        (Durability::Process, 1) => "not against power loss",
+        (Durability::Process, _) => {
+            "not against power loss; against the end of any server, and the loss of one while the others stay"
+        }
+        (Durability::Unknown, _) => "unknown, the NATS server does not say how it syncs",
+        (Durability::Memory, _) => "none, the log is in memory",
+    };
+    (fitness.durability.into(), said)
 }
 
 async fn document(_: NoParams) -> ApiResult<Response> {

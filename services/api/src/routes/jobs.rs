@@ -18,6 +18,7 @@ use super::json;
 use super::tasks::read_label;
 use crate::answers::job::{JobAnswer, JobPage, VersionAnswer, VersionPage};
 use crate::app::Api;
+use crate::forgotten;
 use crate::model::Model;
 use crate::openapi::{Op, Parameter, parameter};
 
@@ -109,22 +110,15 @@ pub(super) fn reference(text: &str) -> Result<JobRef, Problem> {
     text.parse().map_err(|_| Problem::not_found("Job", text.chars().take(120).collect::<String>()))
 }
 
-fn find<'a>(model: &'a Model, job: &JobRef) -> Result<(JobId, &'a Job), Problem> {
-    model.state.jobs.find(job).ok_or_else(|| Problem::not_found("Job", job))
-}
-
 /// The id of the job that is meant. An id need not be that of a job that is still kept.
 fn id_of(model: &Model, job: &JobRef) -> Option<JobId> {
-    match job {
-        JobRef::Id(id) => Some(*id),
-        JobRef::Name(..) => model.state.jobs.find(job).map(|(id, _)| id),
-    }
+    model.jobs.find(job)
 }
 
 /// The job that a filter of another list means.
 pub(super) fn filter_job(model: &Model, query: &mut Query) -> Result<Option<JobId>, Problem> {
     let Some(job) = query.parse::<JobRef>("job")? else { return Ok(None) };
-    let message = "is the name of no job; one that ended long ago is found by its id";
+    let message = "is the name of no job";
     id_of(model, &job).map(Some).ok_or_else(|| bad_parameter("job", &job.to_string(), message))
 }
 
@@ -137,16 +131,26 @@ async fn submit(
     let accepted = caller.ask(Command::JobSubmit(Box::new(body))).await?;
     let is_first = api.model.read().state.jobs.find(&job).is_some_and(|(_, job)| job.current.number == 1);
     let status = if is_first { accepted.created() } else { StatusCode::OK };
-    Ok(show(&api, &accepted, status, &job))
+    Ok(show(&api, &accepted, status, &job).await)
 }
 
 /// A job as it is after a write.
-fn show(api: &Api, accepted: &Accepted, status: StatusCode, job: &JobRef) -> Response {
-    let model = api.model.read();
-    let answer = find(&model, job)
-        .map_err(ApiError)
-        .and_then(|(id, job)| json(status, &JobAnswer::whole(&model.state, id, job)));
-    accepted.answer(answer)
+async fn show(api: &Api, accepted: &Accepted, status: StatusCode, job: &JobRef) -> Response {
+    accepted.answer(answer(api, status, job).await)
+}
+
+/// A job as it is, or as it was when it left the state.
+async fn answer(api: &Api, status: StatusCode, job: &JobRef) -> ApiResult<Response> {
+    {
+        let model = api.model.read();
+        if let Some((id, known)) = model.state.jobs.find(job) {
+            return json(status, &JobAnswer::whole(&model.state, id, known));
+        }
+    }
+    let left = forgotten::job(api, job).await?;
+    let known = left.as_ref().and_then(|(id, state)| Some((*id, state, state.jobs.get(*id)?)));
+    let (id, state, known) = known.ok_or_else(|| Problem::not_found("Job", job))?;
+    json(status, &JobAnswer::whole(state, id, known))
 }
 
 async fn list(State(api): State<Api>, Params(mut query): Params) -> ApiResult<Response> {
@@ -180,7 +184,8 @@ async fn list(State(api): State<Api>, Params(mut query): Params) -> ApiResult<Re
     let shown = page.by_ref().take(limit).inspect(|(_, job)| last = job.seq);
     let jobs = shown.map(|(id, job)| JobAnswer::short(&model.state, id, job)).collect();
     let next = page.next().is_some().then(|| format!("j{last}"));
-    json(StatusCode::OK, &JobPage { jobs, total, next })
+    let forgotten = model.state.history.jobs_left;
+    json(StatusCode::OK, &JobPage { jobs, total, next, forgotten })
 }
 
 /// A cursor is `j` and the event that made the last job on the page before.
@@ -191,10 +196,7 @@ fn read_cursor(text: &str) -> Result<u64, Problem> {
 }
 
 async fn one(State(api): State<Api>, Id(id): Id, _: NoParams) -> ApiResult<Response> {
-    let job = reference(&id)?;
-    let model = api.model.read();
-    let (id, job) = find(&model, &job)?;
-    json(StatusCode::OK, &JobAnswer::whole(&model.state, id, job))
+    answer(&api, StatusCode::OK, &reference(&id)?).await
 }
 
 async fn stop(State(api): State<Api>, Id(id): Id, caller: Caller, _: NoBody) -> Result<Response, Response> {
@@ -205,7 +207,7 @@ async fn stop(State(api): State<Api>, Id(id): Id, caller: Caller, _: NoBody) -> 
         model.state.jobs.find(&job).is_some_and(|(_, job)| job.state() == JobState::Stopping)
     };
     let status = if stopping { StatusCode::ACCEPTED } else { StatusCode::OK };
-    Ok(show(&api, &accepted, status, &job))
+    Ok(show(&api, &accepted, status, &job).await)
 }
 
 async fn scale(
@@ -216,19 +218,19 @@ async fn scale(
 ) -> Result<Response, Response> {
     let job = reference(&id).map_err(refuse)?;
     let accepted = caller.ask(Command::JobScale(JobScale { job: job.clone(), count })).await?;
-    Ok(show(&api, &accepted, StatusCode::OK, &job))
+    Ok(show(&api, &accepted, StatusCode::OK, &job).await)
 }
 
 async fn start(State(api): State<Api>, Id(id): Id, caller: Caller, _: NoBody) -> Result<Response, Response> {
     let job = reference(&id).map_err(refuse)?;
     let accepted = caller.ask(Command::JobStart(JobName { job: job.clone() })).await?;
-    Ok(show(&api, &accepted, StatusCode::OK, &job))
+    Ok(show(&api, &accepted, StatusCode::OK, &job).await)
 }
 
 async fn retry(State(api): State<Api>, Id(id): Id, caller: Caller, _: NoBody) -> Result<Response, Response> {
     let job = reference(&id).map_err(refuse)?;
     let accepted = caller.ask(Command::JobRetry(JobName { job: job.clone() })).await?;
-    Ok(show(&api, &accepted, StatusCode::OK, &job))
+    Ok(show(&api, &accepted, StatusCode::OK, &job).await)
 }
 
 async fn update(
@@ -239,10 +241,10 @@ async fn update(
 ) -> Result<Response, Response> {
     let job = reference(&id).map_err(refuse)?;
     let accepted = caller.ask(Command::JobUpdate(JobUpdate { job: job.clone(), action, version })).await?;
-    Ok(show(&api, &accepted, StatusCode::OK, &job))
+    Ok(show(&api, &accepted, StatusCode::OK, &job).await)
 }
 
-/// Read from the log, so that every version can be had, and those of a job that is forgotten too (by its id).
+/// Read from the log, so that every version can be had, and those of a job that has left the state too.
 async fn versions(State(api): State<Api>, Id(id): Id, Params(mut query): Params) -> ApiResult<Response> {
     let job = reference(&id)?;
     let only = query.number("version", 1, u64::from(u32::MAX))?;
@@ -255,8 +257,7 @@ async fn versions(State(api): State<Api>, Id(id): Id, Params(mut query): Params)
     if total == 0 {
         return Err(Problem::not_found("Job", &job).into());
     }
-    let model = api.model.read();
-    let found = loaded.find(&model.state);
+    let found = loaded.find();
     let versions: Vec<_> =
         found.iter().filter_map(|f| VersionAnswer::of(f.seq(), f.at(), f.actor(), f.event())).collect();
     if let Some(number) = only.filter(|_| versions.is_empty()) {

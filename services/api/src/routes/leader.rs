@@ -167,8 +167,7 @@ async fn step_down(
 async fn hand_over(api: &App, seq: u64) -> Result<(LeaderSteppingDown, LeaderElected), Problem> {
     let (loaded, ()) = api.history.load(&api.model, |_| (vec![seq], ())).await?;
     let former = {
-        let model = api.model.read();
-        let found = loaded.find(&model.state);
+        let found = loaded.find();
         found.iter().find_map(|found| match found.event() {
             Event::LeaderSteppingDown(e) => Some(e.clone()),
             _ => None,

@@ -55,7 +55,7 @@ async fn logs(
     query.end()?;
     let stream = [None, Some(OutputStream::Stdout), Some(OutputStream::Stderr)][stream.unwrap_or(0)];
     let id = task_id(&id)?;
-    if !api.model.read().state.tasks.contains_key(&id) {
+    if !api.model.read().is_known(id) {
         return Err(Problem::not_found("Task", id).into());
     }
     let accept = headers.get(ACCEPT).and_then(|a| a.to_str().ok()).unwrap_or("");

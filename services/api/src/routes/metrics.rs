@@ -18,6 +18,7 @@ use serde::Serialize;
 use super::caller::NoParams;
 use super::{json, respond};
 use crate::answers::cluster::{Amount, Counts, LogPlace, task_counts, totals, worker_counts};
+use crate::answers::servers::{NatsServers, ServerState};
 use crate::app::{Api, now};
 
 use crate::openapi::Op;
@@ -51,6 +52,7 @@ struct Metrics {
     hosts: HostSums,
     log: LogPlace,
     manager: ManagerMetrics,
+    nats: NatsServers,
     api: ApiMetrics,
 }
 
@@ -105,20 +107,25 @@ struct ApiMetrics {
 
 async fn aggregated(State(api): State<Api>, headers: HeaderMap, _: NoParams) -> ApiResult<Response> {
     let accept = headers.get(ACCEPT).and_then(|a| a.to_str().ok()).unwrap_or("");
-    let manager = ManagerMetrics::of(&api).await;
+    let (manager, nats) = asked(&api).await;
     if accept.contains("text/plain") {
-        text(&api, manager)
+        text(&api, manager, nats)
     } else {
-        json(StatusCode::OK, &collect(&api, manager))
+        json(StatusCode::OK, &collect(&api, manager, nats))
     }
 }
 
 async fn prometheus(State(api): State<Api>, _: NoParams) -> ApiResult<Response> {
-    let manager = ManagerMetrics::of(&api).await;
-    text(&api, manager)
+    let (manager, nats) = asked(&api).await;
+    text(&api, manager, nats)
 }
 
-fn collect(api: &Api, manager: ManagerMetrics) -> Metrics {
+/// What others have to be asked for.
+async fn asked(api: &Api) -> (ManagerMetrics, NatsServers) {
+    tokio::join!(ManagerMetrics::of(api), NatsServers::of(&*api.bus))
+}
+
+fn collect(api: &Api, manager: ManagerMetrics, nats: NatsServers) -> Metrics {
     let model = api.model.read();
     let (capacity, used) = totals(&model.state);
     let link = *api.bus.link().borrow();
@@ -133,6 +140,7 @@ fn collect(api: &Api, manager: ManagerMetrics) -> Metrics {
         hosts: hosts(api, &model.state),
         log: api.model.applied().into(),
         manager,
+        nats,
         api: ApiMetrics {
             commands_accepted: count(&counters.accepted),
             commands_refused: count(&counters.refused),
@@ -166,9 +174,10 @@ fn hosts(api: &Api, state: &muster_domain::state::State) -> HostSums {
     sums
 }
 
-fn text(api: &Api, manager: ManagerMetrics) -> ApiResult<Response> {
+fn text(api: &Api, manager: ManagerMetrics, nats: NatsServers) -> ApiResult<Response> {
     let mut page = Page(String::with_capacity(4096));
-    write_page(api, manager, &mut page).map_err(|_| Problem::new(500, "the metrics cannot be written"))?;
+    write_page(api, manager, nats, &mut page)
+        .map_err(|_| Problem::new(500, "the metrics cannot be written"))?;
     respond(StatusCode::OK, PROMETHEUS, page.0)
 }
 
@@ -207,8 +216,8 @@ impl Page {
     }
 }
 
-fn write_page(api: &Api, manager: ManagerMetrics, page: &mut Page) -> fmt::Result {
-    let metrics = collect(api, manager);
+fn write_page(api: &Api, manager: ManagerMetrics, nats: NatsServers, page: &mut Page) -> fmt::Result {
+    let metrics = collect(api, manager, nats);
     let model = api.model.read();
     let (capacity, used) = totals(&model.state);
     page.by_word("muster_tasks", "Tasks by state.", "state", &metrics.tasks)?;
@@ -248,10 +257,41 @@ fn write_page(api: &Api, manager: ManagerMetrics, page: &mut Page) -> fmt::Resul
     page.sample(commands, "outcome", "accepted", of_api.commands_accepted)?;
     page.sample(commands, "outcome", "refused", of_api.commands_refused)?;
     page.sample(commands, "outcome", "failed", of_api.commands_failed)?;
+    let history = &model.state.history;
+    let help = "Tasks that have left the state since they ended long ago.";
+    page.single("muster_tasks_forgotten_total", "counter", help, history.tasks_left)?;
+    let help = "Jobs that have.";
+    page.single("muster_jobs_forgotten_total", "counter", help, history.jobs_left)?;
+    let help = "Memory in which it stands where the events of those tasks are.";
+    page.single("muster_api_forgotten_index_bytes", "gauge", help, model.tasks.left().bytes())?;
     page.single("muster_api_feeds", "gauge", "Live feeds that are open.", of_api.feeds)?;
     page.single("muster_nats_up", "gauge", "Whether NATS can be reached.", u8::from(of_api.nats_up))?;
     page.single("muster_nats_connects_total", "counter", "Connections made to NATS.", of_api.nats_connects)?;
+    write_servers(&metrics.nats, page)?;
     write_hosts(api, &model.state, page)
+}
+
+fn write_servers(nats: &NatsServers, page: &mut Page) -> fmt::Result {
+    let (up, current) = ("muster_nats_server_up", "muster_nats_server_current");
+    page.head(up, "gauge", "Whether a NATS server is reached by the others, or stands alone.")?;
+    for server in &nats.servers {
+        page.sample(up, "server", &server.name, u8::from(server.state != ServerState::Offline))?;
+    }
+    page.head(current, "gauge", "Whether a NATS server has all that the others have.")?;
+    for server in &nats.servers {
+        page.sample(current, "server", &server.name, u8::from(server.state == ServerState::Current))?;
+    }
+    let (led, behind) = ("muster_nats_stream_led", "muster_nats_stream_behind");
+    page.head(led, "gauge", "Whether a stream of several copies takes writes.")?;
+    for stream in &nats.streams {
+        page.sample(led, "stream", &stream.name, u8::from(stream.leader.is_some()))?;
+    }
+    page.head(behind, "gauge", "Writes that the copies of a stream lack, in all.")?;
+    for stream in &nats.streams {
+        let lacking: u64 = stream.copies.iter().map(|copy| copy.behind).sum();
+        page.sample(behind, "stream", &stream.name, lacking)?;
+    }
+    Ok(())
 }
 
 fn write_hosts(api: &Api, state: &muster_domain::state::State, page: &mut Page) -> fmt::Result {

@@ -18,6 +18,7 @@ use super::json;
 use crate::answers::job::reason_of_job;
 use crate::answers::plan::{JobExplanation, PartAnswer, PlanAnswer};
 use crate::app::{Api, now};
+use crate::forgotten;
 use crate::openapi::{Op, parameter};
 
 pub(super) fn table() -> Vec<Op> {
@@ -69,10 +70,19 @@ async fn explain(State(api): State<Api>, Id(id): Id, Params(mut query): Params) 
     query.end()?;
     let job = reference(&id)?;
     let answer = match moment {
-        None => explained(&api.model.read().state, &job)?,
+        None => explained_now(&api, &job).await?,
         Some(_) => explained(&api.past.copy(moment, &api.model).await?.0, &job)?,
     };
     json(StatusCode::OK, &answer)
+}
+
+async fn explained_now(api: &Api, job: &JobRef) -> Result<JobExplanation, Problem> {
+    if api.model.read().state.jobs.find(job).is_none()
+        && let Some((id, state)) = forgotten::job(api, job).await?
+    {
+        return explained(&state, &JobRef::Id(id));
+    }
+    explained(&api.model.read().state, job)
 }
 
 fn explained(state: &state::State, job: &JobRef) -> Result<JobExplanation, Problem> {

@@ -105,7 +105,7 @@ async fn told(api: &Api, id: &CommandId, seq: u64, moves: Vec<Move>) -> Result<M
     let first = seq.saturating_sub(2 * moves.len() as u64 - 1).max(1);
     let (events, ()) = api.history.load(&api.model, |_| ((first..=seq).collect(), ())).await?;
     let model = api.model.read();
-    let found = events.find(&model.state);
+    let found = events.find();
     let own = || found.iter().filter(|event| event.command() == Some(id)).map(|event| event.event());
     let mut answer = MovedAnswer { moved: Vec::new(), refused: Vec::new() };
     for Move { task_id, to, .. } in moves {

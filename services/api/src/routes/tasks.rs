@@ -17,6 +17,7 @@ use super::caller::{Accepted, Caller, Id, NoBody, NoParams, Params, task_id};
 use super::json;
 use crate::answers::task::{Retried, SubmittedMany, TaskAnswer, TaskPage};
 use crate::app::Api;
+use crate::forgotten;
 use crate::openapi::{Op, Parameter, parameter};
 use crate::views::tasks::TaskFilter;
 
@@ -46,11 +47,11 @@ pub(super) fn table() -> Vec<Op> {
             .gives::<SubmitAnswer<'static>>(201)
             .gives::<SubmitAnswer<'static>>(200),
         Op::get(PATH, list)
-            .about("manager", "Tasks in the order of their submission")
+            .about("manager", "Tasks in the order of their submission, but for those that ended long ago")
             .takes(&LIST)
             .gives::<TaskPage<'static>>(200),
         Op::get("/api/v1/manager/tasks/{id}", one)
-            .about("manager", "One task")
+            .about("manager", "One task; of one that ended long ago, what the log says of it")
             .gives::<TaskAnswer<'static>>(200),
         Op::delete("/api/v1/manager/tasks/{id}", cancel)
             .about("manager", "Cancel a task; 202 while it still stops")
@@ -100,7 +101,7 @@ async fn submit(State(api): State<Api>, caller: Caller, body: Raw) -> Result<Res
     }
     // One definition makes at least one task.
     let id = ids.first().copied().ok_or_else(|| refuse(Problem::new(500, "the submit made no task")))?;
-    Ok(show(&api, &accepted, accepted.created(), id))
+    Ok(show(&api, &accepted, accepted.created(), id).await)
 }
 
 fn refuse(problem: Problem) -> Response {
@@ -123,12 +124,18 @@ fn is_many(submission: &Submission, body: &Raw) -> bool {
 }
 
 /// A task as it is after a write.
-pub(super) fn show(api: &Api, accepted: &Accepted, status: StatusCode, id: TaskId) -> Response {
-    let model = api.model.read();
-    let answer = TaskAnswer::of(&model.state, id)
-        .ok_or_else(|| Problem::not_found("Task", id).into())
-        .and_then(|task| json(status, &task));
-    accepted.answer(answer)
+pub(super) async fn show(api: &Api, accepted: &Accepted, status: StatusCode, id: TaskId) -> Response {
+    accepted.answer(answer(api, status, id).await)
+}
+
+/// A task as it is, or as it was when it left the state.
+async fn answer(api: &Api, status: StatusCode, id: TaskId) -> ApiResult<Response> {
+    if let Some(task) = TaskAnswer::of(&api.model.read().state, id) {
+        return json(status, &task);
+    }
+    let left = forgotten::task(api, id).await?;
+    let task = left.as_ref().and_then(|state| TaskAnswer::of(state, id));
+    json(status, &task.ok_or_else(|| Problem::not_found("Task", id))?)
 }
 
 async fn list(State(api): State<Api>, Params(mut query): Params) -> ApiResult<Response> {
@@ -144,7 +151,8 @@ async fn list(State(api): State<Api>, Params(mut query): Params) -> ApiResult<Re
     let task = |id: &TaskId| TaskAnswer::of(&model.state, *id).map(TaskAnswer::in_short);
     let tasks = selection.ids.iter().filter_map(task).collect();
     let next = selection.next.map(|ordinal| format!("t{ordinal}"));
-    json(StatusCode::OK, &TaskPage { tasks, total: selection.total, next })
+    let forgotten = model.state.history.tasks_left;
+    json(StatusCode::OK, &TaskPage { tasks, total: selection.total, next, forgotten })
 }
 
 fn filter(api: &Api, query: &mut Query) -> Result<TaskFilter, Problem> {
@@ -172,16 +180,13 @@ fn read_cursor(text: &str) -> Result<u32, Problem> {
 }
 
 async fn one(State(api): State<Api>, Id(id): Id, _: NoParams) -> ApiResult<Response> {
-    let id = task_id(&id)?;
-    let model = api.model.read();
-    let task = TaskAnswer::of(&model.state, id).ok_or_else(|| Problem::not_found("Task", id))?;
-    json(StatusCode::OK, &task)
+    answer(&api, StatusCode::OK, task_id(&id)?).await
 }
 
 async fn cancel(State(api): State<Api>, Id(id): Id, caller: Caller, _: NoBody) -> Result<Response, Response> {
     let id = task_id(&id).map_err(refuse)?;
     let accepted = caller.ask(Command::TaskCancel(TaskCancel { task_id: id, reason: None })).await?;
-    Ok(show(&api, &accepted, stopped(&api, id), id))
+    Ok(show(&api, &accepted, stopped(&api, id), id).await)
 }
 
 /// 202 while a task that was cancelled still stops.
@@ -194,7 +199,7 @@ pub(super) fn stopped(api: &Api, id: TaskId) -> StatusCode {
 async fn start(State(api): State<Api>, Id(id): Id, caller: Caller, _: NoBody) -> Result<Response, Response> {
     let id = task_id(&id).map_err(refuse)?;
     let accepted = caller.ask(Command::TaskStart(TaskStart { task_id: id })).await?;
-    Ok(show(&api, &accepted, StatusCode::OK, id))
+    Ok(show(&api, &accepted, StatusCode::OK, id).await)
 }
 
 async fn retry(caller: Caller, Payload(retry): Payload<TaskRetry>) -> Result<Response, Response> {

@@ -13,6 +13,7 @@ use super::json;
 use super::tasks::stopped;
 use crate::answers::vm::{Size, VmAnswer, VmDefinition, VmList};
 use crate::app::Api;
+use crate::forgotten;
 use crate::openapi::Op;
 
 pub(super) fn table() -> Vec<Op> {
@@ -39,10 +40,7 @@ async fn list(State(api): State<Api>, _: NoParams) -> ApiResult<Response> {
 }
 
 async fn one(State(api): State<Api>, Id(id): Id, _: NoParams) -> ApiResult<Response> {
-    let id = vm_id(&id)?;
-    let model = api.model.read();
-    let vm = VmAnswer::of(&model.state, id).ok_or_else(|| Problem::not_found("VM", id))?;
-    json(StatusCode::OK, &vm)
+    answer(&api, StatusCode::OK, vm_id(&id)?).await
 }
 
 fn vm_id(text: &str) -> Result<TaskId, Problem> {
@@ -57,12 +55,18 @@ fn of_vm(mut problem: Problem) -> Problem {
     problem
 }
 
-fn show(api: &Api, accepted: &Accepted, status: StatusCode, id: TaskId) -> Response {
-    let model = api.model.read();
-    let answer = VmAnswer::of(&model.state, id)
-        .ok_or_else(|| Problem::not_found("VM", id).into())
-        .and_then(|vm| json(status, &vm));
-    accepted.answer(answer)
+async fn show(api: &Api, accepted: &Accepted, status: StatusCode, id: TaskId) -> Response {
+    accepted.answer(answer(api, status, id).await)
+}
+
+/// A VM as it is, or as it was when it left the state.
+async fn answer(api: &Api, status: StatusCode, id: TaskId) -> ApiResult<Response> {
+    if let Some(vm) = VmAnswer::of(&api.model.read().state, id) {
+        return json(status, &vm);
+    }
+    let left = forgotten::task(api, id).await?;
+    let vm = left.as_ref().and_then(|state| VmAnswer::of(state, id));
+    json(status, &vm.ok_or_else(|| Problem::not_found("VM", id))?)
 }
 
 async fn create(
@@ -76,7 +80,7 @@ async fn create(
     let id = task.id.unwrap_or_else(|| TaskId::derived(&caller.id, 0));
     let submission = Submission { job: None, tasks: vec![task] };
     let accepted = caller.ask(Command::TaskSubmit(submission)).await?;
-    Ok(show(&api, &accepted, accepted.created(), id))
+    Ok(show(&api, &accepted, accepted.created(), id).await)
 }
 
 /// Faults under the names that this body has for its fields, with the values that it has.
@@ -94,5 +98,5 @@ async fn delete(State(api): State<Api>, Id(id): Id, caller: Caller, _: NoBody) -
     let id = vm_id(&id).map_err(|p| ApiError(p).into_response())?;
     let caller = caller.in_words(of_vm);
     let accepted = caller.ask(Command::TaskCancel(TaskCancel { task_id: id, reason: None })).await?;
-    Ok(show(&api, &accepted, stopped(&api, id), id))
+    Ok(show(&api, &accepted, stopped(&api, id), id).await)
 }

@@ -8,11 +8,12 @@ use muster_domain::decide::{Request, decide};
 use muster_domain::evolve;
 use muster_domain::jobs::Dirty;
 use muster_domain::placement::place;
+use muster_domain::retention;
 use muster_domain::state::State;
 use muster_events::codec::Encoding;
 use muster_events::command::{Command, GroupEntry, Opened};
 use muster_events::commit::{Cause, CommandCause, Commit, Entry, VERSION};
-use muster_events::event::{CommandRejected, Event};
+use muster_events::event::{CommandRejected, Event, HistoryLimited};
 use muster_events::hash::Hash;
 use muster_events::id::{
     Actor, AttemptRef, CommandId, Incarnation, Installation, NodeName, TaskId, WorkerId,
@@ -222,6 +223,26 @@ impl Manager {
 
     pub(crate) async fn stopped(&self, task: &str) -> u64 {
         self.report(task.parse().unwrap(), What::Ended(Ending::Stopped { code: None })).await
+    }
+
+    /// All that has ended leaves, but for so many, as if it had done so an hour ago; answers with the newest `seq`.
+    pub(crate) async fn trim(&self, finished: u64) -> u64 {
+        let mut mind = self.mind.lock().await;
+        let mut limit = vec![Event::HistoryLimited(HistoryLimited { finished, finished_for_s: 100_000 })];
+        let later = now().plus_seconds(3600.0);
+        loop {
+            let (first, at) = (mind.state.next_seq, now());
+            let cause = Cause { command: None, actor: Actor::new("deadline").unwrap(), trace: None };
+            let events: Vec<_> =
+                limit.pop().or_else(|| retention::due(&mind.state, later)).into_iter().collect();
+            if events.is_empty() {
+                return mind.state.last_seq();
+            }
+            let entry = mind.entry(at, cause, events);
+            let commit = mind.commit(first, at, vec![entry]);
+            let appended = self.bus.append(&commit, mind.position).await.unwrap();
+            (mind.position, mind.hash) = (appended.position, appended.hash);
+        }
     }
 
     /// Appends a commit that does not name the one before it.

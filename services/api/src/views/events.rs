@@ -1,6 +1,8 @@
 //! Where each event stands in the log, and which events pass a filter. The newest commits are kept; older ones are
 //! read back from the log.
 
+mod saved;
+
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
@@ -27,7 +29,7 @@ pub(crate) struct EventIndex {
     ats: Vec<Timestamp>,
     /// The `seq` after the newest event.
     next: u64,
-    by_type: HashMap<&'static str, RoaringTreemap>,
+    by_type: HashMap<Box<str>, RoaringTreemap>,
     by_actor: HashMap<Actor, RoaringTreemap>,
     by_worker: HashMap<WorkerId, RoaringTreemap>,
     by_job: HashMap<JobId, RoaringTreemap>,
@@ -56,7 +58,10 @@ pub(crate) struct EventFilter {
 impl EventIndex {
     /// Takes note of event `seq`, which `actor` caused, after `state` has applied it.
     pub(crate) fn note(&mut self, seq: u64, actor: &Actor, event: &Event, state: &State) {
-        post(&mut self.by_type, &event.kind(), seq);
+        match self.by_type.get_mut(event.kind()) {
+            Some(set) => drop(set.insert(seq)),
+            None => drop(self.by_type.insert(event.kind().into(), RoaringTreemap::from_iter([seq]))),
+        }
         post(&mut self.by_actor, actor, seq);
         let task = event.task().and_then(|id| state.tasks.get(&id));
         if let Some(job) = event.job().or_else(|| task.and_then(|t| t.job)) {
@@ -93,6 +98,16 @@ impl EventIndex {
     /// The position of the newest commit.
     pub(crate) fn position(&self) -> u64 {
         self.firsts.len() as u64
+    }
+
+    /// The `first` of the commit at `position`, if it is there.
+    pub(crate) fn first_of(&self, position: u64) -> Option<u64> {
+        self.firsts.get(usize::try_from(position.checked_sub(1)?).ok()?).copied()
+    }
+
+    /// The `seq` of the newest event; 0 before the first.
+    pub(crate) const fn seq(&self) -> u64 {
+        self.next.saturating_sub(1)
     }
 
     /// The position of the commit that holds event `seq`, which must exist.
@@ -142,6 +157,25 @@ impl EventIndex {
         let more = found.len() > limit;
         found.truncate(limit);
         (found, more)
+    }
+
+    /// The numbers of the events about a job and its tasks, or only of those about itself where there are more than `max`;
+    /// with it whether it is all.
+    pub(crate) fn of_job(&self, job: JobId, max: u64) -> (Vec<u64>, bool) {
+        let Some(all) = self.by_job.get(&job) else { return (Vec::new(), true) };
+        if all.len() <= max {
+            return (all.iter().collect(), true);
+        }
+        let mut own = RoaringTreemap::new();
+        for (_, set) in self.by_type.iter().filter(|(kind, _)| kind.starts_with("job.")) {
+            own |= set & all;
+        }
+        (own.iter().collect(), false)
+    }
+
+    /// The event that made version `number` of a job.
+    pub(crate) fn version(&self, job: JobId, number: u32) -> Option<u64> {
+        self.versions(job, Some(number.into()), None, 1).0.first().copied()
     }
 
     /// The events that made versions of a job, the newest first: the one that made version `only`, or those before

@@ -20,6 +20,17 @@ impl Postings {
         }
     }
 
+    /// Takes one out; whether none is left.
+    pub(crate) fn remove(&mut self, ordinal: u32) -> bool {
+        match self {
+            Self::One(only) => *only == ordinal,
+            Self::Many(set) => {
+                set.remove(ordinal);
+                set.is_empty()
+            }
+        }
+    }
+
     /// Keeps of `set` what is in this one too.
     pub(crate) fn restrict(&self, set: &mut RoaringBitmap) {
         match self {

@@ -11,6 +11,7 @@ use muster_events::time::Timestamp;
 
 use super::update::After;
 use super::{Illegal, Step};
+use crate::retention;
 use crate::state::job::{End, Ended, Job, RUNS_KEPT, Run, Stop, VERSIONS_KEPT, Version};
 use crate::state::{Counts, State, Task, TaskState, Tasks, Worker, WorkerStatus};
 
@@ -65,6 +66,7 @@ impl Step<'_> {
                 update: None,
                 good: None,
                 ended_seq: None,
+                ended_at: None,
             };
             self.state.jobs.insert(id, job);
             self.state.jobs.retime(id);
@@ -90,7 +92,7 @@ impl Step<'_> {
         }
         let adopted = adopt(job);
         if was_stopped || !adopted {
-            self.state.jobs.set_ended(id, None);
+            set_ended(self.state, id, None);
         }
         self.find_stale(id);
         if adopted {
@@ -132,10 +134,12 @@ impl Step<'_> {
         job.next_task += u64::from(spec.work.total().unwrap_or(0));
         job.runs.insert(e.run, Run { due: e.due, ..begun(e.version, spec, first, at) });
         let ended: Vec<u32> = job.runs.iter().filter(|(_, r)| r.end.is_some()).map(|(n, _)| *n).collect();
-        for number in ended.iter().take(ended.len().saturating_sub(RUNS_KEPT)) {
-            job.runs.remove(number);
+        let too_many = ended.iter().take(ended.len().saturating_sub(RUNS_KEPT));
+        let left: Vec<_> = too_many.filter_map(|number| job.runs.remove_entry(number)).collect();
+        for (number, run) in left {
+            retention::run_left(self.state, e.job, number, &run);
         }
-        self.state.jobs.set_ended(e.job, None);
+        set_ended(self.state, e.job, None);
         self.begin_update(e.job, After::Nothing);
         self.state.jobs.retime(e.job);
         Ok(())
@@ -162,7 +166,7 @@ impl Step<'_> {
                 for run in job.runs.values_mut().filter(|run| run.end.is_none()) {
                     run.stop.get_or_insert_with(|| stop.clone());
                 }
-                self.state.jobs.set_ended(e.job, None);
+                set_ended(self.state, e.job, None);
             }
             Some(number) => match job.runs.get_mut(&number).filter(|run| run.end.is_none()) {
                 Some(run) => run.stop = Some(stop),
@@ -189,7 +193,7 @@ impl Step<'_> {
             self.end_run(e.job, number, End { how: Ended::Stopped, seq, at, reason });
         }
         if e.run.is_none() {
-            self.state.jobs.set_ended(e.job, Some(seq));
+            set_ended(self.state, e.job, Some((seq, at)));
         }
         self.state.jobs.retime(e.job);
         Ok(())
@@ -206,7 +210,7 @@ impl Step<'_> {
         run.again.extend(run.over.extract_if(.., |_, task| badly(task)));
         run.failures = 0;
         run.end = None;
-        self.state.jobs.set_ended(e.job, None);
+        set_ended(self.state, e.job, None);
         Ok(())
     }
 
@@ -220,7 +224,7 @@ impl Step<'_> {
         self.end_run(e.job, e.run, End { how, seq, at, reason });
         let job = self.job(e.job)?;
         if job.clock.is_none() && job.live_runs().next().is_none() {
-            self.state.jobs.set_ended(e.job, Some(seq));
+            set_ended(self.state, e.job, Some((seq, at)));
         }
         Ok(())
     }
@@ -233,6 +237,7 @@ impl Step<'_> {
         let failed = |id: &&TaskId| tasks.get(id).is_some_and(|t| t.state == TaskState::Failed);
         run.failures += u32::try_from(run.again.values().filter(failed).count()).unwrap_or(u32::MAX);
         run.over.append(&mut run.again);
+        self.state.jobs.look_over(job);
     }
 
     /// What a task that its job makes is to run.
@@ -265,6 +270,13 @@ impl Step<'_> {
     }
 }
 
+/// Takes note that a job is over, or no longer is. Of too many that are, the one that ended first leaves.
+fn set_ended(state: &mut State, id: JobId, ended: Option<(u64, Timestamp)>) {
+    if let Some((oldest, job)) = state.jobs.set_ended(id, ended) {
+        retention::job_left(state, oldest, job);
+    }
+}
+
 /// Has the newest run go on under the present version, if what it runs is still what is wanted.
 fn adopt(job: &mut Job) -> bool {
     let Job { runs, current, .. } = job;
@@ -283,22 +295,27 @@ pub(super) fn leave_workers(state: &mut State) {
     let (jobs, workers, tasks) = (&mut state.jobs, &state.workers, &state.tasks);
     let systems = jobs.by_id.values_mut().filter(|job| job.spec().work.kind() == JobKind::System);
     let runs = systems.flat_map(|job| job.runs.values_mut()).filter(|run| run.end.is_none());
-    runs.for_each(|run| leave_gone(run, workers, tasks));
+    let left: Vec<TaskId> = runs.flat_map(|run| leave_gone(run, workers, tasks)).collect();
+    left.into_iter().for_each(|id| retention::released(state, id));
 }
 
-fn leave_gone(run: &mut Run, workers: &BTreeMap<WorkerId, Worker>, tasks: &Tasks) {
+/// The tasks that had those places.
+fn leave_gone(run: &mut Run, workers: &BTreeMap<WorkerId, Worker>, tasks: &Tasks) -> Vec<TaskId> {
+    let mut left = Vec::new();
     let Run { workers: places, open, ending, over, again, counts, failures, .. } = run;
     places.retain(|worker, index| {
         if workers.contains_key(worker) || open.contains_key(index) || ending.contains_key(index) {
             return true;
         }
         let (over, again) = (over.remove(index), again.remove(index));
+        left.extend(over.or(again));
         if let Some(task) = over.or(again).and_then(|id| tasks.get(&id)) {
             counts.leave(task.state);
             *failures -= u32::from(over.is_some() && task.state == TaskState::Failed);
         }
         false
     });
+    left
 }
 
 fn has_same_times(a: &Work, b: &Work) -> bool {
@@ -345,6 +362,7 @@ pub(super) fn moved(state: &mut State, id: TaskId, from: Option<TaskState>, to: 
     let Some(job) = state.jobs.by_id.get_mut(&job_id) else { return };
     let Some(run) = job.runs.get_mut(&task.run) else { return };
     let kept_up = run.spec.work.is_kept_up();
+    let mut left = Vec::new();
     match from {
         None => {
             if kept_up {
@@ -356,9 +374,10 @@ pub(super) fn moved(state: &mut State, id: TaskId, from: Option<TaskState>, to: 
                 run.counts.leave(other.state);
             }
             let before = run.over.remove(&task.index);
-            if let Some(other) = before.or_else(|| run.again.remove(&task.index))
-                && let Some(other) = state.tasks.get(&other)
+            if let Some(id) = before.or_else(|| run.again.remove(&task.index))
+                && let Some(other) = state.tasks.get(&id)
             {
+                left.push(id);
                 run.counts.leave(other.state);
                 run.failures -= u32::from(before.is_some() && other.state == TaskState::Failed);
             }
@@ -386,11 +405,12 @@ pub(super) fn moved(state: &mut State, id: TaskId, from: Option<TaskState>, to: 
     run.counts.enter(to);
     take_place(run, id, task, from, to);
     if to.is_final() && !run.workers.is_empty() {
-        leave_gone(run, &state.workers, &state.tasks);
+        left.extend(leave_gone(run, &state.workers, &state.tasks));
     }
     if from.is_some_and(TaskState::is_final) && run.end.take().is_some() {
-        state.jobs.set_ended(job_id, None);
+        set_ended(state, job_id, None);
     }
+    left.into_iter().for_each(|id| retention::released(state, id));
 }
 
 /// The task whose place `next` has taken, if that one is not gone yet.

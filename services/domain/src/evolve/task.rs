@@ -13,6 +13,7 @@ use muster_events::report::Ending;
 use super::{Illegal, Step, job};
 use crate::claims::{self, Claim};
 use crate::placement::is_carrier;
+use crate::retention;
 use crate::state::{Attempt, Blocked, Class, State, Task, TaskState, WorkerStatus};
 
 impl Step<'_> {
@@ -101,7 +102,7 @@ impl Step<'_> {
             return Err(self.misfit(e.task, task.state.as_str()));
         }
         let spec = match (&e.spec, e.like, e.job) {
-            (Some(spec), _, _) => Arc::clone(spec),
+            (Some(spec), _, _) => self.state.specs.share(spec),
             (None, Some(like), _) => Arc::clone(&self.task(like)?.spec),
             (None, None, Some(job)) if e.run > 0 => self.job_task_spec(job, e)?,
             (None, None, _) => return Err(self.misfit(e.task, "no spec")),
@@ -304,6 +305,7 @@ impl Step<'_> {
         if !found.is_final() {
             return Err(self.misfit(id, found.as_str()));
         }
+        retention::wanted(self.state, id);
         if let Some(task) = self.state.tasks.get_mut(&id) {
             task.state = TaskState::Pending;
             task.finished_at = None;

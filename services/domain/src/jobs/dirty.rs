@@ -98,6 +98,8 @@ impl Dirty {
             | Event::NamespaceLimited(_)
             | Event::LeaderElected(_)
             | Event::LeaderSteppingDown(_)
+            | Event::HistoryLimited(_)
+            | Event::HistoryTrimmed(_)
             | Event::CommandRejected(_)
             | Event::ReportRefused(_)
             | Event::TaskMoving(_)

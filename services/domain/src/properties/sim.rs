@@ -1,5 +1,6 @@
 //! A manager in small: decides, applies, keeps the log, derives orders; and checks all that must hold on the way.
 
+mod history;
 mod jobs;
 mod moves;
 

@@ -9,8 +9,10 @@ use muster_events::spec::TaskSpec;
 use muster_events::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+mod over;
 mod update;
 
+use self::over::Over;
 pub use self::update::Update;
 use super::Counts;
 use crate::jobs;
@@ -46,6 +48,9 @@ pub struct Jobs {
     /// The jobs with an update under way.
     #[serde(skip)]
     pub(crate) updating: BTreeSet<JobId>,
+    /// What may leave: jobs that are over, and ended runs of jobs but for the newest of each.
+    #[serde(skip)]
+    over: Over,
 }
 
 /// A job: a wish that stands until it is stopped or done.
@@ -78,6 +83,9 @@ pub struct Job {
     pub good: Option<Version>,
     /// The `seq` of the event that ended it, while it is over.
     pub ended_seq: Option<u64>,
+    /// When that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
 }
 
 /// One version of what a job shall be.
@@ -247,22 +255,48 @@ impl Jobs {
         self.by_id.insert(id, job);
     }
 
-    /// Takes note that a job is over, or no longer is, and forgets the one that ended first of too many.
-    pub(crate) fn set_ended(&mut self, id: JobId, seq: Option<u64>) {
-        let Some(job) = self.by_id.get_mut(&id) else { return };
-        if let Some(before) = std::mem::replace(&mut job.ended_seq, seq) {
+    /// Takes note that a job is over, or no longer is; gives back the one that ended first of too many, which is no
+    /// longer there.
+    #[must_use]
+    pub(crate) fn set_ended(&mut self, id: JobId, ended: Option<(u64, Timestamp)>) -> Option<(JobId, Job)> {
+        let job = self.by_id.get_mut(&id)?;
+        job.ended_at = ended.map(|(_, at)| at);
+        if let Some(before) = std::mem::replace(&mut job.ended_seq, ended.map(|(seq, _)| seq)) {
             self.ended.remove(&(before, id));
         }
-        self.ended.extend(seq.map(|seq| (seq, id)));
-        if self.ended.len() > JOBS_ENDED_KEPT
-            && let Some((_, oldest)) = self.ended.pop_first()
-            && let Some(job) = self.by_id.remove(&oldest)
-        {
-            self.names.remove(&(job.spec().namespace.clone(), job.spec().name.clone()));
-            self.order.remove(&job.seq);
-            self.set_due(oldest, None);
-            self.updating.remove(&oldest);
+        self.ended.extend(ended.map(|(seq, _)| (seq, id)));
+        self.look_over(id);
+        let (_, oldest) = *self.ended.first().filter(|_| self.ended.len() > JOBS_ENDED_KEPT)?;
+        Some((oldest, self.remove(oldest)?))
+    }
+
+    /// Looks anew what of a job is over: after one of its runs has begun or ended.
+    pub(crate) fn look_over(&mut self, id: JobId) {
+        self.over.look(id, self.by_id.get(&id));
+    }
+
+    /// Takes a job out.
+    pub(crate) fn remove(&mut self, id: JobId) -> Option<Job> {
+        let job = self.by_id.remove(&id)?;
+        if let Some(seq) = job.ended_seq {
+            self.ended.remove(&(seq, id));
         }
+        self.names.remove(&(job.spec().namespace.clone(), job.spec().name.clone()));
+        self.order.remove(&job.seq);
+        self.set_due(id, None);
+        self.updating.remove(&id);
+        self.over.look(id, None);
+        Some(job)
+    }
+
+    /// Jobs that are over, and ended runs but for the newest of each job, by when they ended; with the tasks each holds.
+    pub(crate) fn over(&self) -> impl Iterator<Item = (Timestamp, JobId, Option<u32>, u64)> {
+        self.over.parts()
+    }
+
+    /// How many tasks those hold together.
+    pub(crate) const fn held_by_over(&self) -> u64 {
+        self.over.held()
     }
 
     /// What the tasks of their present versions are.
@@ -302,6 +336,7 @@ impl Jobs {
             self.ended.extend(job.ended_seq.map(|seq| (seq, id)));
             self.insert(id, job);
             self.retime(id);
+            self.look_over(id);
         }
     }
 }

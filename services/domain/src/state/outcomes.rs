@@ -1,21 +1,46 @@
 //! How earlier commands came out, so that a repeat gets the answer of the first.
 
-use std::collections::{BTreeMap, VecDeque, btree_map};
+use std::collections::VecDeque;
 
 use muster_events::hash::Digest;
 use muster_events::id::{CommandId, CommandKey};
 use muster_events::outcome::{Outcome, Problem};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::lookup::Lookup;
 
 /// The most outcomes that are remembered; the oldest is forgotten first. Within JetStream's own window (2 minutes)
 /// the server drops repeats, whatever their number; a submit whose tasks bear ids is the same submit for ever.
 pub const OUTCOMES_MAX: usize = 65_536;
 
 /// How commands came out, by their ids. Reports are left out: their fences make them safe to repeat.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(from = "VecDeque<(CommandKey, Recorded)>")]
 pub struct Outcomes {
-    by_id: BTreeMap<CommandKey, Recorded>,
-    oldest_first: VecDeque<CommandKey>,
+    oldest_first: VecDeque<(CommandKey, Recorded)>,
+    /// Where each stands: its place, counted from the first that was ever remembered.
+    places: Lookup<CommandKey, u64>,
+    /// How many have been forgotten.
+    forgotten: u64,
+}
+
+impl From<VecDeque<(CommandKey, Recorded)>> for Outcomes {
+    fn from(oldest_first: VecDeque<(CommandKey, Recorded)>) -> Self {
+        let places = (0..).zip(&oldest_first).map(|(place, (id, _))| (id.clone(), place)).collect();
+        Self { oldest_first, places, forgotten: 0 }
+    }
+}
+
+impl Serialize for Outcomes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.oldest_first.serialize(serializer)
+    }
+}
+
+impl PartialEq for Outcomes {
+    fn eq(&self, other: &Self) -> bool {
+        self.oldest_first == other.oldest_first
+    }
 }
 
 /// How one command came out.
@@ -54,17 +79,22 @@ impl Recorded {
 impl Outcomes {
     /// The outcome of command `id`, if it is remembered.
     pub fn get(&self, id: &CommandId) -> Option<&Recorded> {
-        self.by_id.get(&id.into())
+        let place = self.places.get(&id.into())?.checked_sub(self.forgotten)?;
+        self.oldest_first.get(usize::try_from(place).ok()?).map(|(_, outcome)| outcome)
     }
 
     pub(crate) fn remember(&mut self, id: &CommandId, outcome: Recorded) {
-        let btree_map::Entry::Vacant(place) = self.by_id.entry(id.into()) else { return };
-        self.oldest_first.push_back(place.key().clone());
-        place.insert(outcome);
+        let id = CommandKey::from(id);
+        if self.places.contains_key(&id) {
+            return;
+        }
+        self.places.insert(id.clone(), self.forgotten + self.oldest_first.len() as u64);
+        self.oldest_first.push_back((id, outcome));
         if self.oldest_first.len() > OUTCOMES_MAX
-            && let Some(oldest) = self.oldest_first.pop_front()
+            && let Some((oldest, _)) = self.oldest_first.pop_front()
         {
-            self.by_id.remove(&oldest);
+            self.places.remove(&oldest);
+            self.forgotten += 1;
         }
     }
 }

@@ -1,20 +1,17 @@
-//! Every task, by its id.
+//! The tasks, by id.
 
-use std::collections::BTreeMap;
 use std::ops::Index;
 
 use muster_events::id::TaskId;
 use serde::{Deserialize, Serialize};
 
 use super::Task;
+use crate::lookup::Lookup;
 
-/// Every task, by its id.
-///
-/// Ids are random, so a new one lands in the middle of a node, and half of what the node holds moves aside: that shall
-/// be pointers, not tasks. A look for an id likewise then passes by ids only.
+/// The tasks that have not left, by id. Ids are random, and each event about a task looks for it several times.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Tasks(BTreeMap<TaskId, Box<Task>>);
+pub struct Tasks(Lookup<TaskId, Box<Task>>);
 
 impl Tasks {
     /// The task `id`.
@@ -37,19 +34,19 @@ impl Tasks {
         self.0.is_empty()
     }
 
-    /// All of them, by id.
-    pub fn iter(&self) -> impl Iterator<Item = (&TaskId, &Task)> {
-        self.0.iter().map(|(id, task)| (id, &**task))
+    /// All of them, by id. Sorts them: not for what is done often.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&TaskId, &Task)> {
+        self.0.sorted().map(|(id, task)| (id, &**task))
     }
 
-    /// Their ids, in order.
+    /// Their ids, in order. Sorts them.
     pub fn keys(&self) -> impl Iterator<Item = &TaskId> {
-        self.0.keys()
+        self.0.sorted().map(|(id, _)| id)
     }
 
-    /// All of them without their ids, in the order of these.
+    /// All of them without their ids, in the order of these. Sorts them.
     pub fn values(&self) -> impl Iterator<Item = &Task> {
-        self.0.values().map(|task| &**task)
+        self.0.sorted().map(|(_, task)| &**task)
     }
 
     pub(crate) fn get_mut(&mut self, id: &TaskId) -> Option<&mut Task> {
@@ -57,14 +54,13 @@ impl Tasks {
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&TaskId, &mut Task)> {
-        self.0.iter_mut().map(|(id, task)| (id, &mut **task))
+        self.0.sorted_mut().map(|(id, task)| (id, &mut **task))
     }
 
     pub(crate) fn insert(&mut self, id: TaskId, task: Task) {
         self.0.insert(id, Box::new(task));
     }
 
-    #[cfg(test)]
     pub(crate) fn remove(&mut self, id: &TaskId) -> Option<Task> {
         self.0.remove(id).map(|task| *task)
     }
@@ -74,6 +70,6 @@ impl Index<&TaskId> for Tasks {
     type Output = Task;
 
     fn index(&self, id: &TaskId) -> &Task {
-        &self.0[id]
+        self.get(id).unwrap_or_else(|| panic!("there is no task {id}"))
     }
 }

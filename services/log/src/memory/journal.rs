@@ -2,18 +2,23 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use muster_events::time::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::lock;
 use crate::bus::{Live, Published};
 use crate::error::Result;
+use crate::machine::Machine;
 
 /// Messages a reader takes at once.
 const BATCH: usize = 256;
+/// How long an id is known, as on a NATS server.
+const ID_WINDOW: Duration = Duration::from_mins(2);
 
 /// A stored message.
 #[derive(Clone, Debug)]
@@ -38,14 +43,16 @@ pub(super) struct Draft {
 /// The list.
 pub(super) struct Journal {
     kept: Mutex<Kept>,
-    last: watch::Sender<u64>,
+    /// Wakes in the order in which was waited, so that a simulation repeats; a `watch` wakes by chance.
+    grown: Notify,
+    machine: Machine,
     max: usize,
 }
 
 #[derive(Default)]
 struct Kept {
     records: VecDeque<Record>,
-    ids: HashMap<String, u64>,
+    ids: HashMap<String, (u64, Instant)>,
     /// The position of the newest message there has ever been.
     last: u64,
 }
@@ -53,16 +60,15 @@ struct Kept {
 impl Kept {
     /// What stands at `from` and behind it, oldest first.
     fn since(&self, from: u64) -> impl Iterator<Item = &Record> {
-        let first = self.last + 1 - self.records.len() as u64;
-        let skip = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
+        let skip = self.records.partition_point(|record| record.position < from);
         self.records.iter().skip(skip)
     }
 }
 
 impl Journal {
     /// One that keeps the newest `max` messages.
-    pub(super) fn new(max: usize) -> Self {
-        Self { kept: Mutex::default(), last: watch::Sender::new(0), max }
+    pub(super) fn new(max: usize, machine: Machine) -> Self {
+        Self { kept: Mutex::default(), grown: Notify::new(), machine, max }
     }
 
     /// The position of the newest message, 0 without any.
@@ -73,7 +79,8 @@ impl Journal {
     /// Stores a message.
     pub(super) fn append(&self, draft: Draft) -> Published {
         let mut kept = lock(&self.kept);
-        if let Some(position) = draft.id.as_ref().and_then(|id| kept.ids.get(id)) {
+        let known = draft.id.as_ref().and_then(|id| kept.ids.get(id));
+        if let Some((position, _)) = known.filter(|(_, at)| at.elapsed() < ID_WINDOW) {
             return Published { position: *position, duplicate: true };
         }
         let position = self.store(&mut kept, draft);
@@ -86,23 +93,35 @@ impl Journal {
         (kept.last == expected).then(|| self.store(&mut kept, draft))
     }
 
+    /// Stores a message whatever its id, as a server does whose window is over.
+    pub(super) fn append_again(&self, draft: Draft) -> u64 {
+        self.store(&mut lock(&self.kept), draft)
+    }
+
+    /// Loses the newest messages, as a server that had not synced them and lost its power. Their positions stay empty.
+    pub(super) fn lose(&self, newest: usize) {
+        let mut kept = lock(&self.kept);
+        let left = kept.records.len().saturating_sub(newest);
+        kept.records.truncate(left);
+    }
+
     fn store(&self, kept: &mut Kept, draft: Draft) -> u64 {
         kept.last += 1;
         let position = kept.last;
         if let Some(id) = draft.id {
-            kept.ids.insert(id, position);
+            kept.ids.insert(id, (position, Instant::now()));
         }
         kept.records.push_back(Record {
             position,
             subject: draft.subject,
             headers: draft.headers,
             payload: draft.payload,
-            at: crate::clock::now(),
+            at: self.machine.now(),
         });
         if kept.records.len() > self.max {
             kept.records.pop_front();
         }
-        self.last.send_replace(position);
+        self.grown.notify_waiters();
         position
     }
 
@@ -122,16 +141,11 @@ impl Journal {
         T: Send + 'static,
         F: FnMut(Record) -> Option<Result<T>> + Send + 'static,
     {
-        let follower = Follower {
-            journal: Arc::clone(self),
-            last: self.last.subscribe(),
-            next: from.max(1),
-            taken: VecDeque::new(),
-        };
+        let follower = Follower { journal: Arc::clone(self), next: from.max(1), taken: VecDeque::new() };
         stream::unfold(Some((follower, read)), |state| async move {
             let (mut follower, mut read) = state?;
             loop {
-                match read(follower.next().await?) {
+                match read(follower.next().await) {
                     None => {}
                     Some(Ok(item)) => return Some((Ok(item), Some((follower, read)))),
                     Some(Err(error)) => return Some((Err(error), None)),
@@ -144,22 +158,23 @@ impl Journal {
 
 struct Follower {
     journal: Arc<Journal>,
-    last: watch::Receiver<u64>,
     next: u64,
     taken: VecDeque<Record>,
 }
 
 impl Follower {
-    async fn next(&mut self) -> Option<Record> {
+    async fn next(&mut self) -> Record {
         loop {
             if let Some(record) = self.taken.pop_front() {
                 self.next = record.position + 1;
-                return Some(record);
+                return record;
             }
-            let next = self.next;
-            // The sender lives in the journal this very value holds.
-            self.last.wait_for(|last| *last >= next).await.ok()?;
-            self.taken.extend(lock(&self.journal.kept).since(next).take(BATCH).cloned());
+            // Listened first and looked then: what is stored in between is not missed.
+            let grown = self.journal.grown.notified();
+            self.taken.extend(lock(&self.journal.kept).since(self.next).take(BATCH).cloned());
+            if self.taken.is_empty() {
+                grown.await;
+            }
         }
     }
 }

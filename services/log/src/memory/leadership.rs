@@ -109,6 +109,7 @@ impl Leadership for MemoryBus {
                 match seat.take(&node, lease) {
                     Ok((term, lost)) => return Ok(leading(seat, term, lost)),
                     Err(Some(free)) => tokio::select! {
+                        biased;
                         () = sleep_until(free) => {}
                         // The sender lives in the seat this very value holds.
                         _ = changes.changed() => {}

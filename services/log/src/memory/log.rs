@@ -65,19 +65,31 @@ fn stored(stream: &str, record: &Record) -> Result<Stored> {
     Ok(Stored { position: record.position, hash: Hash::of(bytes), bytes: bytes.len(), commit })
 }
 
+impl MemoryBus {
+    fn draft(&self, command: Outgoing) -> Result<Draft> {
+        let Outgoing { actor, verb, id, reply, encoding, trace, payload } = command;
+        let mut headers = BTreeMap::from([(header::CONTENT_TYPE, encoding.content_type().to_owned())]);
+        headers.insert(header::ID, id.to_string());
+        headers.extend(reply.map(|reply| (header::REPLY, reply)));
+        headers.extend(trace.map(|trace| (header::TRACE, trace)));
+        let subject = self.shared.cell.subject(Topic::Command { actor, verb }).to_string();
+        Ok(Draft { id: Some(id.to_string()), subject, headers, payload: fits(payload)? })
+    }
+
+    /// Stores a command that may be there already: its repeat comes when the server does not know its id any more.
+    pub fn publish_command_again(&self, command: Outgoing) -> Result<u64> {
+        Ok(self.shared.commands.append_again(self.draft(command)?))
+    }
+
+    /// The position of the newest command; 0 without any.
+    pub fn last_command(&self) -> u64 {
+        self.shared.commands.last()
+    }
+}
+
 impl CommandLog for MemoryBus {
     fn publish_command(&self, command: Outgoing) -> BoxFuture<'_, Result<Published>> {
-        async move {
-            let Outgoing { actor, verb, id, reply, encoding, trace, payload } = command;
-            let mut headers = BTreeMap::from([(header::CONTENT_TYPE, encoding.content_type().to_owned())]);
-            headers.insert(header::ID, id.to_string());
-            headers.extend(reply.map(|reply| (header::REPLY, reply)));
-            headers.extend(trace.map(|trace| (header::TRACE, trace)));
-            let subject = self.shared.cell.subject(Topic::Command { actor, verb }).to_string();
-            let payload = fits(payload)?;
-            Ok(self.shared.commands.append(Draft { id: Some(id.to_string()), subject, headers, payload }))
-        }
-        .boxed()
+        async move { Ok(self.shared.commands.append(self.draft(command)?)) }.boxed()
     }
 
     fn read_commands(&self, from: u64) -> BoxFuture<'_, Result<Live<Incoming>>> {

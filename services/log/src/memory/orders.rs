@@ -1,6 +1,6 @@
 //! Orders: each comes again until it is declared done.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -9,23 +9,19 @@ use futures_util::{FutureExt, StreamExt, stream};
 use muster_events::codec::{self, Encoding};
 use muster_events::id::WorkerId;
 use muster_events::order::Orders;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::{MemoryBus, checked, lock};
 use crate::bus::{Delivery, Live, OrderLog};
+use crate::chance::Chance;
 use crate::error::Result;
 
 /// The orders of all workers.
+#[derive(Default)]
 pub(super) struct Desk {
-    trays: Mutex<HashMap<WorkerId, Tray>>,
-    /// Moves whenever there may be something to hand out.
-    changes: watch::Sender<u64>,
-}
-
-impl Default for Desk {
-    fn default() -> Self {
-        Self { trays: Mutex::default(), changes: watch::Sender::new(0) }
-    }
+    trays: Mutex<BTreeMap<WorkerId, Tray>>,
+    /// Said whenever there may be something to hand out.
+    changes: Notify,
 }
 
 /// The orders of one worker that are not done.
@@ -71,7 +67,16 @@ impl Desk {
     }
 
     fn changed(&self) {
-        self.changes.send_modify(|changes| *changes += 1);
+        self.changes.notify_waiters();
+    }
+
+    /// Of each worker's newest orders some are lost, done or not.
+    pub(super) fn lose(&self, newest_max: u64, chance: &mut Chance) {
+        for tray in lock(&self.trays).values_mut() {
+            let from = tray.last.saturating_sub(chance.between(0, newest_max));
+            tray.waiting.retain(|number, _| *number <= from);
+            tray.handed_out.retain(|number, _| *number <= from);
+        }
     }
 }
 
@@ -101,22 +106,19 @@ impl OrderLog for MemoryBus {
 
     fn take_orders(&self, worker: &WorkerId) -> BoxFuture<'_, Result<Live<Delivery>>> {
         let desk = Arc::clone(&self.shared.orders);
-        let changes = desk.changes.subscribe();
-        let deliveries =
-            stream::unfold((desk, worker.clone(), changes), |(desk, worker, mut changes)| async move {
-                loop {
-                    changes.borrow_and_update();
-                    if let Some((number, payload)) = desk.hand_out(&worker) {
-                        let delivery = delivery(&desk, &worker, number, &payload);
-                        match delivery {
-                            Some(delivery) => return Some((Ok(delivery), (desk, worker, changes))),
-                            None => continue,
+        let deliveries = stream::unfold((desk, worker.clone()), |(desk, worker)| async move {
+            loop {
+                let changed = desk.changes.notified();
+                match desk.hand_out(&worker) {
+                    None => changed.await,
+                    Some((number, payload)) => {
+                        if let Some(delivery) = delivery(&desk, &worker, number, &payload) {
+                            return Some((Ok(delivery), (Arc::clone(&desk), worker)));
                         }
                     }
-                    // The sender lives in the desk this very value holds.
-                    changes.changed().await.ok()?;
                 }
-            });
+            }
+        });
         std::future::ready(Ok(deliveries.boxed())).boxed()
     }
 }

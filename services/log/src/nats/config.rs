@@ -17,18 +17,19 @@ pub struct NatsConfig {
     pub credentials: Credentials,
     /// What the connection is called in the server's lists.
     pub name: String,
-    /// Copies of each stream: 1, 3 or 5.
-    pub replicas: usize,
+    /// Copies of each stream: 1, 3 or 5. They are chosen with the cell and kept; another wish than what is there is
+    /// refused. Without one: what is there; at the beginning three on a server of a cluster, else one.
+    pub replicas: Option<usize>,
     /// What is done about streams that are not there yet.
     pub streams: Streams,
     /// What is known from before of the log that is to be found there.
     pub known: Known,
     /// Bytes that LOGS may hold.
     pub log_bytes_max: i64,
-    /// Where the server's monitoring is reached over plain HTTP, such as `http://127.0.0.1:8222`. Only the monitoring
-    /// says whether the server syncs each write; without an address it is asked over NATS, which works where the
-    /// system account exports `$SYS.REQ.SERVER.PING.VARZ`.
-    pub monitor: Option<String>,
+    /// Where the monitoring of each server is reached over plain HTTP, such as `http://127.0.0.1:8222`. Only the
+    /// monitoring says whether a server syncs each write; without an address they are asked over NATS, which works where
+    /// the system account exports `$SYS.REQ.SERVER.PING.VARZ`.
+    pub monitor: Vec<String>,
     /// Whether [`super::NatsBus::open`] waits for a server that cannot be reached, and for streams another part is to
     /// make; else it fails with the reason.
     pub wait: bool,
@@ -91,18 +92,18 @@ pub enum Known {
 }
 
 impl NatsConfig {
-    /// One server, the default cell and user, one copy of each stream; streams are made.
+    /// One server, or several with commas between their addresses, the default cell and user; streams are made.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
-            urls: vec![url.into()],
+            urls: url.into().split(',').map(str::to_owned).collect(),
             cell: Cell::default(),
             credentials: Credentials::None,
             name: "muster".to_owned(),
-            replicas: 1,
+            replicas: None,
             streams: Streams::Make,
             known: Known::Nothing,
             log_bytes_max: 1 << 30,
-            monitor: None,
+            monitor: Vec::new(),
             wait: false,
         }
     }

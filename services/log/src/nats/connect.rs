@@ -19,6 +19,10 @@ pub(super) const SERVER_MIN: Version = Version { major: 2, minor: 14, patch: 3 }
 const RECONNECT_PAUSE_MS_MAX: u64 = 1_000;
 /// How long a server may take to answer a request of the JetStream API.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same in a cluster: a question whose answerer is just gone is asked again, of the next.
+pub(super) const REQUEST_TIMEOUT_CLUSTER: Duration = Duration::from_secs(3);
+/// How long a server may take to greet; with several, the next one's turn comes then.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Silence after which the server is asked whether it is there. Two questions without an answer mean a dead
 /// connection when the third is due, so a server that hangs, or whose machine vanished, is noticed within three times
 /// this: 6 s, before readers take their consumers for dead (7 s) or an acknowledgement is given up (10 s). Who asks the
@@ -159,6 +163,7 @@ fn options(
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
         .client_capacity(SEND_CAPACITY)
         .request_timeout(Some(REQUEST_TIMEOUT))
+        .connection_timeout(CONNECT_TIMEOUT)
         .ping_interval(PING_EVERY)
         .reconnect_delay_callback(|tries| {
             Duration::from_millis(if tries <= 1 {
@@ -278,12 +283,12 @@ impl Version {
     }
 }
 
-/// What is wrong with a server of this version, if anything.
-pub(super) fn version_problem(text: &str) -> Option<String> {
+/// What is wrong with the server of this name and version, if anything.
+pub(super) fn version_problem(server: &str, text: &str) -> Option<String> {
     match Version::parse(text) {
         Some(version) if version >= SERVER_MIN => None,
         _ => Some(format!(
-            "its version is {text}, muster needs {SERVER_MIN} or newer; install a newer nats-server"
+            "server {server} has version {text}, muster needs {SERVER_MIN} or newer; install a newer nats-server"
         )),
     }
 }
@@ -295,10 +300,10 @@ mod tests {
     #[test]
     fn versions_are_compared_as_numbers() {
         for fit in ["2.14.3", "2.14.10", "2.15.0-RC.1", "v2.15.1", "3.0.0"] {
-            assert_eq!(version_problem(fit), None);
+            assert_eq!(version_problem("n1", fit), None);
         }
         for unfit in ["2.14.2", "2.9.99", "1.20.30", "", "2.15", "new"] {
-            assert!(version_problem(unfit).is_some_and(|p| p.contains("2.14.3")), "{unfit}");
+            assert!(version_problem("n1", unfit).is_some_and(|p| p.contains("2.14.3")), "{unfit}");
         }
     }
 }

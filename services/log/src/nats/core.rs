@@ -1,11 +1,12 @@
 //! What every part of the NATS bus shares: the connection, publishing with acknowledgement, and patient requests.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_nats::client::PublishErrorKind;
 use async_nats::client::Request;
 use async_nats::jetstream::context::GetStreamErrorKind;
-use async_nats::jetstream::stream::Info;
+use async_nats::jetstream::stream::{Info, State};
 use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{Client, HeaderMap, Message, RequestErrorKind, StatusCode, Subscriber};
 use bytes::Bytes;
@@ -15,13 +16,15 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::backoff::Backoff;
-use super::connect::{OWN_INBOX, Refusals};
+use super::connect::{OWN_INBOX, REQUEST_TIMEOUT_CLUSTER, Refusals};
 use super::storage::Storage;
-use crate::bus::{Fitness, Link};
+use crate::bus::Link;
 use crate::error::{LogError, Result};
 
-/// How long one acknowledgement is awaited.
+/// How long one acknowledgement is awaited. In a cluster one that the leader of a stream takes with it never comes, though
+/// the connection to another server stands; the next is elected within some seconds.
 const ACK_TIMEOUT: Duration = Duration::from_secs(10);
+const ACK_TIMEOUT_CLUSTER: Duration = Duration::from_secs(3);
 /// How long a message is sent again while the link is down or the server does not answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Messages under way to the server without an acknowledgement, over all streams; whoever comes then waits. The
@@ -36,7 +39,10 @@ pub(super) struct Core {
     pub(super) link: watch::Receiver<Link>,
     pub(super) refusals: Refusals,
     pub(super) storage: Storage,
-    pub(super) fitness: Fitness,
+    /// Whether the server is one of a cluster.
+    pub(super) clustered: bool,
+    /// Copies of each stream, once they are known.
+    replicas: OnceLock<usize>,
     in_flight: Semaphore,
 }
 
@@ -95,9 +101,13 @@ impl Core {
         link: watch::Receiver<Link>,
         refusals: Refusals,
         storage: Storage,
-        fitness: Fitness,
     ) -> Self {
-        let context = jetstream::new(client.clone());
+        let clustered = client.server_info().cluster.is_some_and(|name| !name.is_empty());
+        storage.know_cluster(clustered);
+        let mut context = jetstream::new(client.clone());
+        if clustered {
+            context.set_timeout(REQUEST_TIMEOUT_CLUSTER);
+        }
         Self {
             cell,
             client,
@@ -105,9 +115,20 @@ impl Core {
             link,
             refusals,
             storage,
-            fitness,
+            clustered,
+            replicas: OnceLock::new(),
             in_flight: Semaphore::new(IN_FLIGHT_MAX),
         }
+    }
+
+    /// Copies of each stream.
+    pub(super) fn replicas(&self) -> usize {
+        self.replicas.get().copied().unwrap_or(1)
+    }
+
+    /// They are known now. Nobody changes them later, so only the first counts.
+    pub(super) fn know_replicas(&self, replicas: usize) {
+        self.replicas.get_or_init(|| replicas);
     }
 
     /// Waits until the link is up; an error when it is not by `deadline`.
@@ -138,7 +159,11 @@ impl Core {
             LogError::Unavailable(reason) => NoAck::Lost(reason),
             other => NoAck::Refused(other),
         })?;
-        let wait = deadline.saturating_duration_since(Instant::now()).min(ACK_TIMEOUT);
+        let wait = deadline.saturating_duration_since(Instant::now()).min(if self.clustered {
+            ACK_TIMEOUT_CLUSTER
+        } else {
+            ACK_TIMEOUT
+        });
         let (bytes, sent) = (payload.len(), Instant::now());
         let request = Request::new().payload(payload).headers(headers).timeout(Some(wait));
         let (mut link, mut refusals) = (self.link.clone(), self.refusals.watch());
@@ -161,7 +186,13 @@ impl Core {
                 answer
             }
             Err(error) => Err(match error.kind() {
-                RequestErrorKind::NoResponders => NoAck::Lost(format!("no stream takes `{subject}`")),
+                RequestErrorKind::NoResponders => {
+                    // Whoever leads a stream takes its messages: it has no leader.
+                    if self.clustered {
+                        self.storage.unacknowledged(subject, sent, None);
+                    }
+                    NoAck::Lost(format!("no stream takes `{subject}`"))
+                }
                 RequestErrorKind::MaxPayloadExceeded => NoAck::Refused(self.too_large(bytes)),
                 RequestErrorKind::InvalidSubject => {
                     NoAck::Refused(LogError::Refused(format!("`{subject}` is not a valid subject")))
@@ -283,9 +314,37 @@ impl Core {
         }
     }
 
+    /// What a stream holds, according to its leader. Asked once. Without a leader whoever has a copy answers, of whatever
+    /// age: that is no answer.
+    pub(super) async fn held(&self, name: &str) -> Result<State> {
+        let info = self.stream(name).await?.ok_or_else(|| missing(name))?;
+        let led = info.cluster.is_some_and(|cluster| cluster.leader.is_some_and(|name| !name.is_empty()));
+        if info.config.num_replicas > 1 && !led {
+            return Err(LogError::Unavailable(format!(
+                "stream {name} has no leader: most of its servers are away"
+            )));
+        }
+        Ok(info.state)
+    }
+
     /// The sequence of the newest message a stream has ever held. Asked once.
     pub(super) async fn last_sequence(&self, name: &str) -> Result<u64> {
-        self.stream(name).await?.map(|info| info.state.last_sequence).ok_or_else(|| missing(name))
+        Ok(self.held(name).await?.last_sequence)
+    }
+
+    /// The first message that a stream lacks which began with 1 and ends with `last`, if it can be told.
+    pub(super) async fn first_lacking(&self, name: &str, held: &State) -> Result<u64> {
+        if held.first_sequence > 1 {
+            return Ok(1);
+        }
+        let unanswered =
+            |error: &dyn std::error::Error| self.no_answer(&format!("$JS.API.STREAM.INFO.{name}"), error);
+        let stream = self.context.get_stream_no_info(name).await.map_err(|error| unanswered(&error))?;
+        let details =
+            stream.info_builder().with_deleted(true).fetch().await.map_err(|error| unanswered(&error))?;
+        let lacking = details.info.state.deleted.unwrap_or_default();
+        // Those at the end are not counted among the deleted.
+        Ok(lacking.into_iter().min().unwrap_or(held.messages + 1))
     }
 
     /// Repeats `ask` while the server does not answer, for [`PATIENCE`] at most. What the server refuses is returned
@@ -350,6 +409,8 @@ mod code {
     pub(super) const WRONG_LAST_SEQUENCE: u64 = 10_071;
     pub(super) const WRONG_LAST_SEQUENCE_CONSTANT: u64 = 10_164;
     /// What passes by itself: temporarily unavailable, not the leader, short of resources, not stored (when there is
-    /// space again), offline, a message of the same id under way, too many requests.
-    pub(super) const PASSING: [u64; 7] = [10_008, 10_009, 10_023, 10_077, 10_118, 10_158, 10_167];
+    /// space again), offline, a message of the same id under way, too many requests; and in a cluster: too few servers
+    /// (incomplete, no peers), not active yet, not assigned yet.
+    pub(super) const PASSING: [u64; 11] =
+        [10_004, 10_005, 10_006, 10_007, 10_008, 10_009, 10_023, 10_077, 10_118, 10_158, 10_167];
 }

@@ -13,6 +13,7 @@ use tokio::time::{Duration, Instant};
 
 use super::NatsBus;
 use super::core::{Core, NoAck};
+use super::mark::Mark;
 use super::reader::{From, Kept, Reader, Reading};
 use crate::bus::{Appended, EventLog, Live, Stored};
 use crate::error::{AppendError, LogError, Result};
@@ -38,7 +39,10 @@ impl EventLog for NatsBus {
             let subject = self.core.cell.subject(Topic::Commit).to_string();
             let deadline = Instant::now() + APPEND_TIMEOUT;
             match self.core.publish_once(&subject, headers, bytes, deadline).await {
-                Ok(ack) => Ok(Appended { position: ack.seq, hash }),
+                Ok(ack) => {
+                    self.acknowledged.send_replace(Some(Mark { position: ack.seq, hash }));
+                    Ok(Appended { position: ack.seq, hash })
+                }
                 Err(NoAck::WrongSequence) => Err(AppendError::Conflict { expected }),
                 Err(other) => Err(AppendError::Log(other.into())),
             }
@@ -75,20 +79,20 @@ impl EventLog for NatsBus {
     }
 }
 
-/// The bytes at `position`. Several copies may be of different age, so there the stream's leader is asked.
-async fn message(core: &Core, name: &str, position: u64) -> Result<Option<Bytes>> {
+/// The bytes at `position`. Of several copies any may answer: what stands in one has been agreed on, and is never
+/// changed. What a copy lacks it may only not have yet; so that nothing is there the leader of the stream alone can say.
+pub(super) async fn message(core: &Core, name: &str, position: u64) -> Result<Option<Bytes>> {
     let stream = match core.context.get_stream_no_info(name).await {
         Ok(stream) => stream,
         Err(error) => return Err(core.no_answer(name, &error)),
     };
-    if core.fitness.replicas == 1 {
-        return match stream.direct_get(position).await {
-            Ok(message) => Ok(Some(message.payload)),
-            Err(error) => match error.kind() {
-                DirectGetErrorKind::NotFound => Ok(None),
-                _ => Err(core.no_answer(&format!("$JS.API.DIRECT.GET.{name}"), &error)),
-            },
-        };
+    match stream.direct_get(position).await {
+        Ok(message) => return Ok(Some(message.payload)),
+        Err(error) => match error.kind() {
+            DirectGetErrorKind::NotFound if core.replicas() == 1 => return Ok(None),
+            DirectGetErrorKind::NotFound => {}
+            _ => return Err(core.no_answer(&format!("$JS.API.DIRECT.GET.{name}"), &error)),
+        },
     }
     match stream.get_raw_message(position).await {
         Ok(message) => Ok(Some(message.payload)),

@@ -38,6 +38,10 @@ const ACK_WAIT: Duration = Duration::from_mins(1);
 const AGAIN: &[u8] = b"-NAK {\"delay\":1000000000}";
 /// Messages the server may send ahead.
 const PREFETCH: usize = 256;
+/// How often the server says that it is there when it has no orders; twice that without a word, and it is asked anew. In a
+/// cluster the server that hands them out may be gone while the connection to another stands.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+const HEARTBEAT_CLUSTER: Duration = Duration::from_secs(1);
 /// How long an unused consumer is kept: as long as the orders it would hand out.
 const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
 /// How many characters of the server's id tell one life of it from another.
@@ -139,7 +143,7 @@ impl Taker {
     }
 
     async fn resume(&mut self) -> Result<()> {
-        let mut backoff = Backoff::new();
+        let (mut backoff, mut said) = (Backoff::new(), false);
         let mut link = self.desk.core.link.clone();
         loop {
             link.wait_for(|link| link.up)
@@ -147,11 +151,19 @@ impl Taker {
                 .map_err(|_| LogError::Unavailable("the connection has been closed".to_owned()))?;
             match self.open().await {
                 Ok(source) => {
+                    if said {
+                        tracing::info!(worker = %self.worker, "orders are taken again");
+                    }
                     self.source = Some(source);
                     return Ok(());
                 }
                 Err(LogError::Unavailable(reason)) => {
-                    tracing::warn!(worker = %self.worker, "cannot take orders, trying again: {reason}");
+                    // Once an outage.
+                    if std::mem::replace(&mut said, true) {
+                        tracing::debug!(worker = %self.worker, "still cannot take orders: {reason}");
+                    } else {
+                        tracing::warn!(worker = %self.worker, "cannot take orders, trying until it can: {reason}");
+                    }
                     backoff.wait(&mut link).await;
                 }
                 Err(other) => return Err(other),
@@ -168,7 +180,7 @@ impl Taker {
             .stream()
             .max_messages_per_batch(PREFETCH)
             .expires(Duration::from_secs(30))
-            .heartbeat(Duration::from_secs(5))
+            .heartbeat(if core.clustered { HEARTBEAT_CLUSTER } else { HEARTBEAT })
             .messages()
             .await
             .map_err(|error| LogError::Unavailable(format!("taking orders: {error}")))?;
@@ -178,13 +190,13 @@ impl Taker {
     /// What the worker's consumer is called in the present life of the server.
     fn name(&self) -> String {
         let core = &self.desk.core;
-        match core.fitness.replicas {
+        match core.replicas() {
             1 => {
                 let server: String =
                     core.client.server_info().server_id.chars().take(SERVER_ID_CHARS).collect();
                 format!("w-{}-{server}", self.worker)
             }
-            // Copies of a stream are written before they are acknowledged: it never goes back.
+            // What most copies have is acknowledged, and survives the end of a server's process: it never goes back.
             _ => format!("w-{}", self.worker),
         }
     }

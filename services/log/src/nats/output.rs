@@ -3,13 +3,14 @@
 use async_nats::{HeaderMap, HeaderValue, Message};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::{FutureExt, StreamExt};
 use muster_events::id::TaskId;
 use muster_events::output::{AT_HEADER, END_HEADER, OutputStream};
 use muster_events::subject::{Stream, Subject, Topic, header};
 use muster_events::time::Timestamp;
 
 use super::NatsBus;
+use super::core::Core;
 use super::place::Place;
 use super::reader::{From, Kept, Reader, Reading};
 use crate::bus::{Chunk, Live, OutputLog};
@@ -54,16 +55,31 @@ impl OutputLog for NatsBus {
                 from: From::Sequence(1),
                 kept: Kept::Derived,
             };
+            // What is there is counted before it is read, so that what has been acknowledged by now is among it.
+            let stored = if follow { 0 } else { stored(&self.core, &reading.filter).await? };
             let reader = Reader::open(&self.core, reading).await?;
             let read = |place, message| chunk(place, message).map(Ok);
-            Ok(match reader.backlog() {
-                _ if follow => reader.live(read),
-                0 => stream::empty().boxed(),
-                stored => reader.until(stored, read),
-            })
+            Ok(if follow { reader.live(read) } else { reader.until(stored, read) })
         }
         .boxed()
     }
+}
+
+/// How many messages of `filter` there are, according to the stream's leader: the copy that is read may not have all yet.
+async fn stored(core: &Core, filter: &str) -> Result<u64> {
+    let name = core.cell.stream(Stream::Logs);
+    core.patiently("counting output", || async {
+        let unanswered =
+            |error: &dyn std::error::Error| core.no_answer(&format!("$JS.API.STREAM.INFO.{name}"), error);
+        let stream = core.context.get_stream_no_info(&name).await.map_err(|error| unanswered(&error))?;
+        let mut subjects = stream.info_with_subjects(filter).await.map_err(|error| unanswered(&error))?;
+        let mut stored = 0;
+        while let Some(subject) = subjects.next().await {
+            stored += subject.map_err(|error| unanswered(&error))?.1 as u64;
+        }
+        Ok(stored)
+    })
+    .await
 }
 
 /// Anything else that got into the stream is passed over.

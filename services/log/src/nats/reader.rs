@@ -3,18 +3,23 @@
 //! behind the last message read whenever anything is amiss: the connection, the server, the consumer, a dropped
 //! message.
 
+mod counted;
+mod source;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::Message;
 use async_nats::datetime::from_nanos;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, push};
-use async_nats::jetstream::stream::ConsumerErrorKind;
-use async_nats::{Message, StatusCode, Subscriber};
-use bytes::Bytes;
+use async_nats::jetstream::stream::{ConsumerErrorKind, State};
 use futures_util::{FutureExt, StreamExt, stream};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use self::counted::Counted;
+use self::source::{Seen, Source};
 use super::backoff::Backoff;
 use super::core::{Core, missing};
 use super::place::Place;
@@ -23,16 +28,16 @@ use crate::error::{LogError, Result};
 
 /// How often the server says that it is there when it has no message.
 const IDLE_HEARTBEAT: Duration = Duration::from_secs(2);
-/// Silence after which the consumer counts as gone.
-const SILENCE_MAX: Duration = Duration::from_secs(7);
+/// The same in a cluster, where the server that has the consumer may be gone while the connection to another stands.
+const IDLE_HEARTBEAT_CLUSTER: Duration = Duration::from_millis(500);
+/// How long a stream of several copies may end before what has been read of it: a server that has just taken the lead may
+/// still be applying what was agreed on.
+pub(super) const SETTLED_WITHIN: Duration = Duration::from_secs(20);
 /// How long the server keeps a consumer nobody listens to.
 const INACTIVE: Duration = Duration::from_secs(10);
 
-/// The header that names a subject to be answered before a stalled consumer goes on.
-const STALLED: &str = "Nats-Consumer-Stalled";
-
-/// The header that says how many messages the consumer has delivered.
-const LAST_DELIVERED: &str = "Nats-Last-Consumer";
+/// How often a reader makes a consumer anew because the copy it reads lacks a message: the server chooses the copy.
+const HOLES_MAX: u32 = 20;
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug)]
@@ -74,49 +79,8 @@ pub(super) struct Reader {
     last: Option<Place>,
     link: watch::Receiver<Link>,
     source: Option<Source>,
-}
-
-/// One consumer, while it lives.
-struct Source {
-    core: Arc<Core>,
-    stream: String,
-    consumer: String,
-    subscriber: Subscriber,
-    /// The consumer's own count of what it has delivered, as received.
-    delivered: u64,
-    /// What was there to be delivered when the consumer was made.
-    backlog: u64,
-    /// Whether a message of somebody else has come.
-    disturbed: bool,
-    /// The connection it was made on.
-    link: Link,
-}
-
-/// The server forgets the consumer at once instead of after [`INACTIVE`].
-impl Drop for Source {
-    fn drop(&mut self) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let core = Arc::clone(&self.core);
-        let subject =
-            format!("$JS.API.CONSUMER.DELETE.{}.{}", self.stream, std::mem::take(&mut self.consumer));
-        runtime.spawn(async move {
-            // Should it not arrive: the consumer is forgotten a little later.
-            if let Err(error) = core.client.publish(subject, Bytes::new()).await {
-                tracing::debug!("a consumer is left to run out: {error}");
-            }
-        });
-    }
-}
-
-/// What to do about a message, or its absence.
-enum Seen {
-    /// It is the next one.
-    Next(Place),
-    /// It is not for the caller, or not of this consumer: anybody may know where it delivers. A message that another
-    /// stands in for is missed by its number.
-    Skip,
-    /// The consumer is no use any more.
-    Broken(String),
+    /// How many copies in a row lacked the next message.
+    holes: u32,
 }
 
 impl Reader {
@@ -126,8 +90,15 @@ impl Reader {
             From::Sequence(first) => first.max(1),
             From::LastPerSubject => 1,
         };
-        let mut reader =
-            Self { core: Arc::clone(core), next, last: None, link: core.link.clone(), reading, source: None };
+        let mut reader = Self {
+            core: Arc::clone(core),
+            next,
+            last: None,
+            link: core.link.clone(),
+            reading,
+            source: None,
+            holes: 0,
+        };
         let source = core.patiently("reading a stream", || reader.again()).await?;
         reader.source = Some(source);
         Ok(reader)
@@ -161,8 +132,9 @@ impl Reader {
                 },
             };
             match source.look(&message).await {
+                Seen::Next(place) if self.lacks(&place) => self.hole(&place)?,
                 Seen::Next(place) => {
-                    self.check(&place)?;
+                    self.holes = 0;
                     self.next = place.stream_seq + 1;
                     self.last = Some(place);
                     return Ok((place, message));
@@ -173,13 +145,33 @@ impl Reader {
         }
     }
 
-    fn check(&self, place: &Place) -> Result<()> {
-        if self.reading.kept == Kept::Whole && place.stream_seq != self.next {
+    /// Whether a message that must be there is missing before the one at `place`.
+    fn lacks(&self, place: &Place) -> bool {
+        self.reading.kept == Kept::Whole && place.stream_seq != self.next
+    }
+
+    /// A copy lacks a message. Of several another has it, and the next consumer may be there; where none has it, or there is
+    /// one, that is the end.
+    fn hole(&mut self, place: &Place) -> Result<()> {
+        let server = self.source.as_ref().and_then(|source| source.server.as_deref());
+        let on = server.map_or_else(String::new, |server| format!(" on server {server}"));
+        let line = format!(
+            "stream {}: message {} is missing{on}, the next there is {}",
+            self.reading.stream, self.next, place.stream_seq
+        );
+        if self.core.replicas() == 1 || self.holes == HOLES_MAX {
             return Err(LogError::Unfit(vec![format!(
-                "stream {}: message {} is missing, the next there is {}; restore the server's data folder from a backup",
-                self.reading.stream, self.next, place.stream_seq
+                "{line}; restore the server's data folder from a backup"
             )]));
         }
+        if self.holes == 0 {
+            tracing::error!(
+                "{line}; another copy is read. Stop that server, empty its data folder while the others are current, and start it: \
+                 it fetches what they have"
+            );
+        }
+        self.holes += 1;
+        self.give_up("the copy lacks a message");
         Ok(())
     }
 
@@ -190,7 +182,7 @@ impl Reader {
 
     /// A new consumer behind the last message, however long it takes.
     async fn resume(&mut self) -> Result<()> {
-        let mut backoff = Backoff::new();
+        let (mut backoff, mut said) = (Backoff::new(), false);
         let mut link = self.core.link.clone();
         loop {
             // Ends only when the connection is closed for good.
@@ -204,7 +196,12 @@ impl Reader {
                     return Ok(());
                 }
                 Err(LogError::Unavailable(reason)) => {
-                    tracing::warn!(stream = %self.reading.stream, next = self.next, "cannot read, trying again: {reason}");
+                    // Once an outage.
+                    if std::mem::replace(&mut said, true) {
+                        tracing::debug!(stream = %self.reading.stream, next = self.next, "still cannot read: {reason}");
+                    } else {
+                        tracing::warn!(stream = %self.reading.stream, next = self.next, "cannot read, trying until it can: {reason}");
+                    }
                     backoff.wait(&mut link).await;
                 }
                 Err(other) => return Err(other),
@@ -214,15 +211,46 @@ impl Reader {
 
     /// A new consumer, unless the stream has lost what was read before.
     async fn again(&self) -> Result<Source> {
-        // A reader that begins with the first message begins nowhere behind the end.
-        if self.next > 1 && self.reading.kept != Kept::Derived {
-            let stream = &self.reading.stream;
-            let last = self.core.last_sequence(stream).await?;
-            if let Some(line) = gone_back(stream, last, self.next, self.last.is_some()) {
-                return Err(LogError::Unfit(vec![line]));
-            }
+        match self.reading.kept {
+            Kept::Derived => {}
+            Kept::Whole => self.whole().await?,
+            // A reader that begins with the first message begins nowhere behind the end.
+            Kept::Aging if self.next == 1 => {}
+            Kept::Aging => drop(self.still_there().await?),
         }
         self.consumer().await
+    }
+
+    /// An error when the stream lacks anything that it has had. A server that finds its file damaged drops what it cannot
+    /// read, and knows only how many messages there were: a reader would wait for those for ever.
+    async fn whole(&self) -> Result<()> {
+        let (stream, held) = (&self.reading.stream, self.still_there().await?);
+        if held.messages == held.last_sequence {
+            return Ok(());
+        }
+        let first = self.core.first_lacking(stream, &held).await?;
+        Err(LogError::Unfit(vec![format!(
+            "stream {stream}: message {first} is missing, and with it {} of {}: the server has dropped what it could not read; \
+             restore the server's data folder from a backup",
+            held.last_sequence.saturating_sub(held.messages),
+            held.last_sequence
+        )]))
+    }
+
+    /// What the stream holds; an error when it has lost what was read before.
+    async fn still_there(&self) -> Result<State> {
+        let (stream, since, mut backoff) = (&self.reading.stream, Instant::now(), Backoff::new());
+        loop {
+            let held = self.core.held(stream).await?;
+            let Some(line) = gone_back(stream, held.last_sequence, self.next, self.last.is_some()) else {
+                return Ok(held);
+            };
+            if self.core.replicas() == 1 || since.elapsed() > SETTLED_WITHIN {
+                return Err(LogError::Unfit(vec![line]));
+            }
+            tracing::debug!("its leader may not be ready yet: {line}");
+            backoff.wait(&mut self.core.link.clone()).await;
+        }
     }
 
     /// Where the next consumer begins.
@@ -257,7 +285,7 @@ impl Reader {
             max_deliver: 1,
             filter_subject: self.reading.filter.clone(),
             flow_control: true,
-            idle_heartbeat: IDLE_HEARTBEAT,
+            idle_heartbeat: if self.core.clustered { IDLE_HEARTBEAT_CLUSTER } else { IDLE_HEARTBEAT },
             inactive_threshold: INACTIVE,
             num_replicas: 1,
             memory_storage: true,
@@ -273,6 +301,7 @@ impl Reader {
                     consumer: name,
                     subscriber,
                     delivered: 0,
+                    server: info.cluster.as_ref().and_then(|cluster| cluster.leader.clone()),
                     backlog: info.num_pending + info.delivered.consumer_sequence,
                     disturbed: false,
                     link,
@@ -310,86 +339,19 @@ impl Reader {
         T: Send + 'static,
         F: FnMut(Place, Message) -> Option<Result<T>> + Send + 'static,
     {
-        let state = Box::new((self, read, count));
-        stream::unfold(Some(state), |state| async move {
-            let mut state = state?;
-            let (reader, read, left) = &mut *state;
-            loop {
-                if *left == 0 {
-                    return None;
-                }
-                match reader.next().await {
-                    Err(error) => return Some((Err(error), None)),
-                    Ok((place, message)) => {
-                        // Messages that have aged away since are not waited for.
-                        *left = if *left == u64::MAX { *left } else { (*left - 1).min(place.pending) };
-                        match read(place, message) {
-                            None => {}
-                            Some(Ok(item)) => return Some((Ok(item), Some(state))),
-                            Some(Err(error)) => return Some((Err(error), None)),
-                        }
-                    }
-                }
+        let pending = self.backlog();
+        let state = Box::new(Some(Counted { reader: self, left: count, pending, read }));
+        stream::unfold(state, |mut state| async move {
+            let next = match &mut *state {
+                Some(counted) => counted.next().await?,
+                None => return None,
+            };
+            if next.is_err() {
+                *state = None;
             }
+            Some((next, state))
         })
         .boxed()
-    }
-}
-
-impl Source {
-    /// Waits for a message, for a change of the link, or until the silence is too long.
-    async fn wait(&mut self, link: &mut watch::Receiver<Link>) -> Result<Message, &'static str> {
-        let made_on = self.link;
-        tokio::select! {
-            biased;
-            message = self.subscriber.next() => message.ok_or("the subscription ended"),
-            _ = link.wait_for(|link| *link != made_on) => Err("the connection changed"),
-            () = tokio::time::sleep(SILENCE_MAX) => Err("the server has been silent"),
-        }
-    }
-
-    async fn look(&mut self, message: &Message) -> Seen {
-        match message.status {
-            None => match message.reply.as_deref().and_then(|reply| Place::through(reply, &self.consumer)) {
-                Some(place) if place.consumer_seq == self.delivered + 1 => {
-                    self.delivered = place.consumer_seq;
-                    Seen::Next(place)
-                }
-                Some(place) => Seen::Broken(format!(
-                    "message {} of the consumer came behind {}",
-                    place.consumer_seq, self.delivered
-                )),
-                None => {
-                    // Said once: whoever sends one may send many.
-                    if !std::mem::replace(&mut self.disturbed, true) {
-                        tracing::warn!(stream = %self.stream, "a message of somebody else came where this stream is read; such are passed over");
-                    }
-                    Seen::Skip
-                }
-            },
-            Some(StatusCode::IDLE_HEARTBEAT) => self.heartbeat(message).await,
-            Some(status) => Seen::Broken(format!("the server says {status}")),
-        }
-    }
-
-    /// An idle heartbeat tells how far the consumer is; a request for flow control wants an answer.
-    async fn heartbeat(&mut self, message: &Message) -> Seen {
-        let told = |name: &str| message.headers.as_ref().and_then(|headers| headers.get_last(name));
-        let flow = match &message.reply {
-            Some(reply) => Some(reply.to_string()),
-            None => told(STALLED).map(|value| value.as_str().to_owned()),
-        };
-        if let Some(subject) = flow
-            && let Err(error) = self.core.client.publish(subject, Bytes::new()).await
-        {
-            return Seen::Broken(format!("flow control cannot be answered: {error}"));
-        }
-        match told(LAST_DELIVERED).and_then(|value| value.as_str().parse::<u64>().ok()) {
-            Some(last) if last != self.delivered => {
-                Seen::Broken(format!("the consumer has delivered {last}, {} came", self.delivered))
-            }
-            _ => Seen::Skip,
-        }
     }
 }
 

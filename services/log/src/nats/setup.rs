@@ -16,12 +16,16 @@ use super::config::{NatsConfig, Streams};
 use super::core::{Core, NoAck};
 use super::kv::Entry;
 use super::monitor::Room;
-use super::{identity, monitor, shape};
+use super::{identity, mark, monitor, shape};
 use crate::clock::now;
 use crate::error::{LogError, Result};
 
 /// The key of the cell's record.
 const RECORD: &str = "record";
+/// What the server says when a stream cannot have its copies: no suitable peers, insufficient replicas.
+const TOO_FEW_SERVERS: [u64; 2] = [10_005, 10_074];
+/// Copies of each stream on servers of a cluster, unless something else is wished.
+const REPLICAS_IN_A_CLUSTER: usize = 3;
 /// The form of the record this build writes.
 const FORM: u32 = 1;
 
@@ -37,21 +41,28 @@ struct Record {
     log: Option<LogId>,
     /// The streams that have been made.
     streams: BTreeSet<String>,
+    /// Copies of each stream, as chosen at the beginning. Absent where an older build made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replicas: Option<usize>,
 }
 
 /// Makes sure that all streams are there and as they must be; tells which log they hold.
 pub(super) async fn prepare(core: &Core, config: &NatsConfig) -> Result<LogId> {
-    let bucket = shape::bucket(config);
-    let shapes: Vec<Config> = Stream::ALL.iter().map(|stream| shape::stream(config, *stream)).collect();
     let mut problems = Vec::new();
     // The record is read before anything is made: what it names must be there by itself.
-    let found = find(core, &bucket.name).await?;
+    let found = find(core, &shape::bucket_stream(&config.cell)).await?;
     let record = match &found {
         Some(_) => read_record(core).await?,
         None => None,
     };
     let log = record.as_ref().and_then(|(record, _)| record.log);
     identity::expect(core, config, log).await?;
+    let there = record.as_ref().and_then(|(record, _)| record.replicas);
+    let replicas = replicas(core, config, there.or(found.as_ref().map(|bucket| bucket.num_replicas)))?;
+    core.know_replicas(replicas);
+    let bucket = shape::bucket(&config.cell, replicas);
+    let shapes: Vec<Config> =
+        Stream::ALL.iter().map(|stream| shape::stream(config, replicas, *stream)).collect();
     match found {
         Some(actual) => problems.extend(shape::differences(&bucket, &actual)),
         None if config.streams == Streams::Make => {
@@ -75,11 +86,14 @@ pub(super) async fn prepare(core: &Core, config: &NatsConfig) -> Result<LogId> {
     // Only managers use it. It holds nothing that cannot be made again, so the record does not name it and nobody minds
     // when it is gone.
     if config.streams == Streams::Make && problems.is_empty() {
-        let store = shape::object_store(config);
+        let store = shape::object_store(&config.cell, replicas);
         problems.extend(match find(core, &store.name).await? {
             Some(actual) => shape::differences(&store, &actual),
             None => make(core, config, &store).await?,
         });
+    }
+    if problems.is_empty() && record.is_some() {
+        problems.extend(mark::check(core, config.streams).await?);
     }
     if !problems.is_empty() {
         return Err(LogError::Unfit(problems));
@@ -93,6 +107,25 @@ pub(super) async fn prepare(core: &Core, config: &NatsConfig) -> Result<LogId> {
             "the log of cell {} does not say yet which it is; start a manager of this version, which says so",
             config.cell
         ))),
+    }
+}
+
+/// Copies of each stream: those that are there, or, where nothing is yet, what is wished, or what the servers are good for.
+fn replicas(core: &Core, config: &NatsConfig, there: Option<usize>) -> Result<usize> {
+    match (there, config.replicas) {
+        (Some(there), Some(wish)) if wish != there => Err(LogError::Unfit(vec![format!(
+            "cell {} keeps {there} of each stream, as chosen at its first start, and --replicas {wish} is wished for; leave \
+             --replicas away, or begin another cell with it (--cell, or another account or server): a log does not change \
+             the number of its copies",
+            config.cell
+        )])),
+        (Some(there), _) => Ok(there),
+        (None, Some(wish)) if wish > 1 && !core.clustered => Err(LogError::Unfit(vec![format!(
+            "{wish} copies of each stream are wished for (--replicas), and the server at {} is not one of a cluster; start \
+             it as one (docs/operations.md), or leave --replicas away",
+            config.shown()
+        )])),
+        (None, wish) => Ok(wish.unwrap_or(if core.clustered { REPLICAS_IN_A_CLUSTER } else { 1 })),
     }
 }
 
@@ -141,6 +174,13 @@ async fn make(core: &Core, config: &NatsConfig, shape: &Config) -> Result<Vec<St
                     {
                         Err(no_room(core, config, name).await)
                     }
+                    CreateStreamErrorKind::JetStream(e) if TOO_FEW_SERVERS.contains(&e.error_code().0) => {
+                        Err(LogError::Unavailable(format!(
+                            "stream {name} shall have {} copies and the cluster has fewer servers that are up; start them, or \
+                             give --replicas ({e})",
+                            shape.num_replicas
+                        )))
+                    }
                     CreateStreamErrorKind::JetStream(e) => {
                         Err(core.api_error(&format!("making stream {name}"), &e))
                     }
@@ -162,13 +202,18 @@ async fn no_room(core: &Core, config: &NatsConfig, stream: &str) -> LogError {
     let needs: Vec<(Stream, u64)> = Stream::ALL
         .into_iter()
         .filter_map(|of| {
-            Some((of, u64::try_from(shape::stream(config, of).max_bytes).ok().filter(|b| *b > 0)?))
+            Some((
+                of,
+                u64::try_from(shape::stream(config, core.replicas(), of).max_bytes)
+                    .ok()
+                    .filter(|b| *b > 0)?,
+            ))
         })
         .collect();
     let each: Vec<_> =
         needs.iter().map(|(of, bytes)| format!("{} {}", of.as_str(), mebibytes(*bytes))).collect();
     let all = mebibytes(needs.iter().map(|(_, bytes)| bytes).sum());
-    let there = match monitor::room(config.monitor.as_deref(), &core.client, &core.refusals).await {
+    let there = match monitor::room(&config.monitor, &core.client, &core.refusals).await {
         Some(Room { folder, bytes_max, reserved }) => format!(
             "the server may use {} in {folder}, {} of it is promised already",
             mebibytes(bytes_max),
@@ -215,11 +260,13 @@ async fn write_record(core: &Core, found: Option<(Record, u64)>, streams: BTreeS
             Some((mut record, revision)) => {
                 record.log.get_or_insert(fresh);
                 record.streams.extend(streams.iter().cloned());
+                record.replicas.get_or_insert(core.replicas());
                 (record, revision)
             }
             None => {
                 let streams = streams.clone();
-                (Record { form: FORM, created_at: now(), log: Some(fresh), streams }, 0)
+                let replicas = Some(core.replicas());
+                (Record { form: FORM, created_at: now(), log: Some(fresh), streams, replicas }, 0)
             }
         };
         let bytes = serde_json::to_vec(&record)

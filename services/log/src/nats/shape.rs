@@ -44,19 +44,19 @@ pub(super) fn object_subject(cell: &Cell, rest: &str) -> String {
 }
 
 /// What `stream` must be like.
-pub(super) fn stream(config: &NatsConfig, stream: Stream) -> Config {
+pub(super) fn stream(config: &NatsConfig, replicas: usize, stream: Stream) -> Config {
     let base = Config {
         name: config.cell.stream(stream),
         subjects: config.cell.stream_subjects(stream),
         retention: RetentionPolicy::Limits,
         storage: StorageType::File,
         discard: DiscardPolicy::Old,
-        num_replicas: config.replicas,
+        num_replicas: replicas,
         allow_direct: true,
         ..Config::default()
     };
-    // Replicated streams have no asynchronous mode: there the other copies vouch for a message.
-    let derived = (config.replicas == 1).then_some(PersistenceMode::Async);
+    // The server refuses this mode for a replicated stream: there each copy is written as the server is set to.
+    let derived = (replicas == 1).then_some(PersistenceMode::Async);
     match stream {
         Stream::Commands => Config {
             max_age: 7 * DAY,
@@ -86,15 +86,15 @@ pub(super) fn stream(config: &NatsConfig, stream: Stream) -> Config {
 
 /// What the stream behind the cell's bucket must be like: what any client's key-value bucket looks like, with a time
 /// to live for each key and a marker where a key ran out.
-pub(super) fn bucket(config: &NatsConfig) -> Config {
+pub(super) fn bucket(cell: &Cell, replicas: usize) -> Config {
     Config {
-        name: bucket_stream(&config.cell),
-        subjects: vec![key_subject(&config.cell, ">")],
+        name: bucket_stream(cell),
+        subjects: vec![key_subject(cell, ">")],
         retention: RetentionPolicy::Limits,
         storage: StorageType::File,
         discard: DiscardPolicy::New,
         max_messages_per_subject: 1,
-        num_replicas: config.replicas,
+        num_replicas: replicas,
         allow_direct: true,
         allow_rollup: true,
         deny_delete: true,
@@ -106,17 +106,17 @@ pub(super) fn bucket(config: &NatsConfig) -> Config {
 
 /// What the stream behind the cell's object store must be like: what any client's looks like. Snapshots are derived, and
 /// one that a power loss cuts short is passed over, so it need not be synchronous.
-pub(super) fn object_store(config: &NatsConfig) -> Config {
+pub(super) fn object_store(cell: &Cell, replicas: usize) -> Config {
     Config {
-        name: object_stream(&config.cell),
-        subjects: vec![object_subject(&config.cell, "C.>"), object_subject(&config.cell, "M.>")],
+        name: object_stream(cell),
+        subjects: vec![object_subject(cell, "C.>"), object_subject(cell, "M.>")],
         retention: RetentionPolicy::Limits,
         storage: StorageType::File,
         discard: DiscardPolicy::New,
-        num_replicas: config.replicas,
+        num_replicas: replicas,
         allow_direct: true,
         allow_rollup: true,
-        persist_mode: (config.replicas == 1).then_some(PersistenceMode::Async),
+        persist_mode: (replicas == 1).then_some(PersistenceMode::Async),
         ..Config::default()
     }
 }
@@ -198,6 +198,7 @@ fn shown(setting: &str, value: &Value) -> String {
 /// Settings the server lets nobody change need another server or a restored stream.
 fn remedy(setting: &str) -> &'static str {
     match setting {
+        "num_replicas" => "start muster without --replicas: the cell keeps what it began with",
         "retention" | "storage" | "deny_delete" | "deny_purge" | "persist_mode" | "mirror" | "sealed" => {
             "it cannot be changed on an existing stream: use another cell (--cell) or restore the stream from a backup"
         }
@@ -213,16 +214,19 @@ mod tests {
     fn the_truth_is_never_asynchronous_and_cannot_be_deleted() {
         let config = NatsConfig::new("nats://localhost");
         for kind in [Stream::Commands, Stream::Events] {
-            let shape = stream(&config, kind);
+            let shape = stream(&config, 1, kind);
             assert_eq!(shape.persist_mode, None);
             assert!(shape.deny_delete && shape.deny_purge);
         }
-        assert_eq!(stream(&config, Stream::Orders).persist_mode, Some(PersistenceMode::Async));
+        assert_eq!(stream(&config, 1, Stream::Orders).persist_mode, Some(PersistenceMode::Async));
+        // A server refuses that mode for several copies.
+        assert_eq!(stream(&config, 3, Stream::Orders).persist_mode, None);
+        assert_eq!(object_store(&config.cell, 3).persist_mode, None);
     }
 
     #[test]
     fn each_difference_has_its_line() {
-        let wanted = stream(&NatsConfig::new("nats://localhost"), Stream::Events);
+        let wanted = stream(&NatsConfig::new("nats://localhost"), 1, Stream::Events);
         assert_eq!(differences(&wanted, &wanted), Vec::<String>::new());
         let server_says = Config { max_bytes: -1, max_messages: -1, max_message_size: -1, ..wanted.clone() };
         assert_eq!(differences(&wanted, &server_says), Vec::<String>::new());

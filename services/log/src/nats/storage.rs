@@ -2,7 +2,7 @@
 //! them even after there is space again: it has to be noticed by the acknowledgements that do not come.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -17,6 +17,8 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(7);
 pub(super) struct Storage(Arc<Shared>);
 
 struct Shared {
+    /// Whether the server is one of a cluster, in which a majority has to store what is acknowledged.
+    clustered: OnceLock<bool>,
     /// Since when each stream acknowledges nothing; by the head of its subjects, of which there are a handful.
     silent: Mutex<BTreeMap<String, Instant>>,
     trouble: watch::Sender<Option<String>>,
@@ -24,7 +26,16 @@ struct Shared {
 
 impl Storage {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Shared { silent: Mutex::default(), trouble: watch::Sender::new(None) }))
+        Self(Arc::new(Shared {
+            clustered: OnceLock::new(),
+            silent: Mutex::default(),
+            trouble: watch::Sender::new(None),
+        }))
+    }
+
+    /// The server is one of a cluster, or not. Told once.
+    pub(super) fn know_cluster(&self, clustered: bool) {
+        self.0.clustered.get_or_init(|| clustered);
     }
 
     /// What keeps the server from storing; nothing while it stores, for all that is known.
@@ -52,8 +63,13 @@ impl Storage {
             return;
         }
         let said = said.map(|said| format!(" (it says: {said})")).unwrap_or_default();
+        let cause = if self.0.clustered.get() == Some(&true) {
+            "most of its servers are away, so that there is no majority, or their disks are full (`muster cluster` shows them)"
+        } else {
+            "its disk is probably full"
+        };
         let trouble = format!(
-            "NATS answers but does not store: nothing on `{}.…` has been acknowledged for {} s{said}; its disk is probably full",
+            "NATS answers but does not store: nothing on `{}.…` has been acknowledged for {} s{said}; {cause}",
             head(subject),
             since.elapsed().as_secs()
         );

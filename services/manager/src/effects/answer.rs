@@ -1,10 +1,10 @@
 //! An answer to a publisher, as messages that the server takes: a large group's outcomes are several messages, and an
 //! outcome that is too large by itself is shortened. So the publisher always hears.
 
+use std::borrow::Cow;
+
 use muster_events::codec::{self, CodecError, Encoding};
 use muster_events::outcome::{GroupOutcome, Outcome};
-
-use super::Reply;
 
 /// Bytes of a message left for its headers, which count as well.
 const HEADERS_BYTES: usize = 128;
@@ -14,29 +14,35 @@ const FRAME_BYTES: usize = 64;
 const CHARS_MAX: usize = 512;
 
 /// The messages of an answer, for a server that takes `max_payload` bytes.
-pub(super) fn messages(reply: &Reply, max_payload: usize) -> Result<Vec<Vec<u8>>, CodecError> {
+pub(super) fn messages(
+    encoding: Encoding,
+    outcomes: Vec<Outcome>,
+    group: bool,
+    max_payload: usize,
+) -> Result<Vec<Vec<u8>>, CodecError> {
     let room = max_payload.saturating_sub(HEADERS_BYTES);
-    if let ([one], false) = (reply.outcomes.as_slice(), reply.group) {
-        return Ok(vec![fitting(reply.encoding, one, room)?.1]);
+    if let ([one], false) = (outcomes.as_slice(), group) {
+        return Ok(vec![fitting(encoding, one, room)?.1]);
     }
-    let whole = GroupOutcome { outcomes: reply.outcomes.clone(), more: false };
-    let encoded = codec::encode(reply.encoding, &whole)?;
+    let whole = GroupOutcome { outcomes, more: false };
+    let encoded = codec::encode(encoding, &whole)?;
     if encoded.len() <= room {
         return Ok(vec![encoded]);
     }
-    let mut pages = pages(reply.encoding, whole.outcomes, room.saturating_sub(FRAME_BYTES))?;
+    let mut pages = pages(encoding, &whole.outcomes, room.saturating_sub(FRAME_BYTES))?;
     if let Some(last) = pages.last_mut() {
         last.more = false;
     }
-    pages.iter().map(|page| codec::encode(reply.encoding, page)).collect()
+    pages.iter().map(|page| codec::encode(encoding, page)).collect()
 }
 
 /// Outcomes in their order on as few pages as hold them, each of `room` bytes at most.
-fn pages(encoding: Encoding, outcomes: Vec<Outcome>, room: usize) -> Result<Vec<GroupOutcome>, CodecError> {
+fn pages(encoding: Encoding, outcomes: &[Outcome], room: usize) -> Result<Vec<GroupOutcome>, CodecError> {
     let mut pages: Vec<GroupOutcome> = Vec::new();
     let mut used = 0;
     for outcome in outcomes {
-        let (outcome, encoded) = fitting(encoding, &outcome, room)?;
+        let (outcome, encoded) = fitting(encoding, outcome, room)?;
+        let outcome = outcome.into_owned();
         // JSON has a comma between two.
         let bytes = encoded.len() + 1;
         match pages.last_mut().filter(|_| used + bytes <= room) {
@@ -55,14 +61,18 @@ fn pages(encoding: Encoding, outcomes: Vec<Outcome>, room: usize) -> Result<Vec<
 
 /// An outcome in `room` bytes, shortened if it must be. The bare minimum, some two hundred bytes, is given even where
 /// there is less room.
-fn fitting(encoding: Encoding, outcome: &Outcome, room: usize) -> Result<(Outcome, Vec<u8>), CodecError> {
+fn fitting(
+    encoding: Encoding,
+    outcome: &Outcome,
+    room: usize,
+) -> Result<(Cow<'_, Outcome>, Vec<u8>), CodecError> {
     let mut encoded = codec::encode(encoding, outcome)?;
-    let mut fitting = outcome.clone();
+    let mut fitting = Cow::Borrowed(outcome);
     let mut chars = CHARS_MAX;
     while encoded.len() > room && chars > 0 {
         chars /= 2;
-        fitting = outcome.shortened(chars);
-        encoded = codec::encode(encoding, &fitting)?;
+        fitting = Cow::Owned(outcome.shortened(chars));
+        encoded = codec::encode(encoding, &*fitting)?;
     }
     Ok((fitting, encoded))
 }
@@ -89,10 +99,6 @@ mod tests {
         outcome(n, Some(Problem::invalid(fields)))
     }
 
-    fn reply(encoding: Encoding, group: bool, outcomes: Vec<Outcome>) -> Reply {
-        Reply { subject: "_INBOX.x".into(), encoding, outcomes, group }
-    }
-
     fn read(encoding: Encoding, messages: &[Vec<u8>]) -> Vec<GroupOutcome> {
         messages.iter().map(|message| codec::decode(encoding, message).unwrap()).collect()
     }
@@ -103,7 +109,7 @@ mod tests {
     fn what_fits_is_one_message() {
         for encoding in ENCODINGS {
             let outcomes: Vec<_> = (0..100).map(accepted).collect();
-            let messages = messages(&reply(encoding, true, outcomes.clone()), 1 << 20).unwrap();
+            let messages = messages(encoding, outcomes.clone(), true, 1 << 20).unwrap();
             assert_eq!(read(encoding, &messages), [GroupOutcome { outcomes, more: false }]);
         }
     }
@@ -113,7 +119,7 @@ mod tests {
         for (encoding, max) in ENCODINGS.into_iter().flat_map(|e| [(e, 64 << 10), (e, 1 << 20)]) {
             let outcomes: Vec<_> =
                 (0..4096).map(|n| if n % 150 == 7 { refused(n) } else { accepted(n) }).collect();
-            let messages = messages(&reply(encoding, true, outcomes.clone()), max).unwrap();
+            let messages = messages(encoding, outcomes.clone(), true, max).unwrap();
             assert!(messages.len() > 1 && messages.iter().all(|m| m.len() + HEADERS_BYTES <= max));
             let pages = read(encoding, &messages);
             let (last, others) = pages.split_last().unwrap();
@@ -135,7 +141,7 @@ mod tests {
         for (encoding, group) in ENCODINGS.into_iter().flat_map(|e| [(e, false), (e, true)]) {
             let sent = refused(7);
             let Some(Details::Fields(_)) = sent.error.as_ref().unwrap().details else { panic!("no details") };
-            let messages = messages(&reply(encoding, group, vec![sent]), 1024).unwrap();
+            let messages = messages(encoding, vec![sent], group, 1024).unwrap();
             assert_eq!(messages.len(), 1);
             assert!(messages[0].len() + HEADERS_BYTES <= 1024);
             let heard = if group {

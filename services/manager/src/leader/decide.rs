@@ -2,7 +2,7 @@
 
 use muster_domain::decide::{Request as DomainRequest, decide};
 use muster_events::command::Command;
-use muster_events::commit::{Cause, CommandCause, Cursor};
+use muster_events::commit::{Cause, CommandCause, Cursor, Entry};
 use muster_events::event::{CommandRejected, Event};
 use muster_events::id::CommandId;
 use muster_events::outcome::{Outcome, Problem};
@@ -81,10 +81,9 @@ impl Leader {
         place: Place,
         trace: Option<&str>,
     ) -> Result<Outcome, StepDown> {
-        let cause = cause(&request, place, trace);
         let decision = match self.earlier(&request) {
             Some(Ok(first)) => {
-                self.record(split(cause, Vec::new())?)?;
+                self.record(split(cause(request, place, trace), Vec::new())?)?;
                 return Ok(first);
             }
             Some(Err(problem)) => Err((problem, None)),
@@ -103,17 +102,16 @@ impl Leader {
                 (events, None)
             }
             Err((problem, payload)) => {
-                let rejected = CommandRejected { verb: request.verb, problem: problem.clone(), payload };
+                let verb = request.verb.clone();
+                let rejected = CommandRejected { verb, problem: problem.clone(), payload };
                 (vec![Event::CommandRejected(rejected)], Some(problem))
             }
         };
-        let (entries, error) = match self.fitting(cause.clone(), events)? {
-            Ok(entries) => (entries, error),
-            Err(problem) => {
-                let verb = cause.command.as_ref().map(|c| c.verb.clone()).unwrap_or_default();
-                let rejected = CommandRejected { verb, problem: problem.clone(), payload: None };
-                (split(cause, vec![Event::CommandRejected(rejected)])?, Some(problem))
-            }
+        let id = request.id.clone();
+        let entries = split(cause(request, place, trace), events)?;
+        let (entries, error) = match self.too_large(&entries) {
+            None => (entries, error),
+            Some(problem) => (refuse(entries, problem.clone())?, Some(problem)),
         };
         for event in entries.iter().flat_map(|piece| &piece.entry.events) {
             match event {
@@ -123,25 +121,19 @@ impl Leader {
             }
         }
         self.record(entries)?;
-        Ok(Outcome { id: request.id, accepted: error.is_none(), seq: self.state.last_seq(), error })
+        Ok(Outcome { id, accepted: error.is_none(), seq: self.state.last_seq(), error })
     }
 
-    /// The entries for what a command led to, or the refusal where one would be larger than the server takes in a
-    /// message: such a commit could never be appended, nor could the order that carries the same spec.
-    fn fitting(&self, cause: Cause, events: Vec<Event>) -> Result<Result<Vec<Piece>, Problem>, StepDown> {
+    /// The refusal of a command that led to an entry larger than the server takes in a message: such a commit could
+    /// never be appended, nor could the order that carries the same spec.
+    fn too_large(&self, entries: &[Piece]) -> Option<Problem> {
         let room = self.bus.fitness().max_payload.saturating_sub(FRAME_BYTES);
-        let entries = split(cause, events)?;
-        for Piece { encoded, .. } in &entries {
-            let bytes = encoded.len();
-            if bytes > room {
-                let text = format!(
-                    "what this command leads to has {bytes} bytes in one piece; NATS takes {room} here. Make its command, \
-                     environment or labels smaller, or raise the server's max_payload"
-                );
-                return Ok(Err(Problem::new(413, text)));
-            }
-        }
-        Ok(Ok(entries))
+        let bytes = entries.iter().map(|piece| piece.encoded.len()).find(|bytes| *bytes > room)?;
+        let text = format!(
+            "what this command leads to has {bytes} bytes in one piece; NATS takes {room} here. Make its command, \
+             environment or labels smaller, or raise the server's max_payload"
+        );
+        Some(Problem::new(413, text))
     }
 
     /// Takes note of what an accepted command says of a worker's life. True of a heartbeat: without news it is not for
@@ -149,11 +141,11 @@ impl Leader {
     fn is_sign_of_life(&mut self, request: &Request) -> bool {
         match &request.body {
             Ok(Command::WorkerHeartbeat(heartbeat)) => {
-                self.liveness.heard(&heartbeat.worker_id, super::now());
+                self.liveness.heard(&heartbeat.worker_id, self.bus.machine().now());
                 true
             }
             Ok(Command::WorkerRegister(register)) => {
-                self.liveness.heard(&register.worker_id, super::now());
+                self.liveness.heard(&register.worker_id, self.bus.machine().now());
                 false
             }
             _ => false,
@@ -196,18 +188,29 @@ struct Place {
     more: bool,
 }
 
-fn cause(request: &Request, place: Place, trace: Option<&str>) -> Cause {
+/// The refusal in the place of `entries`.
+fn refuse(entries: Vec<Piece>, problem: Problem) -> Result<Vec<Piece>, StepDown> {
+    // The last is of the whole command.
+    let Some(Piece { entry: Entry { cause, .. }, .. }) = entries.into_iter().next_back() else {
+        return Ok(Vec::new());
+    };
+    let verb = cause.command.as_ref().map(|c| c.verb.clone()).unwrap_or_default();
+    let rejected = CommandRejected { verb, problem, payload: None };
+    Ok(split(cause, vec![Event::CommandRejected(rejected)])?)
+}
+
+fn cause(request: Request, place: Place, trace: Option<&str>) -> Cause {
     Cause {
         command: Some(CommandCause {
             seq: place.seq,
             index: place.index,
             more: place.more,
             partial: false,
-            id: request.id.clone(),
-            verb: request.verb.clone(),
+            id: request.id,
+            verb: request.verb,
             digest: request.digest,
         }),
-        actor: request.actor.clone(),
+        actor: request.actor,
         trace: trace.map(str::to_owned),
     }
 }

@@ -77,11 +77,13 @@ impl Leader {
                 return Err(StepDown::HandedOver);
             }
             let interest = self.interest();
+            // The ends come once; what flies lands once; so whatever wakes it always has its turn.
             let woken = tokio::select! {
-                landed = landing(&mut self.flying) => Wake::Landed(landed),
-                woken = wakes.next(&mut self.undelivered, interest) => woken,
+                biased;
                 () = held.lost.cancelled() => return Err(StepDown::LeaseLost),
                 () = shutdown.cancelled() => return Err(self.end().await),
+                landed = landing(&mut self.flying) => Wake::Landed(landed),
+                woken = wakes.next(&mut self.undelivered, interest) => woken,
             };
             self.woken(woken).await?;
         }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
+use futures_util::{FutureExt as _, StreamExt as _};
 use muster_domain::state::TaskState;
 use muster_domain::{deadline, load};
 use muster_events::commit::SCHEDULER;
@@ -14,11 +14,12 @@ use muster_events::time::Timestamp;
 use muster_events::worker::Heartbeat;
 use muster_log::bus::{Bus, Incoming, Link, Live};
 use muster_log::error::LogError;
+use muster_log::machine::Machine;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::{Leader, now};
+use super::Leader;
 use crate::append::Landed;
 use crate::effects::Effects;
 use crate::error::{ManagerError, StepDown};
@@ -55,6 +56,9 @@ pub(crate) struct Wakes {
     standbys: Live<Standby>,
     link: watch::Receiver<Link>,
     resend_at: Option<Instant>,
+    machine: Machine,
+    /// Whether commands had the first turn the last time.
+    commands_first: bool,
 }
 
 impl Wakes {
@@ -71,32 +75,45 @@ impl Wakes {
             standbys,
             link,
             resend_at: None,
+            machine: bus.machine().clone(),
+            commands_first: false,
         })
     }
 
     /// The next thing to happen, apart from a landing. Safe to drop half-way.
+    ///
+    /// Chance has no part in which of two that wait comes first, so that a simulation repeats. Commands and all else go
+    /// first in turn, since either may be without end; among the rest stands first what is rare.
     pub(super) async fn next(&mut self, undelivered: &mut mpsc::Receiver<()>, interest: Interest) -> Wake {
         let Interest { pausing, full, deadline } = interest;
-        let resend_at = self.resend_at;
+        let open = !pausing && !full;
+        self.commands_first = !self.commands_first;
+        let first = self.commands_first && open;
+        let Self { commands, heartbeats, questions, standbys, link, resend_at, machine, .. } = self;
+        let ready = if first { commands.next().now_or_never() } else { None };
+        if let Some(batch) = ready {
+            return batch.map_or(Wake::Ended("commands"), Wake::Commands);
+        }
         tokio::select! {
-            batch = self.commands.next(), if !pausing && !full => batch.map_or(Wake::Ended("commands"), Wake::Commands),
-            batch = self.heartbeats.next() => batch.map_or(Wake::Ended("heartbeats"), Wake::Heartbeats),
-            question = self.questions.next() => question.map_or(Wake::Ended("questions"), Wake::Asked),
-            standby = self.standbys.next() => standby.map_or(Wake::Ended("standbys"), Wake::Standby),
-            changed = self.link.changed() => match changed {
-                Ok(()) => Wake::Link(*self.link.borrow_and_update()),
+            biased;
+            changed = link.changed() => match changed {
+                Ok(()) => Wake::Link(*link.borrow_and_update()),
                 Err(_) => Wake::Ended("connection changes"),
             },
-            // What falls due waits like commands while the log is behind: very much may fall due together.
-            () = until(deadline), if !pausing && !full && deadline.is_some() => Wake::Deadline,
             Some(()) = undelivered.recv() => {
-                self.resend_at = Some(Instant::now() + RESEND_PAUSE);
+                *resend_at = Some(Instant::now() + RESEND_PAUSE);
                 Wake::Undelivered
             }
-            () = at(resend_at), if resend_at.is_some() => {
-                self.resend_at = None;
+            () = at(*resend_at), if resend_at.is_some() => {
+                *resend_at = None;
                 Wake::Resend
             }
+            // What falls due waits like commands while the log is behind: very much may fall due together.
+            () = until(machine, deadline), if open && deadline.is_some() => Wake::Deadline,
+            standby = standbys.next() => standby.map_or(Wake::Ended("standbys"), Wake::Standby),
+            batch = heartbeats.next() => batch.map_or(Wake::Ended("heartbeats"), Wake::Heartbeats),
+            question = questions.next() => question.map_or(Wake::Ended("questions"), Wake::Asked),
+            batch = commands.next(), if open => batch.map_or(Wake::Ended("commands"), Wake::Commands),
         }
     }
 }
@@ -120,8 +137,8 @@ async fn at(moment: Option<Instant>) {
 }
 
 /// Sleeps until a moment by the machine's clock; at once when it has passed.
-async fn until(moment: Option<Timestamp>) {
-    let micros = moment.map_or(0, |m| m.micros_since(now()));
+async fn until(machine: &Machine, moment: Option<Timestamp>) {
+    let micros = moment.map_or(0, |m| m.micros_since(machine.now()));
     tokio::time::sleep(Duration::from_micros(u64::try_from(micros).unwrap_or(0))).await;
 }
 
@@ -165,7 +182,7 @@ impl Leader {
     fn hear(&mut self, heartbeat: &Heartbeat) -> bool {
         let stranger = deadline::returned(&self.state, &heartbeat.worker_id, heartbeat.incarnation);
         if !stranger {
-            self.liveness.heard(&heartbeat.worker_id, now());
+            self.liveness.heard(&heartbeat.worker_id, self.clock());
         }
         !stranger
     }
@@ -219,7 +236,7 @@ impl Leader {
     /// A living worker that has not answered an order for long may never have got it (the stream of orders is
     /// bounded): it is sent again, and a worker that has it does nothing twice.
     fn look_for_lost_orders(&mut self, id: &WorkerId) {
-        let now = now();
+        let now = self.clock();
         let overdue = |since: Timestamp| now.micros_since(since) > UNANSWERED_MICROS;
         let Some(worker) = self.state.workers.get(id) else { return };
         let waits = worker.all_tasks().filter_map(|task| self.state.tasks.get(task)).any(|task| {
@@ -239,7 +256,7 @@ impl Leader {
         if link.up {
             debug!(connects = link.connects, "NATS is back");
             // While we could not listen, nobody was late; and what was handed over last may not have been stored.
-            self.liveness.forgive(now());
+            self.liveness.forgive(self.clock());
             self.resend = true;
         } else {
             debug!("NATS is away; waiting for it to come back");

@@ -1,8 +1,9 @@
 //! `muster api`: an API alone.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use muster_api::ApiConfig;
+use muster_api::{ApiConfig, CACHE_EVENTS_DEFAULT, CacheConfig};
 use muster_log::nats::Streams;
 use tokio::sync::oneshot;
 
@@ -19,6 +20,14 @@ pub(crate) struct Args {
     /// Where to listen; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     listen: SocketAddr,
+    /// A folder of its own in which it keeps what it has folded, so that its next start folds what is new; without one it
+    /// folds the whole log. It is a cache: it may be deleted
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// After how many events that is kept anew; 100 or more
+    #[arg(long, value_parser = clap::value_parser!(u64).range(100..), default_value_t = CACHE_EVENTS_DEFAULT)]
+    #[arg(value_name = "COUNT", requires = "data")]
+    snapshot_events: u64,
     #[command(flatten)]
     security: SecurityArgs,
     #[command(flatten)]
@@ -33,7 +42,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     let mut parts = Parts::default();
     parts.follow_one_log(&bus);
     let (ready, heard) = oneshot::channel();
-    parts.start("API", muster_api::run(ApiConfig::new(http), bus, parts.token(), ready));
+    let cache = args.data.map(|folder| CacheConfig { folder, events: args.snapshot_events });
+    let config = ApiConfig { cache, ..ApiConfig::new(http) };
+    parts.start("API", muster_api::run(config, bus, parts.token(), ready));
     let out = context.out;
     // Ends with the process; says nothing where the API fails before it is ready.
     tokio::spawn(async move {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use muster_client::{ClusterStatus, Compatibility, Standby};
+use muster_client::{ClusterStatus, Compatibility, NatsServers, Standby};
 use serde_json::Value;
 
 use crate::command::{Context, Outcome};
@@ -50,8 +50,29 @@ fn lines(status: &ClusterStatus, standbys: &[Standby]) -> Vec<(String, String)> 
     ];
     lines.extend(status.state_hash.iter().map(|h| ("state hash".to_owned(), h.clone())));
     lines.extend(status.durability_message.iter().map(|d| ("durability".to_owned(), d.clone())));
+    lines.extend(servers(&status.nats));
     // Where the log stands is said already.
     lines.extend(status.more.iter().filter(|(name, _)| *name != "log").map(|(k, v)| (k.clone(), plain(v))));
+    lines
+}
+
+/// The servers, and the streams that cannot be written.
+fn servers(nats: &NatsServers) -> Vec<(String, String)> {
+    let mut lines = vec![("copies".to_owned(), format!("{} of each stream", nats.replicas))];
+    lines.extend(nats.servers.iter().map(|server| {
+        let led: Vec<_> = (nats.streams.iter())
+            .filter(|stream| stream.leader.as_ref() == Some(&server.name))
+            .map(|stream| stream.name.as_str())
+            .collect();
+        let led = if led.is_empty() { String::new() } else { format!("; leads {}", led.join(", ")) };
+        let version = server.version.as_deref().map_or_else(String::new, |version| format!(", {version}"));
+        (format!("nats {}", server.name), format!("{}{version}, {}{led}", server.state, server.durability))
+    }));
+    let stuck: Vec<_> =
+        nats.streams.iter().filter(|stream| stream.leader.is_none()).map(|s| s.name.as_str()).collect();
+    if !stuck.is_empty() {
+        lines.push(("no majority".to_owned(), format!("nobody takes writes for {}", stuck.join(", "))));
+    }
     lines
 }
 

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use muster_domain::retention::LIMIT_DEFAULT;
 use muster_events::id::{Actor, NodeName, TOKEN_CHARS_MAX};
 use muster_events::worker::HEARTBEAT_S;
 use muster_log::nats::Streams;
@@ -41,6 +42,11 @@ fn lease(text: &str) -> Result<Duration, String> {
     units::duration_within(text, &BOUNDS, "500ms to 1h")
 }
 
+fn kept_for(text: &str) -> Result<Duration, String> {
+    const BOUNDS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3650 * 24 * 3600);
+    units::duration_within(text, &BOUNDS, "1s to 3650d")
+}
+
 /// What a manager may be told, alone or in a cluster started whole.
 #[derive(Clone, Debug, clap::Args)]
 #[group(skip)]
@@ -55,6 +61,13 @@ pub(crate) struct Settings {
     #[arg(long, value_parser = clap::value_parser!(u64).range(100..), default_value_t = SNAPSHOT_EVENTS_DEFAULT)]
     #[arg(value_name = "COUNT")]
     snapshot_events: u64,
+    /// So many tasks that have ended stay at hand, with their jobs; of more, those leave first that ended first. What
+    /// has left is read from the log
+    #[arg(long, default_value_t = LIMIT_DEFAULT.finished, value_name = "COUNT")]
+    keep_finished: u64,
+    /// What has ended stays at hand for so long; 1s to 10 years
+    #[arg(long, value_parser = kept_for, default_value = "1d", value_name = "TIME")]
+    keep_finished_for: Duration,
     /// An actor that may name the callers of what it gathers (may be repeated)
     #[arg(long, default_value = "api", value_name = "ACTOR")]
     gateway: Vec<Actor>,
@@ -67,6 +80,8 @@ impl Settings {
             lease: self.lease,
             heartbeat_missed: self.heartbeat_missed,
             snapshot_events: self.snapshot_events,
+            keep_finished: self.keep_finished,
+            keep_finished_for: self.keep_finished_for,
             gateways: self.gateway.iter().cloned().collect(),
             ..ManagerConfig::new(node)
         }

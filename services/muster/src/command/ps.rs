@@ -59,12 +59,14 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         (None, true) => vec![None],
         (None, false) => ALIVE.iter().map(|s| Some((*s).to_owned())).collect(),
     };
-    let (mut tasks, mut total) = (Vec::new(), 0);
+    let shows_ended = args.all || args.failed || !ALIVE.contains(&args.state.as_deref().unwrap_or("running"));
+    let (mut tasks, mut total, mut forgotten) = (Vec::new(), 0, 0);
     for state in states {
-        let (found, of) =
+        let (found, of, left) =
             collect(&manager, &args, state, args.limit.saturating_sub(tasks.len() as u64)).await?;
         tasks.extend(found);
         total += of;
+        forgotten = left;
     }
     if let Some(worker) = args.worker.as_deref().filter(|_| total == 0) {
         // That there is none of this name explains it better than an empty table.
@@ -79,16 +81,22 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     if total > tasks.len() as u64 {
         eprintln!("{} of {}; more with --limit", grouped(tasks.len() as u64), grouped(total));
     }
+    if shows_ended && forgotten > 0 {
+        eprintln!(
+            "{} more ended long ago, or before many others: `muster task ID` and `muster events --task ID` read them",
+            grouped(forgotten)
+        );
+    }
     Ok(exit::OK)
 }
 
-/// Tasks in one state, or in any: at most `limit`, and how many there are.
+/// Tasks in one state, or in any: at most `limit`; how many there are, and how many are in no list any more.
 async fn collect(
     manager: &ManagerClient,
     args: &Args,
     state: Option<String>,
     limit: u64,
-) -> Result<(Vec<Task>, u64), Failure> {
+) -> Result<(Vec<Task>, u64, u64), Failure> {
     let mut filter = TaskFilter {
         state,
         worker: args.worker.clone(),
@@ -110,7 +118,7 @@ async fn collect(
         tasks.extend(page.tasks.into_iter().take(usize::try_from(left).unwrap_or(usize::MAX)));
         filter.cursor = page.next;
         if given == 0 || filter.cursor.is_none() || tasks.len() as u64 >= limit {
-            return Ok((tasks, page.total));
+            return Ok((tasks, page.total, page.forgotten));
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::exit::{self, Failure};
 use crate::home::{self, Record};
 use crate::interrupt;
 use crate::listen::SecurityArgs;
-use crate::nats_server::{self, Durability, Server, Setup};
+use crate::nats_server::{self, Durability, Group, Setup};
 use crate::port;
 use cluster::Cluster;
 
@@ -37,6 +37,10 @@ pub(crate) struct Args {
     /// Port of nats-server on this machine; 0 takes a free one
     #[arg(long, default_value_t = 4222, value_name = "PORT")]
     nats_port: u16,
+    /// NATS servers to start on this machine: 1, or 3 that are a cluster, each on the port that follows; a folder keeps its
+    /// number [default: what is there, else 1]
+    #[arg(long, value_parser = servers, value_name = "N", conflicts_with = "nats_conf")]
+    nats_servers: Option<u16>,
     /// What an acknowledged write survives
     #[arg(long, value_enum, default_value_t = Durability::PowerLoss)]
     durability: Durability,
@@ -52,6 +56,14 @@ pub(crate) struct Args {
     manager: manager::Settings,
     #[command(flatten)]
     worker: worker::Settings,
+}
+
+fn servers(text: &str) -> Result<u16, &'static str> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        _ => Err("1 or 3"),
+    }
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
@@ -71,9 +83,11 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         port: args.nats_port,
         durability: args.durability,
         conf: args.nats_conf.clone(),
+        place: None,
     };
+    let count = nats_server::count(&setup.folder, args.nats_servers)?;
     let mut server = tokio::select! {
-        server = Server::start(setup) => server?,
+        server = Group::start(setup, count) => server?,
         () = shutdown.asked.cancelled() => return Ok(exit::OK),
     };
     let mut cluster = Cluster::default();

@@ -48,6 +48,7 @@ pub(crate) fn file(folder: &Path, user: User) -> PathBuf {
 #[derive(Clone)]
 pub(crate) struct Secrets {
     by_user: [String; 3],
+    route: String,
 }
 
 impl std::fmt::Debug for Secrets {
@@ -60,7 +61,12 @@ impl Secrets {
     /// Those in `folder`; made where they are not there yet.
     pub(crate) fn of(folder: &Path) -> io::Result<Self> {
         let [manager, worker, api] = User::ALL.map(|user| read_or_make(&file(folder, user)));
-        Ok(Self { by_user: [manager?, worker?, api?] })
+        Ok(Self { by_user: [manager?, worker?, api?], route: read_or_make(&folder.join("route.password"))? })
+    }
+
+    /// What servers of a cluster say to each other to be let in.
+    pub(crate) fn route(&self) -> &str {
+        &self.route
     }
 
     /// One user's.

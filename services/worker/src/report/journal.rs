@@ -22,7 +22,8 @@ const BYTES_MAX: u64 = 64 << 20;
 /// The file.
 pub(crate) struct Journal {
     path: PathBuf,
-    file: File,
+    /// None where there is no disk.
+    file: Option<File>,
     bytes: u64,
     bytes_max: u64,
     /// Whether it has been said that it is full, or cannot be written.
@@ -59,7 +60,12 @@ impl Journal {
         let ended: HashSet<AttemptRef> =
             reports.iter().filter(|r| matches!(r.what, What::Ended(_))).map(|r| r.attempt).collect();
         let reports = reports.into_iter().filter(|report| ended.contains(&report.attempt)).collect();
-        Ok((Self { path, file, bytes: whole as u64, bytes_max: BYTES_MAX, told: false }, reports))
+        Ok((Self { path, file: Some(file), bytes: whole as u64, bytes_max: BYTES_MAX, told: false }, reports))
+    }
+
+    /// Of a worker that has no disk: what it has not delivered at its end is lost.
+    pub(crate) fn without_disk() -> Self {
+        Self { path: PathBuf::new(), file: None, bytes: 0, bytes_max: BYTES_MAX, told: false }
     }
 
     /// Whether no more may be written.
@@ -69,6 +75,7 @@ impl Journal {
 
     /// Writes reports down. That this may fail leaves them in memory, and is said.
     pub(super) fn append<'a>(&mut self, reports: impl Iterator<Item = &'a Report>) {
+        let Some(file) = &mut self.file else { return };
         let mut bytes = Vec::new();
         for report in reports {
             match codec::encode(Encoding::MessagePack, report) {
@@ -82,7 +89,7 @@ impl Journal {
         if bytes.is_empty() {
             return;
         }
-        match self.file.write_all(&bytes).and_then(|()| self.file.sync_data()) {
+        match file.write_all(&bytes).and_then(|()| file.sync_data()) {
             Ok(()) => self.bytes += bytes.len() as u64,
             Err(e) => {
                 // What was written of it must not stand before what follows.
@@ -112,8 +119,10 @@ impl Journal {
     }
 
     fn cut(&mut self, at: u64) -> io::Result<()> {
-        self.file.set_len(at)?;
-        self.file.seek(SeekFrom::Start(at))?;
+        if let Some(file) = &mut self.file {
+            file.set_len(at)?;
+            file.seek(SeekFrom::Start(at))?;
+        }
         Ok(())
     }
 

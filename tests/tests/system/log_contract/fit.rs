@@ -11,6 +11,8 @@ use muster_log::bus::{Bus, Durability, EventLog};
 use muster_log::error::{AppendError, LogError};
 use muster_log::nats::{Known, NatsBus, NatsConfig, Streams};
 use muster_tests::nats_server::{NatsServer, Options};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpListener;
 
 use super::fixtures::*;
 
@@ -44,6 +46,38 @@ async fn the_truth_is_kept_synchronously_and_what_is_derived_is_not() {
     ] {
         let stream = raw.get_stream(format!("muster-{name}")).await.unwrap();
         assert_eq!(stream.cached_info().config.persist_mode.unwrap_or_default(), mode, "{name}");
+    }
+}
+
+/// Greets as a server of this version, and answers pings.
+async fn pretend(version: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let info = serde_json::json!({
+        "server_id": "X", "server_name": "old", "version": version, "proto": 1, "go": "go", "host": "127.0.0.1",
+        "port": address.port(), "headers": true, "max_payload": 1 << 20, "jetstream": true, "client_id": 1,
+    });
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            client.write_all(format!("INFO {info}\r\n").as_bytes()).await.unwrap();
+            let (read, mut write) = client.into_split();
+            let mut lines = BufReader::new(read).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                if line.starts_with("PING") {
+                    write.write_all(b"PONG\r\n").await.unwrap();
+                }
+            }
+        }
+    });
+    format!("nats://{address}")
+}
+
+#[tokio::test]
+async fn a_server_that_is_too_old_is_refused_and_nothing_is_asked_of_it() {
+    for version in ["2.14.2", "2.12.9"] {
+        let lines = within(unfit(NatsConfig { wait: true, ..NatsConfig::new(pretend(version).await) })).await;
+        let said = ["server old", version, "2.14.3 or newer"];
+        assert!(lines.len() == 1 && said.iter().all(|said| lines[0].contains(said)), "{lines:?}");
     }
 }
 
@@ -105,8 +139,8 @@ async fn too_little_disk_is_told_with_what_is_needed_and_where() {
     let server = NatsServer::start_with(Options { jetstream, ..Options::default() }).await.unwrap();
     let folder = server.dir().join("data").display().to_string();
     for (monitor, there) in [
-        (Some(server.monitor_url()), [folder.as_str(), "64 MiB", "0 MiB of it"]),
-        (None, ["does not tell us", "max_file_store", "start the server again"]),
+        (vec![server.monitor_url()], [folder.as_str(), "64 MiB", "0 MiB of it"]),
+        (vec![], ["does not tell us", "max_file_store", "start the server again"]),
     ] {
         let error = NatsBus::open(NatsConfig { monitor, ..config(&server) }).await.map(drop).unwrap_err();
         let LogError::NoRoom(text) = error else { panic!("{error}") };
@@ -166,7 +200,7 @@ async fn the_log_of_an_older_build_is_given_an_id_and_keeps_it() {
 async fn the_servers_sync_policy_is_found_out() {
     for (sync_always, durability) in [(true, Durability::PowerLoss), (false, Durability::Process)] {
         let server = NatsServer::start_with(Options { sync_always, ..Options::default() }).await.unwrap();
-        let monitored = NatsConfig { monitor: Some(server.monitor_url()), ..config(&server) };
+        let monitored = NatsConfig { monitor: vec![server.monitor_url()], ..config(&server) };
         assert_eq!(NatsBus::open(monitored).await.unwrap().fitness().durability, durability);
         assert_eq!(open(&server).await.fitness().durability, Durability::Unknown);
     }

@@ -16,7 +16,9 @@ use muster_events::subject::{Cell, Topic};
 use muster_events::time::Timestamp;
 use muster_events::worker::{Heartbeat, HostMetrics};
 use muster_log::bus::{Bus, Live, Outgoing};
-use muster_log::memory::MemoryBus;
+use muster_log::chance::Chance;
+use muster_log::machine::Machine;
+use muster_log::memory::{FaultyBus, MemoryBus};
 use muster_log::nats::{NatsBus, NatsConfig};
 use muster_tests::nats_server::NatsServer;
 use uuid::Uuid;
@@ -32,6 +34,12 @@ pub(super) fn memory() -> Buses {
     Buses { one: Arc::new(bus.clone()), other: Arc::new(bus) }
 }
 
+pub(super) fn lines() -> Buses {
+    let bus = MemoryBus::new(Cell::default());
+    let line = |seed| Arc::new(FaultyBus::new(&bus, Machine::default(), Chance::new(seed)));
+    Buses { one: line(1), other: line(2) }
+}
+
 pub(super) async fn nats(server: &NatsServer) -> Buses {
     Buses { one: open(server).await, other: open(server).await }
 }
@@ -40,8 +48,19 @@ pub(super) async fn open(server: &NatsServer) -> Arc<NatsBus> {
     NatsBus::open(NatsConfig::new(server.url())).await.unwrap()
 }
 
+/// Reaches a cluster of servers, for the cell of this number: each test of the suite has one of its own there.
+pub(super) fn on_servers(servers: &[NatsServer], cell: usize) -> NatsConfig {
+    NatsConfig {
+        urls: servers.iter().map(NatsServer::url).collect(),
+        monitor: servers.iter().map(NatsServer::monitor_url).collect(),
+        cell: Cell::new(&format!("c{cell}")).unwrap(),
+        log_bytes_max: 1 << 20,
+        ..NatsConfig::new("")
+    }
+}
+
 /// Guards against a test that hangs; how long something takes is no part of any verdict.
-pub(super) async fn within<T>(what: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_mins(3), what).await.expect("hangs")
 }
 
@@ -55,7 +74,7 @@ pub(super) async fn take<T>(live: &mut Live<T>, count: usize) -> Vec<T> {
 }
 
 /// A commit told apart by its number.
-pub(super) fn commit(number: u64) -> Commit {
+pub(crate) fn commit(number: u64) -> Commit {
     let leader = NodeName::new("m-1").unwrap();
     Commit {
         version: VERSION,
@@ -76,7 +95,7 @@ pub(super) fn huge_commit() -> Commit {
     Commit { entries: vec![entry.clone(); 40_000], ..commit(1) }
 }
 
-pub(super) fn command(id: &str, payload: &str) -> Outgoing {
+pub(crate) fn command(id: &str, payload: &str) -> Outgoing {
     Outgoing {
         actor: Actor::new("alice").unwrap(),
         verb: "task.submit".to_owned(),

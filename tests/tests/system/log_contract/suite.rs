@@ -10,7 +10,6 @@ use muster_events::hash::Hash;
 use muster_events::leadership::Standby;
 use muster_events::output::OutputStream::{Stderr, Stdout};
 use muster_events::record::EventRecord;
-use muster_events::subject::Cell;
 use muster_events::time::Timestamp;
 use muster_log::bus::Lease;
 use muster_log::error::{AppendError, LogError};
@@ -115,7 +114,8 @@ pub(super) async fn a_command_is_stored_as_it_was_sent(buses: Buses) {
     buses.one.publish_command(bare).await.unwrap();
     let [first, second] = <[_; 2]>::try_from(take(&mut live, 2).await).unwrap();
     let sent = command("c-1", "");
-    assert_eq!((first.position, first.subject.as_str()), (1, "muster.cmd.alice.task.submit"));
+    let subject = format!("{}.cmd.alice.task.submit", buses.one.cell());
+    assert_eq!((first.position, first.subject), (1, subject));
     assert_eq!((first.id.as_deref(), first.content_type.as_deref()), (Some("c-1"), Some(codec::JSON)));
     assert_eq!((first.reply, first.trace), (sent.reply, sent.trace));
     assert_eq!(first.payload, Bytes::from_static(br#"{"name":"x"}"#));
@@ -260,14 +260,14 @@ pub(super) async fn outcomes_arrive_in_the_inbox(buses: Buses) {
     }
     assert_eq!(take(&mut outcomes, 2).await, ["one", "two"]);
     assert!(others.next().now_or_never().is_none());
-    let (cell, commit) = (Cell::default(), commit(1));
-    for event in EventRecord::all(&cell, &commit) {
+    for event in EventRecord::all(buses.other.cell(), &commit(1)) {
         buses.other.publish_feed(&event).await.unwrap();
     }
 }
 
 pub(super) async fn outcomes_go_to_no_forbidden_subject(buses: Buses) {
-    for bad in ["", "a b", "a.*", "a.>", "$JS.API.STREAM.DELETE.muster-EVENTS", "muster.evt", "a..b"] {
+    let commits = format!("{}.evt", buses.one.cell());
+    for bad in ["", "a b", "a.*", "a.>", "$JS.API.STREAM.DELETE.muster-EVENTS", &commits, "a..b"] {
         let error = buses.one.publish_outcome(bad, Encoding::Json, Bytes::new()).await.unwrap_err();
         assert!(matches!(error, LogError::Refused(_)), "{bad}: {error}");
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use muster_events::subject::{Cell, Stream};
 use muster_log::nats::{Credentials, NatsBus, NatsConfig, OWN_INBOX};
-use muster_tests::nats_server::{NatsServer, Options, password};
+use muster_tests::nats_server::{NatsServer, Options, password, start_cluster};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -62,6 +62,13 @@ impl Stage {
         let more = if ours { ALICE.replace("PASSWORD", &password("alice")) } else { String::new() };
         let server = NatsServer::start_with(Options { ours, more, ..Options::default() }).await.unwrap();
         Self { server, ours }
+    }
+
+    /// Three servers that are a cluster, each with our own configuration.
+    pub(super) async fn cluster() -> [Self; 3] {
+        let more = ALICE.replace("PASSWORD", &password("alice"));
+        let servers = start_cluster(Options { ours: true, more, ..Options::default() }).await.unwrap();
+        servers.map(|server| Self { server, ours: true })
     }
 
     /// A bare connection.

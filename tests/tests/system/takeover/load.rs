@@ -20,42 +20,42 @@ use tokio_util::sync::CancellationToken;
 
 /// Who led, from when on, as a reader of the log saw it.
 #[derive(Clone, Debug)]
-pub(super) struct Term {
-    pub(super) leader: String,
-    pub(super) epoch: u64,
+pub(crate) struct Term {
+    pub(crate) leader: String,
+    pub(crate) epoch: u64,
     /// When it was elected.
-    pub(super) elected: Instant,
+    pub(crate) elected: Instant,
     /// When its first decision of a command was there.
-    pub(super) decided: Option<Instant>,
+    pub(crate) decided: Option<Instant>,
 }
 
 /// What the log says, as it comes.
-pub(super) struct Witness {
+pub(crate) struct Witness {
     waiting: Mutex<HashMap<CommandId, oneshot::Sender<()>>>,
     /// How often each command stands in the log.
     decided: Mutex<HashMap<CommandId, u32>>,
-    pub(super) terms: watch::Sender<Vec<Term>>,
+    pub(crate) terms: watch::Sender<Vec<Term>>,
     /// How many commands stand in the log.
     total: watch::Sender<usize>,
 }
 
 /// A load, until it is ended.
-pub(super) struct Load {
+pub(crate) struct Load {
     bus: Arc<dyn Bus>,
-    pub(super) witness: Arc<Witness>,
+    pub(crate) witness: Arc<Witness>,
     stop: CancellationToken,
     publishers: Vec<JoinHandle<Vec<CommandId>>>,
     reader: JoinHandle<()>,
 }
 
-pub(super) async fn open(cluster: &Cluster) -> Arc<dyn Bus> {
-    let config = NatsConfig { streams: Streams::Expect, wait: true, ..NatsConfig::new(cluster.nats.url()) };
+pub(crate) async fn open(cluster: &Cluster) -> Arc<dyn Bus> {
+    let config = NatsConfig { streams: Streams::Expect, wait: true, ..NatsConfig::new(cluster.nats_urls()) };
     NatsBus::open(config).await.unwrap()
 }
 
 impl Load {
     /// Begins with so many submits in flight.
-    pub(super) async fn start(cluster: &Cluster, in_flight: usize) -> Self {
+    pub(crate) async fn start(cluster: &Cluster, in_flight: usize) -> Self {
         let bus = open(cluster).await;
         let witness = Arc::new(Witness {
             waiting: Mutex::default(),
@@ -76,21 +76,21 @@ impl Load {
     }
 
     /// Waits until a term is as wanted.
-    pub(super) async fn term(&self, wanted: impl Fn(&Term) -> bool) -> Term {
+    pub(crate) async fn term(&self, wanted: impl Fn(&Term) -> bool) -> Term {
         let mut terms = self.witness.terms.subscribe();
         let found = terms.wait_for(|terms| terms.iter().any(&wanted)).await.unwrap();
         found.iter().find(|term| wanted(term)).unwrap().clone()
     }
 
     /// Waits until so many more commands are decided.
-    pub(super) async fn decides(&self, more: usize) {
+    pub(crate) async fn decides(&self, more: usize) {
         let mut total = self.witness.total.subscribe();
         let wanted = *total.borrow_and_update() + more;
         total.wait_for(|total| *total >= wanted).await.unwrap();
     }
 
     /// The newest term, which is that of `leader`, as soon as the witness has read of it.
-    pub(super) async fn newest(&self, leader: &str) -> Term {
+    pub(crate) async fn newest(&self, leader: &str) -> Term {
         let mut terms = self.witness.terms.subscribe();
         let newest = |terms: &Vec<Term>| terms.last().filter(|term| term.leader == leader).cloned();
         let found = terms.wait_for(|terms| newest(terms).is_some()).await.unwrap();
@@ -98,7 +98,7 @@ impl Load {
     }
 
     /// Ends it, when each that was sent has been decided; each stands in the log once. Tells how many there were.
-    pub(super) async fn end(self) -> usize {
+    pub(crate) async fn end(self) -> usize {
         self.stop.cancel();
         let mut sent = 0;
         let mut ids = Vec::new();

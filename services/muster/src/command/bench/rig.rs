@@ -56,8 +56,14 @@ impl Rig {
             tempfile::Builder::new().prefix("muster-bench-").tempdir_in(dir).map_err(|e| unusable(&e))?;
         let password = uuid::Uuid::new_v4().simple().to_string();
         let conf = configuration(folder.path(), durability, &password).map_err(|e| unusable(&e))?;
-        let setup =
-            Setup { binary, folder: folder.path().join("nats"), port: 0, durability, conf: Some(conf) };
+        let setup = Setup {
+            binary,
+            folder: folder.path().join("nats"),
+            port: 0,
+            durability,
+            conf: Some(conf),
+            place: None,
+        };
         let server = Server::start(setup).await?;
         Ok(Self { folder, server, durability, password, parts: Vec::new(), bus: None, api: String::new() })
     }

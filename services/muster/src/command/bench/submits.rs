@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use muster_client::{Client, Config};
 use muster_events::codec::{self, Encoding};
-use muster_events::command::{Command, GROUP_MAX, GROUP_VERB, Group, GroupEntry};
+use muster_events::command::{Command, GROUP_VERB, Group, GroupEntry};
 use muster_events::id::{Actor, CommandId};
 use muster_events::outcome::{GroupOutcome, Outcome};
 use muster_events::spec::{Constraint, Operator, TaskDefinition};
@@ -24,7 +24,10 @@ use crate::exit::Failure;
 use crate::units::to_f64;
 
 /// Submits under way over NATS.
-const NATS_IN_FLIGHT: usize = 4096;
+const NATS_IN_FLIGHT: usize = 16_384;
+/// The most of them in one message: many less than are under way, so that one message is on its way while another is
+/// decided and the outcomes of a third are heard.
+const NATS_TOGETHER: usize = 1024;
 /// Requests under way over REST, each on a connection of its own.
 const REST_IN_FLIGHT: usize = 128;
 /// How long the next outcome may take.
@@ -115,7 +118,7 @@ pub(super) async fn gathered(rig: &Rig, count: u64) -> Result<f64, Failure> {
         Ok(())
     };
     let failed = Arc::new(Mutex::new(None));
-    let publish = gather(waiting, GROUP_MAX, |commands| {
+    let publish = gather(waiting, NATS_TOGETHER, |commands| {
         let (bus, reply, failed) = (Arc::clone(&bus), reply.clone(), Arc::clone(&failed));
         async move {
             if let Err(failure) = publish_group(&bus, &reply, commands).await {

@@ -47,7 +47,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Outcome {
         cursor: None,
     };
     let keep = |job: &Job| args.all || args.state.is_some() || !job.state.is_over();
-    let (mut jobs, mut more) = (Vec::new(), false);
+    let (mut jobs, mut more, mut forgotten) = (Vec::new(), false, 0);
     loop {
         let page = manager.jobs(&filter).await?;
         for job in page.jobs.into_iter().filter(keep) {
@@ -57,7 +57,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Outcome {
             }
             jobs.push(job);
         }
-        filter.cursor = page.next;
+        (filter.cursor, forgotten) = (page.next, page.forgotten.max(forgotten));
         if more || filter.cursor.is_none() {
             break;
         }
@@ -72,6 +72,9 @@ pub(super) async fn run(args: Args, context: &Context) -> Outcome {
         .table(&["NAME", "KIND", "STATE", "VERSION", "RUN", "COUNT", "AGE", "TASKS / REASON"], &rows)?;
     if more {
         eprintln!("more with --limit");
+    }
+    if args.all && forgotten > 0 {
+        eprintln!("{} more ended long ago: `muster job show NAME` reads them", grouped(forgotten));
     }
     Ok(exit::OK)
 }

@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
 
-use muster_api::ApiConfig;
+use muster_api::{ApiConfig, CACHE_EVENTS_DEFAULT, CacheConfig};
 use muster_events::id::{NodeName, WorkerId};
 use muster_events::spec::Runtime;
 use muster_http::ListenConfig;
@@ -62,7 +62,9 @@ impl Cluster {
         let bus = self.open(server, User::Api, "api").await?;
         let (ready, api) = oneshot::channel();
         let token = self.others.token();
-        self.others.start("API", muster_api::run(ApiConfig::new(listener), bus, token, ready));
+        let cache = CacheConfig { folder: args.data.join("api"), events: CACHE_EVENTS_DEFAULT };
+        let config = ApiConfig { cache: Some(cache), ..ApiConfig::new(listener) };
+        self.others.start("API", muster_api::run(config, bus, token, ready));
 
         let mut workers = Vec::new();
         for index in 0..args.workers {
