@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use muster_domain::state::State;
 use muster_events::command::Command;
 use muster_events::hash::Hash;
 use muster_events::id::{Actor, CommandId};
@@ -63,11 +62,6 @@ impl Bare {
     /// How far the model has folded, as a position in EVENTS.
     pub fn position(&self) -> u64 {
         self.model.applied().position
-    }
-
-    /// Looks at the state.
-    pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
-        look(&self.model.read().state)
     }
 
     /// What the model's own fold comes to.

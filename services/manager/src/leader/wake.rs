@@ -108,10 +108,11 @@ impl Wakes {
                 *resend_at = None;
                 Wake::Resend
             }
+            // Before what falls due: nobody is silent whose word is here already.
+            batch = heartbeats.next() => batch.map_or(Wake::Ended("heartbeats"), Wake::Heartbeats),
             // What falls due waits like commands while the log is behind: very much may fall due together.
             () = until(machine, deadline), if open && deadline.is_some() => Wake::Deadline,
             standby = standbys.next() => standby.map_or(Wake::Ended("standbys"), Wake::Standby),
-            batch = heartbeats.next() => batch.map_or(Wake::Ended("heartbeats"), Wake::Heartbeats),
             question = questions.next() => question.map_or(Wake::Ended("questions"), Wake::Asked),
             batch = commands.next(), if open => batch.map_or(Wake::Ended("commands"), Wake::Commands),
         }
