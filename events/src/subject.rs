@@ -250,7 +250,10 @@ impl FromStr for Subject {
             ("standby", [node]) => Topic::Standby(NodeName::new(node).map_err(|_| bad())?),
             _ => return Err(bad()),
         };
-        Ok(Self { cell, topic })
+        let spelled = matches!(topic, Topic::Output { .. });
+        let subject = Self { cell, topic };
+        // An id and a number can be spelled in several ways; each subject is spelled in one.
+        if spelled && subject.to_string() != text { Err(bad()) } else { Ok(subject) }
     }
 }
 
@@ -284,9 +287,16 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Subject>().unwrap().to_string(), text);
         }
-        for text in
-            ["", "muster", "muster.cmd.a.b", "muster.cmd.a.b.c.d", "muster.cmd.*.task.submit", "muster.evt.x"]
-        {
+        for text in [
+            "",
+            "muster",
+            "muster.cmd.a.b",
+            "muster.cmd.a.b.c.d",
+            "muster.cmd.*.task.submit",
+            "muster.evt.x",
+            "muster.out.-.67E55044-10b1-426f-9247-bb680e5fe0c8.3.stderr",
+            "muster.out.-.67e55044-10b1-426f-9247-bb680e5fe0c8.+3.stderr",
+        ] {
             assert!(text.parse::<Subject>().is_err(), "{text}");
         }
     }

@@ -112,7 +112,11 @@ async fn how_it_ended_while_there_was_no_worker_is_told_by_the_next() {
 async fn no_line_is_missing_or_there_twice_however_often_the_worker_dies() {
     let mut driver = Driver::new(None).await;
     let stop = file(&driver, "stop");
-    let script = format!("i=0; while [ ! -e {} ]; do i=$((i+1)); echo $i; done; echo end", stop.display());
+    // All the time, but never as much as would be dropped (`OutputLimits`), however long the lives below take.
+    let script = format!(
+        "i=0; while [ ! -e {} ]; do i=$((i+1)); echo $i; [ $((i%100)) -ne 0 ] || sleep 0.005; done; echo end",
+        stop.display()
+    );
     let mut life = start(&driver).await;
     let attempt = driver.order(&sh(&script)).await;
     driver.started(attempt).await;
